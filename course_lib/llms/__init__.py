@@ -1,0 +1,7 @@
+"""Language models: local ones, and a scripted one for tests and reading."""
+
+from course_lib.llms.base import LLM
+from course_lib.llms.scripted import ScriptedLLM
+from course_lib.llms.transformers import TransformersLLM
+
+__all__ = ["LLM", "ScriptedLLM", "TransformersLLM"]

@@ -1,0 +1,113 @@
+"""From chats to token ids and back: what a model reads, and where its completion ends."""
+
+from functools import cached_property
+
+from course_lib.errors import InputError
+from course_lib.llms.base import Chat
+from course_lib.llms.weights import Weights
+
+
+class Prompts:
+    """A tokenizer with the chat template, stop strings and completion prefix of its weights.
+
+    Text from messages is text: a control token spelled out inside it is encoded letter by letter, so that no
+    instruction can open a new turn.
+    """
+
+    def __init__(self, tokenizer, weights: Weights):
+        if weights.chat_template:
+            tokenizer.chat_template = weights.chat_template
+        if not tokenizer.chat_template:
+            raise InputError(
+                f"{weights.name} has no chat template, so it is probably a base model. Give one with chat_template=…; "
+                "course_lib.llms.weights.chat_template('question_answer.jinja2') is a few-shot frame for such models."
+            )
+        self.tokenizer, self.weights = tokenizer, weights
+
+    def render(self, chat: Chat) -> str:
+        """The text that the model reads for `chat`. A final assistant message is left open, to be continued."""
+        messages, prefill = (chat[:-1], chat[-1]["content"]) if chat[-1]["role"] == "assistant" else (chat, None)
+        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return text if prefill is None else text + self.weights.completion_prefix + prefill
+
+    def encode(self, chat: Chat) -> list[int]:
+        """Token ids of `chat`, each control token of the template once; for an empty chat, one that begins a text."""
+        if not chat:
+            start = self.tokenizer.bos_token_id
+            return [start if start is not None else self.tokenizer.eos_token_id]
+        shielded, secrets = self._shielded(chat)
+        pieces = [(self.render(shielded), False)]
+        for mark, secret in secrets.items():
+            pieces = [part for piece in pieces for part in _cut(piece, mark, secret)]
+        return [token for text, plain in pieces for token in self._ids(text, plain)]
+
+    def encode_completion(self, completion: str) -> list[int]:
+        """Token ids of a completion as it follows a prompt; none for an empty one."""
+        return self._ids(self.weights.completion_prefix + completion) if completion else []
+
+    def encode_choices(self, choices: list[str], after_prefill: bool) -> tuple[list[int], list[int]]:
+        """What all choices begin with, and the token of each that follows it and tells it apart."""
+        prefix = "" if after_prefill else self.weights.completion_prefix
+        spelled = [self._ids(prefix + choice) for choice in choices]
+        shared = 0
+        while all(len(ids) > shared + 1 for ids in spelled) and len({ids[shared] for ids in spelled}) == 1:
+            shared += 1
+        tokens = [ids[shared] for ids in spelled if ids]
+        if len(choices) < 2 or len(set(tokens)) < len(choices):
+            raise InputError(
+                f"The choices {choices} must be two or more and begin differently in the tokens of {self.weights.name}, "
+                f"where they are {[self.tokenizer.convert_ids_to_tokens(ids) for ids in spelled]}."
+            )
+        return spelled[0][:shared], tokens
+
+    def text(self, tokens: list[int], stop_strings: list[str]) -> str:
+        """The completion that `tokens` spell, up to the first stop string, without the spaces around it."""
+        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        ends = [text.find(stop) for stop in stop_strings if stop in text]
+        return text[: min(ends, default=len(text))].strip()
+
+    def stopper(self, stop_strings: list[str]):
+        """A test of growing token ids: has the text reached a stop string?"""
+        # A stop string of n characters lies within the last n + 4 tokens, unless tokens are empty.
+        tail = max(map(len, stop_strings), default=0) + 4
+
+        def reached(tokens: list[int]) -> bool:
+            text = self.tokenizer.decode(tokens[-tail:])
+            return any(stop in text for stop in stop_strings)
+
+        return reached if stop_strings else lambda tokens: False
+
+    @property
+    def pad(self) -> int:
+        return self.tokenizer.pad_token_id or 0
+
+    def _ids(self, text: str, plain: bool = True) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=plain).input_ids
+
+    @cached_property
+    def _specials(self) -> list[str]:
+        tokens = {str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special}
+        return sorted(tokens | set(self.tokenizer.all_special_tokens), key=len, reverse=True)
+
+    def _shielded(self, chat: Chat) -> tuple[Chat, dict[str, str]]:
+        """`chat` with marks in place of control tokens in its content, and the token that each mark hides."""
+        secrets: dict[str, str] = {}
+        everything = "".join(message["content"] for message in chat)
+        for number, special in enumerate(self._specials):
+            if special in everything:
+                mark = f"\ue000{number}\ue001"
+                while mark in everything:
+                    mark = "\ue000" + mark
+                secrets[mark] = special
+        for mark, special in secrets.items():
+            chat = [{**message, "content": message["content"].replace(special, mark)} for message in chat]
+        return chat, secrets
+
+
+def _cut(piece: tuple[str, bool], mark: str, secret: str) -> list[tuple[str, bool]]:
+    """Split a piece of template text at `mark`, with `secret` between the parts as plain text."""
+    text, plain = piece
+    if plain or mark not in text:
+        return [piece]
+    parts = [[(part, False), (secret, True)] for part in text.split(mark)]
+    return [one for pair in parts for one in pair if one[0]][:-1]

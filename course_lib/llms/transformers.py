@@ -1,0 +1,324 @@
+"""Local inference with Hugging Face Transformers."""
+
+import gc
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache, cached_property
+from typing import Any
+
+from course_lib.llms.base import LLM, Request
+from course_lib.llms.cache import result_key
+from course_lib.llms.prompts import Prompts
+from course_lib.llms.weights import Weights, quiet_transformers, resolve
+
+CPU_BATCH_ROWS, CPU_BATCH_TOKENS = 64, 16_384
+GPU_BATCH_ROWS = 256
+SCORING_TOKENS = 4096
+SCORING_LOGITS = 2**28  # elements of the largest logits tensor while scoring: 1 GiB in float32
+
+_shared: dict[str, dict[str, Any]] = {}  # loaded weights by what was asked for: {"model", "users"}
+
+
+class TransformersLLM(LLM):
+    """A causal language model on this machine: CUDA, MPS or CPU, whichever is there.
+
+    Args:
+        model: packaged name (`smollm2-135m`, `gemma-3-270m`), folder, or hub id.
+        tokenizer: another folder or hub id for the tokenizer.
+        chat_template: Jinja source that replaces the tokenizer's; base models without one need it.
+        revision: hub branch, tag or commit.
+        dtype: "auto" (float32 on a CPU; bfloat16 on a GPU that has it, else float16), or a torch dtype's name.
+        device: "cuda", "mps", "cpu", …; None chooses.
+        device_map: handed to Transformers (needs the package `accelerate`).
+        model_kwargs: further arguments of `AutoModelForCausalLM.from_pretrained`.
+        token: hub token.
+        generation_kwargs: sampling arguments for each `generate`; see `course_lib.llms.base.SAMPLING`.
+        use_cache: look results up in, and add them to, the cache on disk.
+    """
+
+    can_score = True
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        tokenizer: str | None = None,
+        chat_template: str | None = None,
+        revision: str | None = None,
+        dtype: str = "auto",
+        device: str | None = None,
+        device_map: Any = None,
+        model_kwargs: dict[str, Any] | None = None,
+        token: str | None = None,
+        generation_kwargs: dict[str, Any] | None = None,
+        use_cache: bool = True,
+    ):
+        super().__init__(generation_kwargs, use_cache)
+        self.model, self.revision, self.token = model, revision, token
+        self.tokenizer_name, self.chat_template = tokenizer, chat_template
+        self.dtype, self.device, self.device_map = str(dtype).removeprefix("torch."), device, device_map
+        self.model_kwargs = dict(model_kwargs or {})
+        self._shared_key: str | None = None
+        self._most_rows = GPU_BATCH_ROWS
+
+    # --- what it is ---------------------------------------------------------------------------------------------
+
+    @property
+    def model_name(self) -> str:
+        return self.model
+
+    @cached_property
+    def weights(self) -> Weights:
+        """Where the weights lie; a packaged model is fetched the first time."""
+        found = resolve(self.model, self.revision, self.token)
+        return replace(found, chat_template=self.chat_template) if self.chat_template else found
+
+    @cached_property
+    def fingerprint(self) -> str:
+        asked = [self.tokenizer_name, self.dtype, {name: str(value) for name, value in self.model_kwargs.items()}]
+        return result_key(self.weights.fingerprint, self.weights.chat_template, *asked)
+
+    def check(self) -> None:
+        self.fingerprint  # noqa: B018 - resolving the weights is the check
+
+    @cached_property
+    def prompts(self) -> Prompts:
+        """Tokenizer and chat template; `prompts.render(chat)` is the text that the model reads."""
+        from transformers import AutoTokenizer
+
+        folder = resolve(self.tokenizer_name, token=self.token).folder if self.tokenizer_name else self.weights.folder
+        return Prompts(AutoTokenizer.from_pretrained(folder), self.weights)
+
+    @property
+    def tokenizer(self):
+        """The Transformers tokenizer."""
+        return self.prompts.tokenizer
+
+    @cached_property
+    def context(self) -> int:
+        """Tokens that prompt and completion may have together."""
+        config = json.loads((self.weights.folder / "config.json").read_text(encoding="utf-8"))
+        return config.get("text_config", config).get("max_position_embeddings") or 2048
+
+    def fits(self, text: str) -> bool:
+        # A token covers at least one byte, so short texts need no tokenizer.
+        if len(text.encode("utf-8", "replace")) < self.context // 2:
+            return True
+        return len(self.prompts.encode([{"role": "user", "content": text}])) < self.context
+
+    # --- loading ------------------------------------------------------------------------------------------------
+
+    @property
+    def hf_model(self):
+        """The Transformers model, loaded if need be."""
+        self.load()
+        return _shared[self._shared_key]["model"]
+
+    def load(self) -> None:
+        if self._shared_key is not None:
+            return
+        key = result_key(str(self.weights.folder), self.dtype, self.device, str(self.device_map), str(self.model_kwargs))
+        if key not in _shared:
+            _shared[key] = {"model": self._load_model(), "users": 0}
+        _shared[key]["users"] += 1
+        self._shared_key = key
+
+    def _load_model(self):
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        self.prompts  # noqa: B018 - a missing chat template is an error before the weights are read
+        device = self.device or best_device()
+        dtype = getattr(torch, best_dtype(device, self.weights.folder) if self.dtype == "auto" else self.dtype)
+        placed = {"device_map": self.device_map} if self.device_map is not None else {}
+        settings = {"dtype": dtype, "attn_implementation": "sdpa", **placed, **self.model_kwargs}
+        with quiet_transformers():
+            model = AutoModelForCausalLM.from_pretrained(self.weights.folder, use_safetensors=True, **settings)
+        return (model if self.device_map is not None else model.to(device)).eval()
+
+    def unload(self) -> None:
+        """Drop this object's hold on the weights; the last holder frees the memory."""
+        key, self._shared_key = self._shared_key, None
+        if key is None:
+            return
+        _shared[key]["users"] -= 1
+        if _shared[key]["users"] == 0:
+            del _shared[key]
+            gc.collect()
+            import torch
+
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def _generate(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
+        arguments = requests[0].arguments
+        stops = [*arguments["stop_strings"], *self.weights.stop_strings]
+        rows = self._rows(requests, self.prompts.stopper(stops))
+        unwritable = {p: _unwritable(row.prompt, self.context) for p, row in rows.items() if row.limit < 1}
+        if unwritable:
+            yield {p: result for p, result in unwritable.items() if p in wanted}
+        sizes = {p: (len(row.prompt) + row.limit,) for p, row in rows.items() if p not in unwritable}
+        for batch in filled_batches(sizes, *self._budget()):
+            for part in self._decoded([p for p in batch if p in wanted], rows, arguments):
+                yield {p: self._result(rows[p], stops) for p in part}
+
+    def _rows(self, requests: list[Request], stops) -> dict[int, Any]:
+        from course_lib.llms.decoding import Row, noise_key
+
+        encode = cache(lambda text: self.prompts.encode(json.loads(text)))
+        rows = {}
+        for position, request in enumerate(requests):
+            prompt, arguments = encode(json.dumps(request.chat)), request.arguments
+            key = noise_key(arguments["seed"], request.chat, request.draw)
+            rows[position] = Row(prompt, key, min(arguments["max_new_tokens"], self.context - len(prompt)), stops)
+        return rows
+
+    def _decoded(self, todo: list[int], rows: dict[int, Any], arguments: dict[str, Any]) -> Iterator[list[int]]:
+        """Decode the rows at `todo` as one batch, halved as often as memory asks for."""
+        from course_lib.llms.decoding import decode
+
+        queue = [todo] if todo else []
+        while queue:
+            part = queue.pop(0)
+            if len(part) > self._most_rows:
+                queue[:0] = [part[: self._most_rows], part[self._most_rows :]]
+                continue
+            try:
+                decode(self.hf_model, [rows[p] for p in part], arguments, self._end_tokens, self.prompts.pad)
+            except (RuntimeError, MemoryError) as error:
+                self._halve(len(part), error)
+                for p in part:
+                    rows[p] = replace(rows[p], tokens=[], finish_reason="")
+                queue.insert(0, part)
+                continue
+            yield part
+
+    def _halve(self, size: int, error: BaseException) -> None:
+        """Remember a smaller batch after running out of memory; any other error, or one row alone, is raised."""
+        if size == 1 or not (isinstance(error, MemoryError) or "memory" in str(error).lower()):
+            raise error
+        self._most_rows = size // 2
+        gc.collect()
+
+    def _result(self, row, stops: list[str]) -> dict[str, Any]:
+        counts = {"input_tokens": len(row.prompt), "output_tokens": len(row.tokens)}
+        return {"text": self.prompts.text(row.tokens, stops), **counts, "finish_reason": row.finish_reason}
+
+    @cached_property
+    def _end_tokens(self) -> set[int]:
+        configured = self.hf_model.generation_config.eos_token_id
+        ends = configured if isinstance(configured, list) else [configured]
+        return {token for token in [*ends, self.tokenizer.eos_token_id] if token is not None}
+
+    def _budget(self) -> tuple[int, tuple[int]]:
+        """Most rows, and most tokens (prompt and completion, padding included), that one batch may hold."""
+        model = self.hf_model
+        if model.device.type != "cuda":
+            return CPU_BATCH_ROWS, (CPU_BATCH_TOKENS,)
+        import torch
+
+        config = model.config.get_text_config()
+        head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        bytes_per_token = 2 * config.num_hidden_layers * heads * head * model.dtype.itemsize
+        # The cache is copied once as it grows, and logits and activations need room beside it.
+        tokens = int(torch.cuda.mem_get_info(model.device)[0] * 0.25 / bytes_per_token)
+        return GPU_BATCH_ROWS, (max(4096, tokens),)
+
+    # --- scoring ------------------------------------------------------------------------------------------------
+
+    def _choice_log_probs(self, chats, choices, wanted) -> Iterator[dict[int, list[float]]]:
+        options = {opened: self.prompts.encode_choices(choices, opened) for opened in (False, True)}
+        rows, tokens = {}, {}
+        for position, chat in enumerate(chats):
+            shared, tokens[position] = options[chat[-1]["role"] == "assistant"]
+            # A prompt that is too long keeps its end, where the question for the rating stands.
+            rows[position] = [*self.prompts.encode(chat), *shared][-self.context :]
+        starts = {p: len(row) for p, row in rows.items()}
+        for found in self._log_probs(rows, starts, wanted):
+            yield {p: [round(value, 5) for value in logs[0, tokens[p]].tolist()] for p, logs in found.items()}
+
+    def _token_log_probs(self, pairs, wanted) -> Iterator[dict[int, list[float]]]:
+        rows, starts = {}, {}
+        for position, (chat, completion) in enumerate(pairs):
+            prompt, added = self.prompts.encode(chat), self.prompts.encode_completion(completion)
+            if added and len(prompt) + len(added) <= self.context:
+                rows[position], starts[position] = prompt + added, len(prompt)
+        yield {p: [] for p in wanted if p not in rows}
+        for found in self._log_probs(rows, starts, wanted):
+            yield {p: _picked(logs, rows[p][starts[p] :]) for p, logs in found.items()}
+
+    def _log_probs(self, rows, starts, wanted) -> Iterator[dict[int, Any]]:
+        """Batches of log-probabilities, from `starts` on, of those `rows` that are wanted."""
+        most_rows, (most_tokens,) = self._budget()
+        most_kept = SCORING_LOGITS // self.hf_model.config.get_text_config().vocab_size
+        sizes = {p: (len(row), len(row) - starts[p] + 1) for p, row in rows.items()}
+        for batch in filled_batches(sizes, most_rows, (min(most_tokens, SCORING_TOKENS), most_kept)):
+            yield self._scored([p for p in batch if p in wanted], rows, starts)
+
+    def _scored(self, todo: list[int], rows, starts) -> dict[int, Any]:
+        from course_lib.llms.decoding import log_probs_at
+
+        if not todo:
+            return {}
+        try:
+            found = log_probs_at(self.hf_model, [rows[p] for p in todo], [starts[p] for p in todo], self.prompts.pad)
+        except (RuntimeError, MemoryError) as error:
+            self._halve(len(todo), error)
+            middle = len(todo) // 2
+            return {**self._scored(todo[:middle], rows, starts), **self._scored(todo[middle:], rows, starts)}
+        return dict(zip(todo, found, strict=True))
+
+
+def _picked(logs, tokens: list[int]) -> list[float]:
+    import torch
+
+    picked = logs[:-1].gather(1, torch.tensor(tokens, device=logs.device)[:, None])
+    return [round(value, 4) for value in picked.squeeze(1).tolist()]
+
+
+def _unwritable(prompt: list[int], context: int) -> dict[str, Any]:
+    reason = f"prompt too long: {len(prompt)} tokens, context {context}"
+    return {"text": None, "input_tokens": len(prompt), "output_tokens": 0, "finish_reason": reason}
+
+
+def filled_batches(sizes: dict[int, tuple[int, ...]], most_rows: int, limits: tuple[int, ...]) -> list[list[int]]:
+    """Positions in batches, longest first; in each, rows x the largest of every size stays within its limit."""
+    batches: list[list[int]] = []
+    largest: tuple[int, ...] = ()
+    for position in sorted(sizes, key=lambda p: (*(-size for size in sizes[p]), p)):
+        grown = tuple(map(max, largest, sizes[position])) if largest else sizes[position]
+        rows = len(batches[-1]) + 1 if batches else 1
+        if batches and rows <= most_rows and all(rows * size <= limit for size, limit in zip(grown, limits, strict=True)):
+            batches[-1].append(position)
+            largest = grown
+        else:
+            batches.append([position])
+            largest = sizes[position]
+    return batches
+
+
+def best_device() -> str:
+    """cuda, mps or cpu: the first that is there."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def best_dtype(device: str, folder) -> str:
+    """float32 on a CPU; bfloat16 where a GPU computes in it; else float16, but float32 for Gemma, which overflows it."""
+    import torch
+
+    if device.startswith("cuda"):
+        # `is_bf16_supported` also says yes where bfloat16 is only emulated; compute capability 8 has it in hardware.
+        if torch.cuda.get_device_capability(device)[0] >= 8:
+            return "bfloat16"
+    elif not device.startswith("mps"):
+        return "float32"
+    family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type", "")
+    return "float32" if family.startswith("gemma") else "float16"

@@ -1,0 +1,12 @@
+"""Where the library keeps what it can make again: LLM results and converted weights."""
+
+import os
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+
+def cache_folder() -> Path:
+    """The folder of results and weights: `COURSE_LIB_CACHE`, or the user's cache folder. Not created here."""
+    chosen = os.environ.get("COURSE_LIB_CACHE")
+    return Path(chosen).expanduser() if chosen else user_cache_path("course_lib", appauthor=False)
