@@ -56,6 +56,7 @@ class LLM:
         self.generation_kwargs = dict(generation_kwargs or {})
         self.use_cache = use_cache
         self.usage = Usage()
+        self.on_progress: Callable[[Usage], None] = lambda usage: None
         sampling_arguments(self.generation_kwargs)
 
     @property
@@ -185,22 +186,24 @@ class LLM:
         wanted = {position for key, position in first.items() if key not in known}
         self.usage.cached += len(hashed) - len(wanted)
         if wanted:
-            started = time.perf_counter()
+            tick = time.perf_counter()
             for batch in compute(wanted):
                 fresh = {hashed[position]: value for position, value in batch.items()}
                 if store:
                     store.put_many(fresh, self.model_name)
                 known.update(fresh)
-                self._count(batch)
-            self.usage.seconds += time.perf_counter() - started
+                tick, started = time.perf_counter(), tick
+                self._count(batch, tick - started)
         return [known[key] for key in hashed]
 
-    def _count(self, batch: dict[int, Any]) -> None:
+    def _count(self, batch: dict[int, Any], seconds: float) -> None:
         self.usage.new += len(batch)
+        self.usage.seconds += seconds
         for value in batch.values():
             if isinstance(value, dict):
                 self.usage.input_tokens += value["input_tokens"]
                 self.usage.output_tokens += value["output_tokens"]
+        self.on_progress(self.usage)
 
 
 def _assembled(group: list[dict[str, Any]]) -> dict[str, Any]:
@@ -223,12 +226,12 @@ def check_chat(chat: Any, position: int, may_be_empty: bool = False) -> None:
     """Raise `InputError` unless `chat` is a list of `{"role": str, "content": str}`."""
     allowed = '[{"role": "user", "content": "…"}]'
     if not isinstance(chat, list) or not (chat or may_be_empty):
-        raise InputError(f"Input {position} is {chat!r:.80}, not a chat. Allowed: a list of messages such as {allowed}.")
+        raise InputError(f"Input {position} is {repr(chat)[:80]}, not a chat. Allowed: a list of messages such as {allowed}.")
     for message in chat:
         well_formed = isinstance(message, dict) and all(isinstance(message.get(k), str) for k in ("role", "content"))
         if not well_formed or message["role"] not in ("system", "user", "assistant"):
             raise InputError(
-                f"Input {position} holds the message {message!r:.120}. Allowed: 'role' is system, user or assistant, and "
+                f"Input {position} holds the message {repr(message)[:120]}. Allowed: 'role' is system, user or assistant, and "
                 f"'content' is text, such as {allowed}."
             )
 

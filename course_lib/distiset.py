@@ -1,0 +1,196 @@
+"""The result of a pipeline: datasets by name, to save, read back, push to the hub, or hand to a trainer."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from course_lib.errors import InputError
+
+CARD = "README.md"
+MARK = "distiset.json"
+
+
+class Distiset(dict):
+    """A dict of `datasets.DatasetDict`, one for each last step of a pipeline.
+
+    `distiset["default"]["train"]` holds the rows; `distiset["dropped"]["train"]`, where there is one, the rows that
+    left the pipeline, each with its `drop_reason`. `report` tells what the run did; `card` is the text of README.md.
+    """
+
+    report: Any = None
+    card: str = ""
+
+    @classmethod
+    def of(cls, datasets: dict[str, Any], report: Any = None, keep: Any = None) -> "Distiset":
+        """One split `train` for each dataset. `keep` is held as long as the Distiset lives (a folder of its rows)."""
+        from datasets import DatasetDict
+
+        distiset = cls({name: DatasetDict({"train": dataset}) for name, dataset in datasets.items()})
+        distiset.report, distiset._keep = report, keep
+        return distiset
+
+    # --- disk and hub -------------------------------------------------------------------------------------------
+
+    def save_to_disk(self, distiset_path: str | Path) -> None:
+        """Write all datasets into a folder, whole or not at all; a Distiset that is there already is replaced.
+
+        Raises:
+            InputError: the folder holds something else.
+        """
+        target = Path(distiset_path).expanduser()
+        check_target(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            for name, datasets in self.items():
+                datasets.save_to_disk(str(work / name))
+            (work / MARK).write_text(json.dumps({"configs": list(self)}), encoding="utf-8")
+            if self.card:
+                (work / CARD).write_text(self.card, encoding="utf-8")
+            os.chmod(work, 0o755)
+            if target.exists():
+                shutil.rmtree(target)
+            work.rename(target)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    @classmethod
+    def load_from_disk(cls, distiset_path: str | Path) -> "Distiset":
+        """Read what `save_to_disk` wrote."""
+        from datasets import load_from_disk
+
+        folder = Path(distiset_path).expanduser()
+        if not (folder / MARK).is_file():
+            raise InputError(f"{folder} holds no Distiset. Give a folder that Distiset.save_to_disk wrote.")
+        configs = json.loads((folder / MARK).read_text(encoding="utf-8"))["configs"]
+        distiset = cls({name: load_from_disk(str(folder / name)) for name in configs})
+        card = folder / CARD
+        distiset.card = card.read_text(encoding="utf-8") if card.is_file() else ""
+        return distiset
+
+    def push_to_hub(self, repo_id: str, private: bool = False, token: str | None = None) -> None:
+        """Upload each dataset as a configuration of `repo_id`, then the card. Needs a token (`hf auth login`)."""
+        from huggingface_hub import DatasetCard
+
+        for name, datasets in self.items():
+            datasets.push_to_hub(repo_id, config_name=name, private=private, token=token, set_default=name == "default")
+        if self.card:
+            # The hub's copy lists the configurations; ours tells the story.
+            listed = DatasetCard.load(repo_id, token=token)
+            listed.text = DatasetCard(self.card).text
+            listed.push_to_hub(repo_id, token=token)
+
+    # --- for trainers -------------------------------------------------------------------------------------------
+
+    def to_trl(self, config: str = "default", tokenizer: Any = None, max_length: int = 1024):
+        """The pairs as TRL's DPOTrainer and RewardTrainer take them (https://huggingface.co/docs/trl/dataset_formats).
+
+        Args:
+            config: which dataset.
+            tokenizer: given, rows are left out whose prompt alone fills `max_length` tokens, as TRL would drop them
+                without a word.
+
+        Returns:
+            `datasets.DatasetDict` with `prompt`, `chosen`, `rejected`, each a list of messages; `chosen` and
+            `rejected` hold the completion only. Rows without a pair, ties and identical pairs are left out; the
+            number for each reason is printed.
+        """
+        if config not in self:
+            raise InputError(f"There is no dataset {config!r}; allowed: {', '.join(self)}.")
+        return type(self[config])({s: _trl(dataset, tokenizer, max_length) for s, dataset in self[config].items()})
+
+
+def _trl(dataset, tokenizer, max_length: int):
+    missing = {"chosen", "rejected"} - set(dataset.column_names)
+    if missing:
+        raise InputError(
+            f"The dataset has no column {' or '.join(sorted(missing))}; it has {', '.join(dataset.column_names)}. "
+            "End the pipeline with FormatTextGenerationDPO."
+        )
+    reasons: Counter = Counter()
+
+    def usable(row: dict[str, Any]) -> bool:
+        reason = _fault(row, tokenizer, max_length)
+        reasons.update([reason] if reason else [])
+        return reason is None
+
+    kept = [i for i, row in enumerate(dataset) if usable(row)]
+    for reason, count in reasons.most_common():
+        print(f"to_trl: {count} rows left out: {reason}")
+    pairs = [_split(row) for row in dataset.select(kept)]
+    return type(dataset).from_list(pairs, features=_features())
+
+
+def _features():
+    from datasets import Features, Value
+
+    messages = [{"role": Value("string"), "content": Value("string")}]
+    return Features({"prompt": messages, "chosen": messages, "rejected": messages})
+
+
+def _fault(row: dict[str, Any], tokenizer, max_length: int) -> str | None:
+    if not row["chosen"] or not row["rejected"]:
+        return "no pair"
+    if row["chosen"][-1]["content"] == row["rejected"][-1]["content"]:
+        return "identical completions"
+    if row.get("chosen_rating") is not None and row["chosen_rating"] == row.get("rejected_rating"):
+        return "tie"
+    if tokenizer is not None:
+        ids = tokenizer.apply_chat_template(row["chosen"][:-1], add_generation_prompt=True, tokenize=True, return_dict=False)
+        if len(ids) >= max_length:
+            return f"prompt fills max_length={max_length}"
+    return None
+
+
+def _split(row: dict[str, Any]) -> dict[str, Any]:
+    return {"prompt": row["chosen"][:-1], "chosen": row["chosen"][-1:], "rejected": row["rejected"][-1:]}
+
+
+def check_target(target: Path) -> None:
+    """Raise `InputError` if `target` is there and is not a saved Distiset."""
+    if target.exists() and not (target / MARK).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target} holds something else than a Distiset; nothing was written. Choose another folder.")
+
+
+def dataset_from_shards(shards: Iterable[list[dict[str, Any]]], folder: Path):
+    """A memory-mapped `datasets.Dataset` from lists of rows, whose Arrow files are written to `folder`.
+
+    The fingerprint is that of the content, so that equal rows are saved as equal bytes.
+    """
+    import pyarrow as pa
+    from datasets import Dataset
+    from datasets.table import MemoryMappedTable
+
+    tables, digest = [], hashlib.sha256()
+    for number, rows in enumerate(shards):
+        if not rows:
+            continue
+        table = _table(rows)
+        file = folder / f"{number:06d}.arrow"
+        with pa.ipc.new_stream(str(file), table.schema) as writer:
+            writer.write_table(table)
+        digest.update(file.read_bytes())
+        tables.append(MemoryMappedTable.from_file(str(file)).table)
+    joined = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+    return Dataset(joined, fingerprint=digest.hexdigest()[:16])
+
+
+def _table(rows: list[dict[str, Any]]):
+    import pyarrow as pa
+
+    columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(key for row in rows for key in row)}
+    arrays = {}
+    for name, values in columns.items():
+        try:
+            arrays[name] = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise InputError(
+                f"The column {name!r} holds values of several kinds ({error}). Give all rows the same kind."
+            ) from error
+    return pa.table(arrays)

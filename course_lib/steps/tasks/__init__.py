@@ -1,0 +1,17 @@
+"""Steps that ask a language model."""
+
+from course_lib.steps.tasks.base import Task
+from course_lib.steps.tasks.evol import EvolInstruct, EvolQuality
+from course_lib.steps.tasks.likelihood import LikelihoodRating
+from course_lib.steps.tasks.text_generation import ChatGeneration, TextGeneration
+from course_lib.steps.tasks.ultrafeedback import UltraFeedback
+
+__all__ = [
+    "ChatGeneration",
+    "EvolInstruct",
+    "EvolQuality",
+    "LikelihoodRating",
+    "Task",
+    "TextGeneration",
+    "UltraFeedback",
+]

@@ -1,0 +1,135 @@
+"""Tasks: steps that ask a language model.
+
+To write one, subclass `Task`, name its columns, and say how a row becomes a chat and a text becomes columns:
+
+    class Translate(Task):
+        language: str = "French"
+        inputs = ["text"]
+        outputs = ["translation", "model_name"]
+
+        def format_input(self, row):
+            return [{"role": "user", "content": f"Translate into {self.language}: {row['text']}"}]
+
+        def format_output(self, output, row):
+            return {"translation": output}
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from course_lib.errors import InputError
+from course_lib.llms.base import LLM, Chat
+from course_lib.steps.base import Row, Step, StepInput, StepOutput, required_columns
+
+
+class Task(Step):
+    """A step with a language model.
+
+    Args:
+        llm: the model.
+        num_generations: completions per row.
+        group_generations: True gives one row with lists of outputs; False one row for each completion.
+        add_raw_input, add_raw_output: keep the chat and the model's text in the column `distilabel_metadata`.
+    """
+
+    llm: LLM
+    num_generations: int = 1
+    group_generations: bool = False
+    add_raw_input: bool = True
+    add_raw_output: bool = True
+
+    @property
+    def llms(self) -> list[LLM]:
+        return [self.llm]
+
+    def unload(self) -> None:
+        for llm in self.llms:
+            llm.unload()
+
+    def format_input(self, row: Row) -> Chat:
+        """The chat for `row`."""
+        raise TypeError(f"{type(self).__name__} must define format_input")
+
+    def format_output(self, output: str | None, row: Row) -> dict[str, Any]:
+        """The columns for the model's text; None where it could not write."""
+        raise TypeError(f"{type(self).__name__} must define format_output")
+
+    def process(self, rows: StepInput) -> StepOutput:
+        chats = [self.format_input(row) for row in rows]
+        results = self.llm.generate(chats, num_generations=self.num_generations)
+        made = []
+        for row, chat, result in zip(rows, chats, results, strict=True):
+            outputs = [self._output(row, chat, result, draw) for draw in range(self.num_generations)]
+            made += [_grouped(row, outputs)] if self.group_generations else [{**row, **output} for output in outputs]
+        yield made
+
+    def _output(self, row: Row, chat: Chat, result: dict[str, Any], draw: int) -> Row:
+        text = result["generations"][draw]
+        statistics = {name: counts[draw] for name, counts in result["statistics"].items()}
+        statistics["finish_reason"] = result["finish_reasons"][draw]
+        metadata = self.metadata(row, chat, text, statistics)
+        return {**self.format_output(text, row), "distilabel_metadata": metadata, "model_name": self.llm.model_name}
+
+    def metadata(self, row: Row, raw_input: Any, raw_output: Any, statistics: Any = None) -> dict[str, Any]:
+        """The row's `distilabel_metadata` with what this task read and wrote."""
+        added = {f"statistics_{self.name}": statistics} if statistics is not None else {}
+        if self.add_raw_input:
+            added[f"raw_input_{self.name}"] = raw_input
+        if self.add_raw_output:
+            added[f"raw_output_{self.name}"] = raw_output
+        return {**(row.get("distilabel_metadata") or {}), **added}
+
+    def print(self, sample: Row | None = None) -> None:
+        """Show the prompt for `sample` (by default with placeholders) without asking the model."""
+        row = {**{name: f"<{name.upper()}>" for name in required_columns(self.inputs)}, **self.sample(), **(sample or {})}
+        print(framed(f"Prompt: {type(self).__name__}", self.format_input(row)))
+
+    def sample(self) -> Row:
+        """Placeholders for the inputs that are not text."""
+        return {}
+
+
+def _grouped(row: Row, outputs: list[Row]) -> Row:
+    apart = ("distilabel_metadata", "model_name")
+    lists = {key: [output[key] for output in outputs] for key in outputs[0] if key not in apart}
+    metadata = {key: [o["distilabel_metadata"].get(key) for o in outputs] for key in outputs[0]["distilabel_metadata"]}
+    earlier = row.get("distilabel_metadata") or {}
+    return {**row, **lists, "distilabel_metadata": {**metadata, **earlier}, "model_name": outputs[0]["model_name"]}
+
+
+def framed(title: str, chat: Chat) -> str:
+    """`chat` as text to read, a rule above each message."""
+    parts = [f"═══ {title} ".ljust(100, "═")]
+    for message in chat:
+        parts += [f"─── {message['role']} ".ljust(100, "─"), message["content"]]
+    return "\n".join([*parts, "═" * 100])
+
+
+def text_of(row: Row, column: str, step: Step) -> str:
+    """`row[column]`, which must be text.
+
+    Raises:
+        InputError: it is something else, or nothing but space.
+    """
+    value = row.get(column)
+    if isinstance(value, str) and value.strip():
+        return value
+    came = "empty" if isinstance(value, str) else repr(value)[:60]
+    raise InputError(
+        f"Step {step.name!r}: the column {column!r} must be text that is not empty, but a row has {came}: {brief(row)}"
+    )
+
+
+def brief(row: Row) -> str:
+    """A row on one line, shortened."""
+    return repr({key: value for key, value in row.items() if key != "distilabel_metadata"})[:200]
+
+
+def texts_of(row: Row, column: str, step: Step) -> Sequence[str | None]:
+    """`row[column]`, which must be a list of texts or None."""
+    value = row.get(column)
+    if isinstance(value, list | tuple) and all(text is None or isinstance(text, str) for text in value):
+        return value
+    raise InputError(
+        f"Step {step.name!r}: the column {column!r} must be a list of texts, but a row has {repr(value)[:60]}: {brief(row)}"
+    )

@@ -1,0 +1,222 @@
+"""Rewriting by criterion: EvolInstruct for instructions (WizardLM, 2304.12244), EvolQuality for responses (Deita, 2312.15685).
+
+A rewrite is checked before it is used. One that fails is drawn once more; if that fails too, the row keeps the
+reason and the raw text, and the rewrite is None, so that it can never become a completion to choose.
+"""
+
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from typing import Any, ClassVar
+
+from course_lib.errors import InputError
+from course_lib.llms.base import Chat
+from course_lib.llms.cache import result_key
+from course_lib.steps.base import Row, StepInput, StepOutput
+from course_lib.steps.tasks.base import Task, text_of
+from course_lib.steps.tasks.templating import filled, names, shipped
+
+COMMON_ENGLISH = set(
+    re.findall(r"\w+", "the a an of to and in is are it that for on with as you be this or can not have from by at")
+)
+REFUSALS = re.compile(r"^\W*(i'?m sorry|i am sorry|sorry,|i can(no|')t|as an ai\b|i am unable|i'm unable|i apologi[sz]e)", re.I)
+
+
+class _Evol(Task):
+    """What EvolInstruct and EvolQuality share.
+
+    Args:
+        num_evolutions: rewrites in a row, each of the one before.
+        store_evolutions: True keeps every rewrite in a list instead of the last one.
+        mutation_templates: names of criteria to draw from (the files of the template folder), by default all.
+        seed: the criterion of a row depends on the row and the seed, not on its place in a batch.
+
+    Further columns: `evolution_criteria` and `evolution_failures`, a list with an entry per evolution (None: it went well).
+    """
+
+    num_evolutions: int = 1
+    store_evolutions: bool = False
+    mutation_templates: list[str] | None = None
+    seed: int = 0
+    language: str = "en"
+
+    folder: ClassVar[str]
+    subject: ClassVar[str]
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.criteria = self.mutation_templates or names(self.folder, self.language)
+        unknown = sorted(set(self.criteria) - set(names(self.folder, self.language)))
+        if unknown:
+            allowed = ", ".join(names(self.folder, self.language))
+            raise InputError(f"Step {self.name!r}: unknown criterion {', '.join(unknown)}; allowed: {allowed}.")
+        if self.num_evolutions < 1:
+            raise InputError(f"Step {self.name!r}: num_evolutions={self.num_evolutions}; allowed: 1 or more.")
+
+    def criterion(self, row: Row, evolution: int = 0) -> str:
+        """The criterion for `row`: the same wherever the row stands."""
+        drawn = result_key(self.seed, evolution, [row.get(name) for name in self.inputs])
+        return self.criteria[int(drawn, 16) % len(self.criteria)]
+
+    def format_input(self, row: Row, criterion: str | None = None) -> Chat:
+        values = {name: text_of(row, name, self) for name in self.inputs}
+        prompt = shipped(f"{self.folder}/{criterion or self.criterion(row)}", self.language)
+        return [{"role": "user", "content": filled(prompt, **values)}]
+
+    def process(self, rows: StepInput) -> StepOutput:
+        traces = [_Trace(row, row[self.subject]) for row in rows]
+        for evolution in range(self.num_evolutions):
+            self._evolve([t for t in traces if t.text and t.text.strip()], evolution)
+        yield [self._finished(trace) for trace in traces]
+
+    def _evolve(self, traces: list["_Trace"], evolution: int) -> None:
+        """One rewrite of each; those that fail are drawn once more."""
+        todo = traces
+        for attempt in (0, 1):
+            chats = [self.format_input({**t.row, self.subject: t.text}, self.criterion(t.row, evolution)) for t in todo]
+            results = self.llm.generate(chats, seed=self._llm_seed() + attempt)
+            for trace, chat, result in zip(todo, chats, results, strict=True):
+                text = result["generations"][0]
+                fault = result["finish_reasons"][0] if text is None else self.fault(text, trace, chat[-1]["content"])
+                trace.tried(chat, text, fault, result["statistics"], again=attempt == 1)
+            todo = [trace for trace in todo if trace.faults[-1]]
+        for trace in traces:
+            trace.criteria.append(self.criterion(trace.row, evolution))
+            trace.text = trace.text if trace.faults[-1] else trace.raw[-1]
+
+    def _llm_seed(self) -> int:
+        return self.llm.generation_kwargs.get("seed", 0)
+
+    def fault(self, rewrite: str, trace: "_Trace", prompt: str) -> str | None:
+        """Why `rewrite` cannot be used, or None. Override it to add checks of your own."""
+        given = [trace.text, *(trace.row[name] for name in self.inputs)]
+        return rewrite_fault(rewrite, trace.text, prompt, given)
+
+    def _finished(self, trace: "_Trace") -> Row:
+        good = [raw if fault is None else None for raw, fault in zip(trace.raw, trace.faults, strict=True)]
+        last = next((text for text in reversed(good) if text is not None), None)
+        outputs = {f"evolved_{self.subject}s": [*self._original(trace), *good]} if self.store_evolutions else {}
+        if not self.store_evolutions:
+            outputs = {f"evolved_{self.subject}": last}
+        metadata = self.metadata(trace.row, trace.chats, trace.attempts, trace.statistics)
+        return {
+            **trace.row,
+            **outputs,
+            "evolution_criteria": trace.criteria,
+            "evolution_failures": trace.faults,
+            "model_name": self.llm.model_name,
+            "distilabel_metadata": metadata,
+        }
+
+    def _original(self, trace: "_Trace") -> list[str]:
+        return [trace.row[self.subject]] if getattr(self, f"include_original_{self.subject}") else []
+
+    @property
+    def outputs(self) -> list[str]:
+        name = f"evolved_{self.subject}s" if self.store_evolutions else f"evolved_{self.subject}"
+        return [name, "evolution_criteria", "evolution_failures", "model_name"]
+
+
+class EvolInstruct(_Evol):
+    """Rewrites each `instruction` to be harder by a criterion: breadth, concretising, constraints, deepening, reasoning.
+
+    Columns: `evolved_instruction`, or with `store_evolutions` the list `evolved_instructions`.
+    """
+
+    include_original_instruction: bool = False
+
+    inputs = ["instruction"]
+    folder = "evol_instruct"
+    subject = "instruction"
+
+
+class EvolQuality(_Evol):
+    """Rewrites each `response` to be better by a criterion: creativity, deepening, details, helpfulness, relevance.
+
+    Columns: `evolved_response`, or with `store_evolutions` the list `evolved_responses`.
+    """
+
+    include_original_response: bool = False
+
+    inputs = ["instruction", "response"]
+    folder = "evol_quality"
+    subject = "response"
+
+
+class _Trace:
+    """What happened to one row: its current text, and for each evolution the criterion, raw text and fault."""
+
+    def __init__(self, row: Row, text: str | None):
+        self.row, self.text = row, text
+        self.criteria: list[str] = []
+        self.chats: list[Chat] = []
+        self.raw: list[str | None] = []
+        self.faults: list[str | None] = []
+        self.attempts: list[str | None] = []
+        self.statistics: list[dict[str, Any]] = []
+
+    def tried(self, chat: Chat, text: str | None, fault: str | None, statistics: dict[str, Any], again: bool) -> None:
+        self.attempts.append(text)
+        self.statistics.append({name: counts[0] for name, counts in statistics.items()})
+        if again:
+            self.raw[-1], self.faults[-1] = text, fault
+        else:
+            self.chats.append(chat)
+            self.raw.append(text)
+            self.faults.append(fault)
+
+
+def rewrite_fault(rewrite: str, original: str, prompt: str = "", given: Sequence[str] = ()) -> str | None:
+    """Why a rewrite cannot be used, or None if it can.
+
+    Args:
+        rewrite: the model's text.
+        original: what it was asked to rewrite.
+        prompt: the whole prompt. Its own words must not come back; those of `given`, texts inside it, may.
+
+    Returns:
+        `empty`, `no change`, `prompt leaked`, `refusal`, `language switch`, `too long`, or None.
+    """
+    checks = {
+        "empty": not re.search(r"\w", rewrite),
+        "no change": _alike(rewrite, original),
+        "prompt leaked": leaks(rewrite, prompt, [original, *given]),
+        "refusal": bool(REFUSALS.match(rewrite)) and not REFUSALS.match(original),
+        "language switch": _scripts(rewrite) != _scripts(original) or (is_english(original) and not is_english(rewrite)),
+        "too long": len(rewrite) > 4 * len(original) + 600,
+    }
+    return next((reason for reason, failed in checks.items() if failed), None)
+
+
+def _alike(a: str, b: str) -> bool:
+    words_a, words_b = (re.findall(r"\w+", text.lower()) for text in (a, b))
+    return SequenceMatcher(None, words_a, words_b, autojunk=False).ratio() > 0.95
+
+
+def leaks(rewrite: str, prompt: str, given: Sequence[str] = (), words: int = 6) -> bool:
+    """Whether `rewrite` repeats a heading of `prompt`, or `words` words in a row of it that are in no text of `given`."""
+    headings = _lines(prompt, only="#").difference(*map(_lines, given))
+    frame = _runs(prompt, words).difference(*(_runs(text, words) for text in given))
+    return bool(_lines(rewrite) & headings or _runs(rewrite, words) & frame)
+
+
+def _lines(text: str, only: str = "") -> set[str]:
+    return {line.strip().lower() for line in text.splitlines() if line.startswith(only)}
+
+
+def _runs(text: str, length: int) -> set[tuple[str, ...]]:
+    words = re.findall(r"\w+", text.lower())
+    return {tuple(words[i : i + length]) for i in range(len(words) - length + 1)}
+
+
+def _scripts(text: str) -> str:
+    """The writing system of most letters: latin, or another, by Unicode block; texts without letters count as latin."""
+    letters = [char for char in text if char.isalpha()]
+    other = sum(ord(char) > 0x24F for char in letters)
+    return "other" if letters and other > len(letters) / 2 else "latin"
+
+
+def is_english(text: str) -> bool:
+    """True unless `text` has twelve words or more and hardly any of the commonest English ones."""
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    return len(words) < 12 or sum(word in COMMON_ENGLISH for word in words) / len(words) > 0.06

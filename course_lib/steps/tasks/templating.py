@@ -1,0 +1,55 @@
+"""Prompts are Jinja files under `templates/<language>/`: sandboxed, and strict about unknown variables.
+
+Text from rows enters a prompt as a value and is never read as a template.
+"""
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, meta
+from jinja2.sandbox import SandboxedEnvironment
+
+from course_lib.errors import InputError
+
+FOLDER = Path(__file__).parent.parent.parent / "templates"
+
+
+@cache
+def environment() -> SandboxedEnvironment:
+    # Prompts are plain text, so nothing is escaped as HTML.
+    return SandboxedEnvironment(loader=FileSystemLoader(FOLDER), undefined=StrictUndefined)
+
+
+def shipped(name: str, language: str = "en") -> Template:
+    """The template `name`, such as `evol_quality/creativity`."""
+    return environment().get_template(f"{language}/{name}.jinja2")
+
+
+def names(folder: str, language: str = "en") -> list[str]:
+    """The templates in a folder; those that begin with `_` are frames for the others."""
+    return sorted(f.stem for f in (FOLDER / language / folder).glob("[!_]*.jinja2"))
+
+
+def parsed(source: str) -> tuple[Template, list[str]]:
+    """A template given as text, and the variables that it uses.
+
+    Raises:
+        InputError: not valid Jinja.
+    """
+    try:
+        variables = meta.find_undeclared_variables(environment().parse(source))
+        return environment().from_string(source), sorted(variables)
+    except TemplateError as error:
+        raise InputError(f"The template {source[:80]!r} is not valid Jinja: {error}.") from error
+
+
+def filled(template: Template, **values) -> str:
+    """The text of `template` with `values`.
+
+    Raises:
+        InputError: a variable without a value, or an expression that the sandbox forbids.
+    """
+    try:
+        return template.render(**values).strip()
+    except (TemplateError, TypeError) as error:
+        raise InputError(f"The template cannot be filled: {error}. Values at hand: {', '.join(sorted(values))}.") from error
