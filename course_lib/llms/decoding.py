@@ -168,19 +168,87 @@ def _finite(logits: torch.Tensor) -> torch.Tensor:
     return logits
 
 
+# --- scoring ------------------------------------------------------------------------------------------------------
+
+
+class TokenTree:
+    """Token sequences laid over each other, so that what several have in common is computed once.
+
+    A node is a token after a given beginning. `add` grows the tree; `nodes` of a row are its path.
+    """
+
+    def __init__(self):
+        self.tokens: list[int] = []
+        self.parents: list[int] = []
+        self.depths: list[int] = []
+        self._children: dict[tuple[int, int], int] = {}
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def add(self, row: Sequence[int]) -> list[int]:
+        """The nodes of `row`, one per token."""
+        nodes, parent = [], -1
+        for depth, token in enumerate(row):
+            node = self._children.setdefault((parent, token), len(self.tokens))
+            if node == len(self.tokens):
+                self.tokens.append(token)
+                self.parents.append(parent)
+                self.depths.append(depth)
+            nodes.append(node)
+            parent = node
+        return nodes
+
+    def mask(self) -> torch.Tensor:
+        """Which node sees which, itself and those before it on its path: bool, shape `(nodes, nodes)`."""
+        seen = torch.eye(len(self), dtype=torch.bool)
+        for node, parent in enumerate(self.parents):
+            if parent >= 0:
+                seen[node] |= seen[parent]
+        return seen
+
+
 @torch.inference_mode()
-def log_probs_at(model, rows: Sequence[Sequence[int]], starts: Sequence[int], pad: int) -> list[torch.Tensor]:
-    """Log-probabilities over the vocabulary that predict the tokens from `starts` on, and one step beyond.
+def log_probs_of(model, rows: Sequence[Sequence[int]], targets: Sequence[Sequence[tuple[int, int]]], most_kept: int):
+    """Log-probabilities of chosen tokens after chosen beginnings, all rows in one forward pass.
 
     Args:
-        rows: token ids of prompt and completion.
-        starts: where the completion begins in each row; at least 1.
+        rows: token ids.
+        targets: for each row `(place, token)`: how likely is `token` after the row's tokens up to and with `place`?
+        most_kept: most places whose logits are held at once; more are computed in further passes.
 
     Returns:
-        For each row, float32 of shape `(len(row) - start + 1, vocabulary)`: entry `j` predicts token `start + j`.
+        For each row a list of natural logarithms, one per target.
     """
-    ids, mask = left_padded(rows, pad, model.device)
-    where = (mask.cumsum(-1) - 1).clamp(min=0)
-    counts = [len(row) - start + 1 for row, start in zip(rows, starts, strict=True)]
-    out = model(ids, attention_mask=mask, position_ids=where, use_cache=False, logits_to_keep=max(counts))
-    return [_finite(logits[-count:].float()).log_softmax(-1) for logits, count in zip(out.logits, counts, strict=True)]
+    tree = TokenTree()
+    paths = [tree.add(row) for row in rows]
+    wanted = [(path[place], token) for path, row in zip(paths, targets, strict=True) for place, token in row]
+    kept = sorted({node for node, _ in wanted})
+    found: dict[tuple[int, int], float] = {}
+    for start in range(0, len(kept), most_kept):
+        part = torch.tensor(kept[start : start + most_kept], device=model.device)
+        logits = _finite(_tree_logits(model, tree, part))
+        norms = logits.logsumexp(-1)
+        index = {node: i for i, node in enumerate(part.tolist())}
+        pairs = [(node, token) for node, token in wanted if node in index]
+        places = torch.tensor([index[node] for node, _ in pairs], device=logits.device)
+        tokens = torch.tensor([token for _, token in pairs], device=logits.device)
+        found.update(zip(pairs, (logits[places, tokens] - norms[places]).tolist(), strict=True))
+    return [[found[path[place], token] for place, token in row] for path, row in zip(paths, targets, strict=True)]
+
+
+def _tree_logits(model, tree: TokenTree, kept: torch.Tensor) -> torch.Tensor:
+    """float32 logits at the nodes `kept`, shape `(len(kept), vocabulary)`."""
+    depths = torch.tensor(tree.depths)
+    mask: Any = tree.mask()
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    if window and max(tree.depths) >= window and "sliding_attention" in (getattr(config, "layer_types", None) or ()):
+        near = mask & (depths[:, None] - depths[None, :] < window)
+        mask = {"full_attention": mask, "sliding_attention": near}
+        mask = {kind: one[None, None].to(model.device) for kind, one in mask.items()}
+    else:
+        mask = mask[None, None].to(model.device)
+    ids, where = torch.tensor([tree.tokens], device=model.device), depths[None].to(model.device)
+    out = model(ids, attention_mask=mask, position_ids=where, use_cache=False, logits_to_keep=kept)
+    return out.logits[0].float()

@@ -14,8 +14,8 @@ from course_lib.llms.weights import Weights, quiet_transformers, resolve
 
 CPU_BATCH_ROWS, CPU_BATCH_TOKENS = 64, 16_384
 GPU_BATCH_ROWS = 256
-SCORING_TOKENS = 4096
-SCORING_LOGITS = 2**28  # elements of the largest logits tensor while scoring: 1 GiB in float32
+CPU_TREE_NODES, GPU_TREE_NODES = 512, 4096
+SCORING_LOGITS = 2**28  # elements of the logits held at once while scoring: 1 GiB in float32
 
 _shared: dict[str, dict[str, Any]] = {}  # loaded weights by what was asked for: {"model", "users"}
 
@@ -160,7 +160,7 @@ class TransformersLLM(LLM):
         unwritable = {p: _unwritable(row.prompt, self.context) for p, row in rows.items() if row.limit < 1}
         if unwritable:
             yield {p: result for p, result in unwritable.items() if p in wanted}
-        sizes = {p: (len(row.prompt) + row.limit,) for p, row in rows.items() if p not in unwritable}
+        sizes = {p: len(row.prompt) + row.limit for p, row in rows.items() if p not in unwritable}
         for batch in filled_batches(sizes, *self._budget()):
             for part in self._decoded([p for p in batch if p in wanted], rows, arguments):
                 yield {p: self._result(rows[p], stops) for p in part}
@@ -213,11 +213,11 @@ class TransformersLLM(LLM):
         ends = configured if isinstance(configured, list) else [configured]
         return {token for token in [*ends, self.tokenizer.eos_token_id] if token is not None}
 
-    def _budget(self) -> tuple[int, tuple[int]]:
+    def _budget(self) -> tuple[int, int]:
         """Most rows, and most tokens (prompt and completion, padding included), that one batch may hold."""
         model = self.hf_model
         if model.device.type != "cuda":
-            return CPU_BATCH_ROWS, (CPU_BATCH_TOKENS,)
+            return CPU_BATCH_ROWS, CPU_BATCH_TOKENS
         import torch
 
         config = model.config.get_text_config()
@@ -226,58 +226,50 @@ class TransformersLLM(LLM):
         bytes_per_token = 2 * config.num_hidden_layers * heads * head * model.dtype.itemsize
         # The cache is copied once as it grows, and logits and activations need room beside it.
         tokens = int(torch.cuda.mem_get_info(model.device)[0] * 0.25 / bytes_per_token)
-        return GPU_BATCH_ROWS, (max(4096, tokens),)
+        return GPU_BATCH_ROWS, max(4096, tokens)
 
     # --- scoring ------------------------------------------------------------------------------------------------
 
     def _choice_log_probs(self, chats, choices, wanted) -> Iterator[dict[int, list[float]]]:
         options = {opened: self.prompts.encode_choices(choices, opened) for opened in (False, True)}
-        rows, tokens = {}, {}
+        rows, targets = {}, {}
         for position, chat in enumerate(chats):
-            shared, tokens[position] = options[chat[-1]["role"] == "assistant"]
+            shared, tokens = options[chat[-1]["role"] == "assistant"]
             # A prompt that is too long keeps its end, where the question for the rating stands.
             rows[position] = [*self.prompts.encode(chat), *shared][-self.context :]
-        starts = {p: len(row) for p, row in rows.items()}
-        for found in self._log_probs(rows, starts, wanted):
-            yield {p: [round(value, 5) for value in logs[0, tokens[p]].tolist()] for p, logs in found.items()}
+            targets[position] = [(len(rows[position]) - 1, token) for token in tokens]
+        yield from self._log_probs(rows, targets, wanted)
 
     def _token_log_probs(self, pairs, wanted) -> Iterator[dict[int, list[float]]]:
-        rows, starts = {}, {}
+        encode = cache(lambda text: self.prompts.encode(json.loads(text)))
+        rows, targets = {}, {}
         for position, (chat, completion) in enumerate(pairs):
-            prompt, added = self.prompts.encode(chat), self.prompts.encode_completion(completion)
+            prompt, added = encode(json.dumps(chat)), self.prompts.encode_completion(completion)
             if added and len(prompt) + len(added) <= self.context:
-                rows[position], starts[position] = prompt + added, len(prompt)
+                rows[position] = prompt + added
+                targets[position] = [(len(prompt) - 1 + i, token) for i, token in enumerate(added)]
         yield {p: [] for p in wanted if p not in rows}
-        for found in self._log_probs(rows, starts, wanted):
-            yield {p: _picked(logs, rows[p][starts[p] :]) for p, logs in found.items()}
+        yield from self._log_probs(rows, targets, wanted)
 
-    def _log_probs(self, rows, starts, wanted) -> Iterator[dict[int, Any]]:
-        """Batches of log-probabilities, from `starts` on, of those `rows` that are wanted."""
-        most_rows, (most_tokens,) = self._budget()
+    def _log_probs(self, rows, targets, wanted) -> Iterator[dict[int, list[float]]]:
+        """Batches of rounded log-probabilities of those `rows` that are wanted."""
+        most_nodes = GPU_TREE_NODES if self.hf_model.device.type == "cuda" else CPU_TREE_NODES
+        for batch in tree_batches(rows, most_nodes):
+            todo = [p for p in batch if p in wanted]
+            if todo:
+                yield {p: [round(value, 4) for value in logs] for p, logs in self._scored(todo, rows, targets).items()}
+
+    def _scored(self, todo: list[int], rows, targets) -> dict[int, list[float]]:
+        from course_lib.llms.decoding import log_probs_of
+
         most_kept = SCORING_LOGITS // self.hf_model.config.get_text_config().vocab_size
-        sizes = {p: (len(row), len(row) - starts[p] + 1) for p, row in rows.items()}
-        for batch in filled_batches(sizes, most_rows, (min(most_tokens, SCORING_TOKENS), most_kept)):
-            yield self._scored([p for p in batch if p in wanted], rows, starts)
-
-    def _scored(self, todo: list[int], rows, starts) -> dict[int, Any]:
-        from course_lib.llms.decoding import log_probs_at
-
-        if not todo:
-            return {}
         try:
-            found = log_probs_at(self.hf_model, [rows[p] for p in todo], [starts[p] for p in todo], self.prompts.pad)
+            found = log_probs_of(self.hf_model, [rows[p] for p in todo], [targets[p] for p in todo], most_kept)
         except (RuntimeError, MemoryError) as error:
             self._halve(len(todo), error)
             middle = len(todo) // 2
-            return {**self._scored(todo[:middle], rows, starts), **self._scored(todo[middle:], rows, starts)}
+            return {**self._scored(todo[:middle], rows, targets), **self._scored(todo[middle:], rows, targets)}
         return dict(zip(todo, found, strict=True))
-
-
-def _picked(logs, tokens: list[int]) -> list[float]:
-    import torch
-
-    picked = logs[:-1].gather(1, torch.tensor(tokens, device=logs.device)[:, None])
-    return [round(value, 4) for value in picked.squeeze(1).tolist()]
 
 
 def _unwritable(prompt: list[int], context: int) -> dict[str, Any]:
@@ -285,19 +277,31 @@ def _unwritable(prompt: list[int], context: int) -> dict[str, Any]:
     return {"text": None, "input_tokens": len(prompt), "output_tokens": 0, "finish_reason": reason}
 
 
-def filled_batches(sizes: dict[int, tuple[int, ...]], most_rows: int, limits: tuple[int, ...]) -> list[list[int]]:
-    """Positions in batches, longest first; in each, rows x the largest of every size stays within its limit."""
+def filled_batches(sizes: dict[int, int], most_rows: int, most_tokens: int) -> list[list[int]]:
+    """Positions in batches, longest first, each of at most `most_rows` and of `most_tokens` with the padding."""
     batches: list[list[int]] = []
-    largest: tuple[int, ...] = ()
-    for position in sorted(sizes, key=lambda p: (*(-size for size in sizes[p]), p)):
-        grown = tuple(map(max, largest, sizes[position])) if largest else sizes[position]
-        rows = len(batches[-1]) + 1 if batches else 1
-        if batches and rows <= most_rows and all(rows * size <= limit for size, limit in zip(grown, limits, strict=True)):
+    for position in sorted(sizes, key=lambda p: (-sizes[p], p)):
+        if batches and len(batches[-1]) < min(most_rows, most_tokens // sizes[batches[-1][0]]):
             batches[-1].append(position)
-            largest = grown
         else:
             batches.append([position])
-            largest = sizes[position]
+    return batches
+
+
+def tree_batches(rows: dict[int, list[int]], most_nodes: int) -> list[list[int]]:
+    """Positions in batches whose rows, laid over each other, have at most `most_nodes` tokens (or are one row)."""
+    from course_lib.llms.decoding import TokenTree
+
+    batches: list[list[int]] = []
+    tree = TokenTree()
+    for position in sorted(rows, key=lambda p: (rows[p], p)):
+        tree.add(rows[position])
+        if batches and len(tree) <= most_nodes:
+            batches[-1].append(position)
+        else:
+            batches.append([position])
+            tree = TokenTree()
+            tree.add(rows[position])
     return batches
 
 

@@ -16,8 +16,8 @@ from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.tasks.base import Task, text_of
 from course_lib.steps.tasks.templating import filled, names, shipped
 
-COMMON_ENGLISH = set(
-    re.findall(r"\w+", "the a an of to and in is are it that for on with as you be this or can not have from by at")
+COMMON_ENGLISH = frozenset(
+    ["the", "a", "an", "of", "to", "and", "in", "is", "are", "it", "that", "for", "on", "with", "as", "you", "or"]
 )
 REFUSALS = re.compile(r"^\W*(i'?m sorry|i am sorry|sorry,|i can(no|')t|as an ai\b|i am unable|i'm unable|i apologi[sz]e)", re.I)
 

@@ -1,0 +1,125 @@
+"""`python -m course_lib`: make a preference dataset. `python -m course_lib cache`: look after the stored results."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from course_lib.errors import CourseLibError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status is 0, 2 for input that cannot be taken, or 130 after Ctrl-C."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = {"cache": run_cache}.get(given[0] if given else "")
+    try:
+        return command(given[1:]) if command else run_dataset(given)
+    except CourseLibError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. What was computed is kept: run the same command again to go on from here.", file=sys.stderr)
+        return 130
+
+
+def run_dataset(given: list[str]) -> int:
+    from course_lib.job import Settings, check_out, make_dataset, write
+
+    options = vars(_dataset_parser().parse_args(given))
+    push_to_hub = options.pop("push_to_hub")
+    settings = Settings(**{name: value for name, value in options.items() if value is not None})
+    check_out(settings.out)
+    distiset = make_dataset(settings, progress=None)
+    write(distiset, settings)
+    print(summary(distiset, settings))
+    if push_to_hub:
+        distiset.push_to_hub(push_to_hub)
+        print(f"Pushed to https://huggingface.co/datasets/{push_to_hub}")
+    return 0
+
+
+def _dataset_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m course_lib",
+        description="Make a preference dataset: several completions per instruction, rated, best and worst as a pair.",
+        epilog="Other commands: python -m course_lib cache --help",
+    )
+    add = parser.add_argument
+    add(
+        "--instructions",
+        metavar="SOURCE",
+        help=".jsonl, .csv or .parquet file, saved dataset, or hub id (default: the course's)",
+    )
+    add("--column", metavar="NAME", help="the column of the instructions (default: instruction)")
+    add("--models", nargs="+", metavar="MODEL", help="packaged names, folders or hub ids (default: smollm2-135m gemma-3-270m)")
+    add("--judge", metavar="JUDGE", help="default, likelihood, logits:MODEL or text:MODEL")
+    add("--evolve", action=argparse.BooleanOptionalAction, help="add the first model's completion, rewritten to be better")
+    add("--limit", type=int, metavar="N", help="only the first N instructions")
+    add("--seed", type=int, help="seed of all sampling (default: 0)")
+    add("--max-new-tokens", type=int, metavar="N", help="longest completion, in tokens (default: 96)")
+    add("--out", type=Path, metavar="FOLDER", help="where to write (default: output)")
+    add("--device", help="cuda, mps or cpu (default: the first that is there)")
+    add("--push-to-hub", metavar="REPO", help="also upload the dataset to this repository, org/name")
+    return parser
+
+
+def summary(distiset, settings) -> str:
+    """The table that a run ends with, and one pair in full."""
+    from course_lib.job import rewrite_outcomes
+
+    report, rows = distiset.report, distiset["default"]["train"]
+    lines = [("instructions", report.rows_in), ("pairs", report.rows_out)]
+    lines += [(f"no pair: {reason}", count) for reason, count in report.drops.most_common()]
+    lines += [(f"rewrite {outcome}", count) for outcome, count in sorted(rewrite_outcomes(distiset).items())]
+    for model, usage in report.models.items():
+        speed = f", {usage['output_tokens'] / usage['seconds']:.0f} tokens/s" if usage["output_tokens"] else ""
+        lines.append((f"{model}: results", f"{usage['new']:.0f} new, {usage['cached']:.0f} from the cache{speed}"))
+    lines.append(("seconds", f"{report.seconds:.1f}"))
+    width = max(len(str(name)) for name, _ in lines)
+    table = "\n".join(f"  {name:<{width}}  {value}" for name, value in lines)
+    files = f"Written to {settings.out}: dataset/, README.md, scores.png, margins.png"
+    return f"\n{table}\n{pair_text(rows[0]) if len(rows) else ''}\n{files}"
+
+
+def pair_text(row) -> str:
+    """A preference pair as text to read."""
+    parts = ["", "One pair in full", f"  instruction: {row['prompt']}"]
+    for side in ("chosen", "rejected"):
+        text = row[side][-1]["content"].replace("\n", "\n    ")
+        parts.append(f"  {side} ({row[f'{side}_model']}, rated {row[f'{side}_rating']:.2f}):\n    {text}")
+    return "\n".join(parts) + "\n"
+
+
+def run_cache(given: list[str]) -> int:
+    from course_lib.llms.cache import default_cache
+
+    parser = argparse.ArgumentParser(
+        prog="python -m course_lib cache", description="Look at the stored results, or clear them."
+    )
+    parser.add_argument("--clear", action="store_true", help="delete results; converted weights stay")
+    parser.add_argument("--older-than", type=float, metavar="DAYS", help="with --clear: only results older than this")
+    parser.add_argument("--model", help="with --clear: only results of this model")
+    parser.add_argument("--yes", action="store_true", help="with --clear: do not ask")
+    options = parser.parse_args(given)
+    store = default_cache()
+    print(cache_table(store))
+    if not options.clear:
+        return 0
+    if not options.yes and input("Delete these results? [y/N] ").strip().lower() not in ("y", "yes"):
+        print("Nothing was deleted.")
+        return 0
+    print(f"Deleted {store.clear(options.older_than, options.model)} results.")
+    return 0
+
+
+def cache_table(store) -> str:
+    """Where the results and weights lie, and how large they are."""
+    weights = store.path.parent / "weights"
+    size = sum(file.stat().st_size for file in weights.rglob("*") if file.is_file())
+    lines = [f"results  {store.path}  {store.path.stat().st_size / 1e6 if store.path.exists() else 0:.1f} MB"]
+    lines += [f"  {model}: {count} results, {bytes_ / 1e6:.1f} MB of text" for model, count, bytes_ in store.summary()]
+    return "\n".join([*lines, f"weights  {weights}  {size / 1e6:.1f} MB"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

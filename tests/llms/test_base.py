@@ -1,0 +1,276 @@
+"""What every language model does, shown on toy ones: order, caching, counting, and errors that help."""
+
+import math
+
+import numpy as np
+import pytest
+
+from course_lib.errors import InputError
+from course_lib.llms import LLM, ScriptedLLM
+from course_lib.llms.base import SAMPLING, Usage, check_chat, continued, sampling_arguments
+
+
+class Echo(LLM):
+    """Repeats the last message with the number of the draw; remembers what it was asked."""
+
+    name = "echo"
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.asked = []
+
+    @property
+    def model_name(self):
+        return self.name
+
+    def _generate(self, requests, wanted):
+        # Backwards and two at a time: the order of the answers must not come from here.
+        todo = sorted(wanted, reverse=True)
+        for start in range(0, len(todo), 2):
+            yield {position: self._answer(requests[position]) for position in todo[start : start + 2]}
+
+    def _answer(self, request):
+        text = request.chat[-1]["content"]
+        self.asked.append((text, request.draw))
+        return {"text": f"{text} {request.draw}", "input_tokens": 2, "output_tokens": 3, "finish_reason": "stop"}
+
+
+class Lengths(Echo):
+    """Scores: a longer choice is likelier; each letter of a completion costs as much as the chat is long."""
+
+    can_score = True
+
+    def _choice_log_probs(self, chats, choices, wanted):
+        for position in sorted(wanted):
+            self.asked.append((chats[position][-1]["content"], tuple(choices)))
+            yield {position: [-1000.0 + len(choice) for choice in choices]}
+
+    def _token_log_probs(self, pairs, wanted):
+        yield {position: [-float(len(pairs[position][0]))] * len(pairs[position][1]) for position in wanted}
+
+
+def chats(*texts):
+    return [[{"role": "user", "content": text}] for text in texts]
+
+
+def first(results):
+    return [result["generations"][0] for result in results]
+
+
+def test_answers_come_in_the_order_of_the_inputs():
+    texts = [f"text {n}" for n in range(7)]
+    assert first(Echo().generate(chats(*texts))) == [f"{text} 0" for text in texts]
+
+
+def test_no_inputs_give_no_answers():
+    assert Echo().generate([]) == []
+
+
+def test_num_generations_gives_that_many_draws_with_statistics():
+    [result] = Echo().generate(chats("a"), num_generations=3)
+    assert result == {
+        "generations": ["a 0", "a 1", "a 2"],
+        "finish_reasons": ["stop"] * 3,
+        "statistics": {"input_tokens": [2, 2, 2], "output_tokens": [3, 3, 3]},
+    }
+
+
+def test_equal_inputs_are_computed_once():
+    llm = Echo(use_cache=False)
+    assert first(llm.generate(chats("a", "b", "a", "a"))) == ["a 0", "b 0", "a 0", "a 0"]
+    assert sorted(llm.asked) == [("a", 0), ("b", 0)]
+
+
+def test_results_are_kept_across_objects():
+    Echo().generate(chats("a", "b"))
+    later = Echo()
+    assert first(later.generate(chats("b", "c", "a"))) == ["b 0", "c 0", "a 0"]
+    assert later.asked == [("c", 0)]
+
+
+def test_more_draws_of_the_same_chat_ask_only_for_the_new_ones():
+    Echo().generate(chats("a"), num_generations=2)
+    later = Echo()
+    later.generate(chats("a"), num_generations=4)
+    assert sorted(later.asked) == [("a", 2), ("a", 3)]
+
+
+def test_other_models_arguments_and_roles_are_other_results():
+    Echo().generate(chats("a"))
+    other = type("Other", (Echo,), {"name": "other"})()
+    cooler, seeded, same = Echo(generation_kwargs={"temperature": 0.1}), Echo(), Echo(generation_kwargs={"temperature": 0.7})
+    other.generate(chats("a"))
+    cooler.generate(chats("a"))
+    seeded.generate(chats("a"), seed=5)
+    same.generate(chats("a"))
+    assert [len(llm.asked) for llm in (other, cooler, seeded, same)] == [1, 1, 1, 0]
+    system = Echo()
+    system.generate([[{"role": "system", "content": "a"}]])
+    assert len(system.asked) == 1
+
+
+def test_without_cache_nothing_is_stored_or_looked_up(cache_path):
+    Echo(use_cache=False).generate(chats("a"))
+    assert not (cache_path / "results.sqlite").exists()
+    Echo().generate(chats("a"))
+    again = Echo(use_cache=False)
+    again.generate(chats("a"))
+    assert again.asked == [("a", 0)]
+
+
+def test_batches_before_a_failure_are_kept():
+    class Failing(Echo):
+        def _answer(self, request):
+            if request.chat[-1]["content"] == "fatal":
+                raise KeyboardInterrupt
+            return super()._answer(request)
+
+    with pytest.raises(KeyboardInterrupt):
+        Failing().generate(chats("fatal", "b", "c", "d", "e"))
+    later = Echo()
+    later.generate(chats("fatal", "b", "c", "d", "e"))
+    assert later.asked == [("fatal", 0)]
+
+
+def test_usage_counts_new_and_cached_results_and_tokens_of_new_ones():
+    llm, seen = Echo(), []
+    llm.on_progress = lambda usage: seen.append(usage.new)
+    llm.generate(chats("a", "b", "a"))
+    assert (llm.usage.new, llm.usage.cached, llm.usage.input_tokens, llm.usage.output_tokens) == (2, 1, 4, 6)
+    llm.generate(chats("a", "c", "d", "e"))
+    assert (llm.usage.new, llm.usage.cached, llm.usage.input_tokens, llm.usage.output_tokens) == (5, 2, 10, 15)
+    assert seen == [2, 4, 5] and llm.usage.seconds > 0
+    assert Echo().usage == Usage()
+
+
+def test_none_where_the_model_could_not_write():
+    [result] = ScriptedLLM([None, "text"]).generate(chats("a"), num_generations=2)
+    assert result["generations"] == [None, "text"]
+    assert result["finish_reasons"] == ["script gave None", "stop"]
+
+
+def test_arguments_of_the_call_stand_over_those_of_the_model():
+    seen = []
+
+    class Shows(Echo):
+        def _answer(self, request):
+            seen.append(request.arguments)
+            return super()._answer(request)
+
+    llm = Shows(generation_kwargs={"temperature": 0.2, "max_new_tokens": 5})
+    llm.generate(chats("a"), temperature=0.9, stop_strings="\n")
+    assert seen == [{**SAMPLING, "temperature": 0.9, "max_new_tokens": 5, "stop_strings": ["\n"]}]
+    assert llm.generation_kwargs == {"temperature": 0.2, "max_new_tokens": 5}
+
+
+def test_do_sample_false_is_temperature_zero():
+    assert sampling_arguments({"do_sample": False, "temperature": 0.5})["temperature"] == 0
+    assert sampling_arguments({"do_sample": True})["temperature"] == SAMPLING["temperature"]
+    assert sampling_arguments({"temperature": None, "top_k": None}) == sampling_arguments({})
+
+
+def test_unknown_argument_is_named_with_those_allowed():
+    with pytest.raises(InputError, match="max_tokens.*max_new_tokens"):
+        Echo(generation_kwargs={"max_tokens": 5})
+    with pytest.raises(InputError, match="temprature.*temperature"):
+        Echo().generate(chats("a"), temprature=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", -0.1),
+        ("temperature", math.nan),
+        ("temperature", "hot"),
+        ("top_p", 1.5),
+        ("top_k", 2.5),
+        ("max_new_tokens", 0),
+        ("max_new_tokens", math.inf),
+        ("max_new_tokens", True),
+        ("min_p", -1),
+        ("repetition_penalty", 0),
+        ("seed", 2**63),
+        ("seed", 0.5),
+    ],
+)
+def test_value_out_of_range_is_named_with_what_is_allowed(name, value):
+    with pytest.raises(InputError, match=f"{name}=.*allowed: a "):
+        Echo().generate(chats("a"), **{name: value})
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, "2", None])
+def test_num_generations_must_be_a_whole_number_from_one(number):
+    with pytest.raises(InputError, match="num_generations=.*whole number from 1"):
+        Echo().generate(chats("a"), num_generations=number)
+
+
+@pytest.mark.parametrize(
+    "chat",
+    [
+        "just text",
+        [],
+        None,
+        ["text"],
+        [{"role": "user"}],
+        [{"role": "user", "content": None}],
+        [{"role": "robot", "content": "hi"}],
+        [{"content": "hi"}],
+    ],
+)
+def test_malformed_chat_is_shown_with_its_position_and_an_example(chat):
+    llm = Echo()
+    with pytest.raises(InputError, match=r'Input 1 .*Allowed.*"role": "user"'):
+        llm.generate([*chats("fine"), chat])
+    assert llm.asked == []
+
+
+def test_check_chat_takes_all_roles():
+    check_chat([{"role": role, "content": ""} for role in ("system", "user", "assistant")], 0)
+    check_chat([], 0, may_be_empty=True)
+
+
+def test_choice_probabilities_sum_to_one_in_each_row():
+    probabilities = Lengths().choice_probabilities(chats("a", "b", "c"), ["x", "xx", "xxxx"])
+    assert probabilities.shape == (3, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    np.testing.assert_allclose(probabilities[0], np.exp([1, 2, 4]) / np.exp([1, 2, 4]).sum())
+    assert Lengths().choice_probabilities([], ["x", "xx"]).shape == (0, 2)
+
+
+def test_choice_probabilities_are_cached_by_chat_prefill_and_choices():
+    Lengths().choice_probabilities(chats("a"), ["x", "xx"])
+    again = Lengths()
+    again.choice_probabilities(chats("a"), ["x", "xx"])
+    assert again.asked == []
+    again.choice_probabilities(chats("a"), ["x", "xx"], prefill="Rating: ")
+    again.choice_probabilities(chats("a"), ["xx", "x"])
+    assert again.asked == [("Rating: ", ("x", "xx")), ("a", ("xx", "x"))]
+
+
+def test_prefill_is_an_assistant_message_and_leaves_the_chat_alone():
+    [chat] = chats("a")
+    assert continued(chat, "So") == [{"role": "user", "content": "a"}, {"role": "assistant", "content": "So"}]
+    assert continued(chat, "") == chat == chats("a")[0]
+
+
+def test_log_likelihood_is_the_mean_per_token_and_nan_for_nothing():
+    inputs = [chats("a")[0], [], chats("b")[0] * 3, chats("c")[0]]
+    found = Lengths().log_likelihood(inputs, ["four", "four", "two", ""])
+    np.testing.assert_array_equal(found, [-1.0, 0.0, -3.0, np.nan])
+    assert Lengths().token_log_probs(chats("a"), ["ab"]) == [[-1.0, -1.0]]
+
+
+def test_as_many_completions_as_inputs():
+    with pytest.raises(InputError, match="2 inputs but 1 completions"):
+        Lengths().token_log_probs(chats("a", "b"), ["one"])
+
+
+@pytest.mark.parametrize("method", ["choice_probabilities", "token_log_probs", "log_likelihood"])
+def test_model_that_only_writes_says_so_when_asked_to_score(method):
+    with pytest.raises(InputError, match="probabilities can be seen; ScriptedLLM only writes text.*TransformersLLM"):
+        getattr(ScriptedLLM(["a"]), method)(chats("a"), ["x"])
+
+
+def test_backend_without_a_name_is_told_what_is_missing():
+    with pytest.raises(TypeError, match="LLM must define model_name"):
+        LLM().generate(chats("a"))

@@ -1,0 +1,254 @@
+"""The steps without a model: columns, filters and preference pairs. Loading is in test_load.py."""
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from course_lib.errors import GraphError, InputError
+from course_lib.steps import FilterRows, FormatTextGenerationDPO, GroupColumns, KeepColumns, Step
+from course_lib.steps.base import required_columns, snake_case
+from course_lib.steps.filtering import similarity
+
+REASONS = {"empty completion", "missing rating", "tie", "identical completions", "too similar", "margin too small"}
+
+
+def run(step, *inputs):
+    return [row for rows in step.apply(*inputs) for row in rows]
+
+
+def formatted(generations, ratings, *, step=None, **more):
+    step = step or FormatTextGenerationDPO()
+    [row] = run(step, [{"instruction": "Say hi", "generations": generations, "ratings": ratings, **more}])
+    return row
+
+
+def reason(generations, ratings, **arguments):
+    return formatted(generations, ratings, step=FormatTextGenerationDPO(**arguments)).get("drop_reason")
+
+
+# --- pairs ------------------------------------------------------------------------------------------------------------
+
+
+def test_best_is_chosen_and_worst_rejected_with_models_and_ratings():
+    row = formatted(["bad one", "good answer", "so so text"], [1, 5, 3], generation_models=["a", "b", "c"], other="kept")
+    user = {"role": "user", "content": "Say hi"}
+    assert row == {
+        "instruction": "Say hi",
+        "generations": ["bad one", "good answer", "so so text"],
+        "ratings": [1, 5, 3],
+        "generation_models": ["a", "b", "c"],
+        "other": "kept",
+        "prompt": "Say hi",
+        "prompt_id": hashlib.sha256(b"Say hi").hexdigest(),
+        "chosen": [user, {"role": "assistant", "content": "good answer"}],
+        "chosen_model": "b",
+        "chosen_rating": 5,
+        "rejected": [user, {"role": "assistant", "content": "bad one"}],
+        "rejected_model": "a",
+        "rejected_rating": 1,
+    }
+    assert set(FormatTextGenerationDPO.outputs) <= set(row)
+
+
+def test_model_names_stand_in_for_generation_models_and_may_be_missing_or_short():
+    assert formatted(["a b", "c d"], [1, 2], model_names=["x", "y"])["chosen_model"] == "y"
+    assert formatted(["a b", "c d"], [1, 2])["chosen_model"] is None
+    assert formatted(["a b", "c d"], [1, 2], generation_models=["x"])["chosen_model"] is None
+
+
+def test_equal_ratings_are_a_tie_also_when_all_are_equal_among_many():
+    assert reason(["one", "two"], [3, 3]) == "tie"
+    assert reason(["one", "two", "three"], [3, 3.0, None]) == "tie"
+    assert formatted(["one", "two", "three"], [3, 3, 4])["chosen"][-1]["content"] == "three"
+
+
+@pytest.mark.parametrize("nothing", [None, math.nan, math.inf, -math.inf, "4"])
+def test_rating_that_is_no_number_never_makes_a_pair(nothing):
+    assert reason(["one", "two"], [3, nothing]) == "missing rating"
+    row = formatted(["one", "two", "three"], [3, nothing, 4])
+    assert (row["chosen_rating"], row["rejected_rating"]) == (4, 3)
+
+
+def test_too_few_ratings_or_none_at_all():
+    assert reason(["one", "two"], [3]) == "missing rating"
+    assert reason(["one", "two"], []) == "missing rating"
+    assert reason(["one", "two"], None) == "missing rating"
+
+
+def test_ratings_from_numpy_count():
+    row = formatted(["one", "two"], list(np.array([1.5, 4.5], dtype=np.float32)))
+    assert row["chosen"][-1]["content"] == "two"
+    assert formatted(["one", "two"], list(np.array([1, 4])))["chosen"][-1]["content"] == "two"
+
+
+@pytest.mark.parametrize("nothing", [None, "", " \n\t", "\u3000"])
+def test_empty_completion_is_never_chosen_or_rejected(nothing):
+    assert reason(["one", nothing], [1, 5]) == "empty completion"
+    row = formatted(["one", nothing, "two"], [3, 5, 4])
+    assert (row["chosen"][-1]["content"], row["rejected"][-1]["content"]) == ("two", "one")
+
+
+def test_no_completions_at_all_is_an_empty_completion():
+    assert reason([], []) == reason([None, None], [None, None]) == "empty completion"
+
+
+def test_identical_completions_are_no_pair_whatever_case_and_spacing():
+    assert reason(["The same", "The same"], [1, 5]) == "identical completions"
+    assert reason(["The same", "  the\nSAME "], [1, 5]) == "identical completions"
+
+
+def test_too_similar_is_measured_in_words_against_the_limit():
+    twenty = " ".join(f"w{n}" for n in range(20))
+    assert reason([twenty, twenty + " more"], [1, 5]) == "too similar"
+    assert reason([twenty, twenty + " more"], [1, 5], max_similarity=0.99) is None
+    assert reason([twenty, twenty.replace("w1", "v1")], [1, 5]) is None
+
+
+def test_margin_below_the_least_is_too_small_and_at_the_least_is_enough():
+    assert reason(["one", "two"], [3, 3.5], min_margin=1) == "margin too small"
+    assert reason(["one", "two"], [3, 4], min_margin=1) is None
+    assert reason(["one", "two"], [3, 3.001]) is None
+
+
+def test_dropped_row_keeps_its_columns_and_gains_no_pair():
+    row = formatted(["one", "two"], [3, 3], other="kept")
+    assert row["other"] == "kept" and "chosen" not in row
+
+
+texts = st.one_of(st.none(), st.text(max_size=8), st.sampled_from(["", " ", "a", "A", "a ", "b c", "b  C", "İ"]))
+numbers = st.one_of(st.none(), st.floats(), st.integers(1, 5), st.sampled_from([1.0, 3, 3.0, 5]))
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(texts, numbers), max_size=5), st.floats(0, 3), st.floats(0, 1), st.text(max_size=5))
+def test_every_row_is_a_pair_of_different_texts_and_ratings_or_has_a_reason(rated, margin, alike, instruction):
+    step = FormatTextGenerationDPO(min_margin=margin, max_similarity=alike)
+    before = {"instruction": instruction, "generations": [t for t, _ in rated], "ratings": [r for _, r in rated]}
+    [row] = run(step, [before])
+    assert before.items() <= row.items()
+    if "drop_reason" in row:
+        assert row["drop_reason"] in REASONS and "chosen" not in row
+        return
+    chosen, rejected = row["chosen"][-1]["content"], row["rejected"][-1]["content"]
+    assert chosen.strip() and rejected.strip() and chosen != rejected
+    assert row["chosen_rating"] > row["rejected_rating"]
+    assert row["chosen_rating"] - row["rejected_rating"] >= margin
+    assert (chosen, row["chosen_rating"]) in rated and (rejected, row["rejected_rating"]) in rated
+    assert row["chosen_rating"] == max(r for t, r in rated if t and t.strip() and r is not None and math.isfinite(r))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_similarity_is_between_0_and_1_and_1_for_the_same_words(a, b):
+    assert 0 <= similarity(a, b) <= 1
+    assert similarity(a, a) == 1
+    assert (similarity(a, b) == 1) == (a.lower().split() == b.lower().split())
+
+
+# --- filtering and columns ----------------------------------------------------------------------------------------------
+
+
+def test_filter_rows_marks_those_that_go_with_the_reason():
+    step = FilterRows(keep=lambda row: row["n"] > 1, reason="small", columns=["n"])
+    assert run(step, [{"n": 1}, {"n": 2}]) == [{"n": 1, "drop_reason": "small"}, {"n": 2}]
+    assert step.inputs == ["n"] and FilterRows(keep=bool, reason="empty").inputs == []
+
+
+def test_group_columns_makes_lists_in_the_order_of_the_branches():
+    step = GroupColumns(columns=["text", "model"], output_columns=["texts", "models"])
+    left = [{"id": 1, "text": "a", "model": "m"}, {"id": 2, "text": "b", "model": "m"}]
+    right = [{"id": 1, "text": "c", "model": "n"}, {"id": 2, "text": None, "model": "n"}]
+    assert run(step, left, right) == [
+        {"id": 1, "texts": ["a", "c"], "models": ["m", "n"]},
+        {"id": 2, "texts": ["b", None], "models": ["m", "n"]},
+    ]
+
+
+def test_group_columns_names_its_outputs_and_takes_the_old_ones_away():
+    step = GroupColumns(columns=["text"])
+    assert step.outputs == ["grouped_text"]
+    assert step.columns_after({"id", "text"}) == {"id", "grouped_text"}
+    assert run(step, [{"text": "a"}]) == [{"grouped_text": ["a"]}]
+
+
+def test_group_columns_merges_metadata_and_keeps_other_columns_of_the_first():
+    left = [{"text": "a", "other": 1, "distilabel_metadata": {"raw_output_a": "x", "both": "left"}}]
+    right = [{"text": "b", "other": 2, "more": 3, "distilabel_metadata": {"raw_output_b": "y"}}]
+    [row] = run(GroupColumns(columns=["text"]), left, right)
+    assert (row["other"], row["more"], row["grouped_text"]) == (1, 3, ["a", "b"])
+    assert row["distilabel_metadata"] == {"raw_output_a": "x", "both": "left", "raw_output_b": "y"}
+
+
+def test_group_columns_refuses_names_that_do_not_match_in_number():
+    with pytest.raises(GraphError, match="2 columns but 1 output_columns"):
+        GroupColumns(columns=["a", "b"], output_columns=["c"])
+
+
+def test_keep_columns_keeps_these_in_this_order_and_nothing_else():
+    step = KeepColumns(columns=["b", "a"])
+    assert [list(row) for row in run(step, [{"a": 1, "b": 2, "c": 3}])] == [["b", "a"]]
+    assert step.columns_after({"a", "b", "c"}) == {"a", "b"}
+
+
+# --- what every step can do ----------------------------------------------------------------------------------------------
+
+
+class Shout(Step):
+    mark: str = "!"
+    inputs = ["text"]
+    outputs = ["loud"]
+
+    def process(self, rows):
+        yield [{**row, "loud": row["text"].upper() + self.mark} for row in rows]
+
+
+def test_mappings_rename_on_the_way_in_and_out_and_leave_rows_alone():
+    rows = [{"said": "hi", "other": 1}]
+    assert run(Shout(input_mappings={"text": "said"}, output_mappings={"loud": "cry"}), rows) == [
+        {"other": 1, "said": "hi", "cry": "HI!"}
+    ]
+    assert rows == [{"said": "hi", "other": 1}]
+
+
+def test_output_may_replace_the_column_that_was_read():
+    step = Shout(input_mappings={"text": "said"}, output_mappings={"loud": "said"})
+    assert run(step, [{"said": "hi"}]) == [{"said": "HI!"}]
+
+
+def test_column_with_the_name_of_a_mapped_input_survives():
+    [row] = run(Shout(input_mappings={"text": "said"}), [{"said": "hi", "text": "mine"}])
+    assert row == {"said": "hi", "text": "mine", "loud": "HI!"}
+
+
+def test_settings_have_defaults_and_can_be_set_at_run_time():
+    step = Shout(mark="?")
+    step.set_parameters({"mark": "…", "input_batch_size": 7})
+    assert (step.mark, step.input_batch_size, Shout().mark) == ("…", 7, "!")
+    with pytest.raises(InputError, match="'shout_0' has no parameter 'marc'.*mark"):
+        step.set_parameters({"marc": "!"})
+    with pytest.raises(TypeError, match="marc"):
+        Shout(marc="!")
+
+
+def test_step_outside_a_pipeline_has_a_name_but_no_connections():
+    assert Shout().name == "shout_0"
+    with pytest.raises(GraphError, match="in no pipeline.*with Pipeline"):
+        Shout() >> Shout()
+
+
+def test_step_without_process_says_what_to_define():
+    class Idle(Step):
+        pass
+
+    with pytest.raises(TypeError, match="Idle must define process"):
+        run(Idle(), [{}])
+
+
+def test_names_of_classes_and_columns():
+    assert snake_case("FormatTextGenerationDPO") == "format_text_generation_dpo"
+    assert snake_case("LoadDataFromHub") == "load_data_from_hub"
+    assert required_columns({"a": True, "b": False}) == ["a"] and required_columns(["a", "b"]) == ["a", "b"]
