@@ -136,8 +136,16 @@ def load_from(source: str | Path, **kwargs: Any) -> LoadDataset:
     )
 
 
+class Rows(list):
+    """Rows as they came, with the names of all their columns."""
+
+    @property
+    def column_names(self) -> list[str]:
+        return list(dict.fromkeys(name for row in self for name in row))
+
+
 def read_file(path: Path):
-    """A `datasets.Dataset` from a file.
+    """The rows of a file: a `datasets.Dataset`, or `Rows` of a JSON Lines file, whose lines may differ.
 
     Raises:
         InputError: unknown ending, missing or empty file, or a line that is not a JSON object.
@@ -150,7 +158,7 @@ def read_file(path: Path):
     if not path.is_file() or not path.stat().st_size:
         raise InputError(f"{path} is {'empty' if path.exists() else 'missing'}. Give a file with one instruction per row.")
     if READERS[path.suffix.lower()] == "JSON Lines":
-        return Dataset.from_list(read_jsonl(path))
+        return Rows(read_jsonl(path))
     read = Dataset.from_csv if path.suffix.lower() == ".csv" else Dataset.from_parquet
     try:
         return read(str(path))

