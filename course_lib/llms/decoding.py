@@ -1,4 +1,4 @@
-"""Sampling and scoring on tensors: what stands between a Transformers model and text.
+"""Writing on tensors: from prompts to tokens, a batch at a time.
 
 Sampling noise is drawn per row from `(seed, chat, draw, position, token)` by a counter-based hash, never from a
 global generator, so a row gets the same text at any batch size, in any order and after any restart. A token is
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
 from course_lib.llms.cache import result_key
+from course_lib.llms.tree import finite, prefill
 
 GOLDEN, MIX_A, MIX_B = -7046029254386353131, -4658895280553007687, -7723592293110705685  # splitmix64, as signed
 
@@ -114,20 +114,22 @@ class Row:
 
 
 @torch.inference_mode()
-def decode(model, rows: list[Row], arguments: dict[str, Any], end_tokens: set[int], pad: int) -> None:
+def decode(model, rows: list[Row], arguments: dict[str, Any], end_tokens: set[int], pad: int, most_nodes: int):
     """Write the completions of one batch into `rows`.
 
-    Finished rows leave the batch as soon as they are an eighth of it, so that a batch does not wait for its longest.
+    Beginnings that prompts share are read once (`most_nodes` bounds one pass over them). Finished rows leave the
+    batch as soon as they are an eighth of it, so that a batch does not wait for its longest.
     """
-    ids, mask = left_padded([row.prompt for row in rows], pad, model.device)
-    keys = torch.tensor([row.key for row in rows], device=model.device)
+    order, cache, logits = prefill(model, [row.prompt for row in rows], most_nodes)
+    live = [rows[i] for i in order]
+    ids, mask = left_padded([row.prompt for row in live], pad, model.device)
+    keys = torch.tensor([row.key for row in live], device=model.device)
     seen = _seen(ids, mask, model.config.get_text_config().vocab_size) if arguments["repetition_penalty"] != 1 else None
-    cache = DynamicCache(config=model.config)
-    where = (mask.cumsum(-1) - 1).clamp(min=0)
-    live = list(rows)
-    for position in range(max(row.limit for row in rows)):
-        out = model(ids, attention_mask=mask, position_ids=where, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        logits = _finite(out.logits[:, -1].float())
+    where = mask.sum(-1, keepdim=True) - 1
+    for position in range(max(row.limit for row in live)):
+        if position:
+            out = model(ids, attention_mask=mask, position_ids=where, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            logits = finite(out.logits[:, -1].float())
         if seen is not None:
             logits = _penalised(logits, seen, arguments["repetition_penalty"])
         chosen = choose_tokens(logits, keys, position, arguments)
@@ -139,7 +141,7 @@ def decode(model, rows: list[Row], arguments: dict[str, Any], end_tokens: set[in
         open_rows = [i for i, row in enumerate(live) if not row.finish_reason]
         if not open_rows:
             return
-        ids, where = chosen[:, None], where[:, -1:] + 1
+        ids, where = chosen[:, None], where + 1
         mask = torch.cat([mask, mask.new_ones(len(live), 1)], dim=1)
         if len(open_rows) <= len(live) * 7 // 8:
             keep = torch.tensor(open_rows, device=model.device)
@@ -158,97 +160,3 @@ def _seen(ids: torch.Tensor, mask: torch.Tensor, vocabulary: int) -> torch.Tenso
 def _penalised(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
     """CTRL's repetition penalty on the tokens of prompt and completion, as Transformers applies it (1909.05858)."""
     return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
-
-
-def _finite(logits: torch.Tensor) -> torch.Tensor:
-    if torch.isnan(logits).any():
-        raise FloatingPointError(
-            "The model gave NaN instead of scores; its numbers are too large for this dtype. Use dtype='float32'."
-        )
-    return logits
-
-
-# --- scoring ------------------------------------------------------------------------------------------------------
-
-
-class TokenTree:
-    """Token sequences laid over each other, so that what several have in common is computed once.
-
-    A node is a token after a given beginning. `add` grows the tree; `nodes` of a row are its path.
-    """
-
-    def __init__(self):
-        self.tokens: list[int] = []
-        self.parents: list[int] = []
-        self.depths: list[int] = []
-        self._children: dict[tuple[int, int], int] = {}
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def add(self, row: Sequence[int]) -> list[int]:
-        """The nodes of `row`, one per token."""
-        nodes, parent = [], -1
-        for depth, token in enumerate(row):
-            node = self._children.setdefault((parent, token), len(self.tokens))
-            if node == len(self.tokens):
-                self.tokens.append(token)
-                self.parents.append(parent)
-                self.depths.append(depth)
-            nodes.append(node)
-            parent = node
-        return nodes
-
-    def mask(self) -> torch.Tensor:
-        """Which node sees which, itself and those before it on its path: bool, shape `(nodes, nodes)`."""
-        seen = torch.eye(len(self), dtype=torch.bool)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                seen[node] |= seen[parent]
-        return seen
-
-
-@torch.inference_mode()
-def log_probs_of(model, rows: Sequence[Sequence[int]], targets: Sequence[Sequence[tuple[int, int]]], most_kept: int):
-    """Log-probabilities of chosen tokens after chosen beginnings, all rows in one forward pass.
-
-    Args:
-        rows: token ids.
-        targets: for each row `(place, token)`: how likely is `token` after the row's tokens up to and with `place`?
-        most_kept: most places whose logits are held at once; more are computed in further passes.
-
-    Returns:
-        For each row a list of natural logarithms, one per target.
-    """
-    tree = TokenTree()
-    paths = [tree.add(row) for row in rows]
-    wanted = [(path[place], token) for path, row in zip(paths, targets, strict=True) for place, token in row]
-    kept = sorted({node for node, _ in wanted})
-    found: dict[tuple[int, int], float] = {}
-    for start in range(0, len(kept), most_kept):
-        part = torch.tensor(kept[start : start + most_kept], device=model.device)
-        logits = _finite(_tree_logits(model, tree, part))
-        norms = logits.logsumexp(-1)
-        index = {node: i for i, node in enumerate(part.tolist())}
-        pairs = [(node, token) for node, token in wanted if node in index]
-        places = torch.tensor([index[node] for node, _ in pairs], device=logits.device)
-        tokens = torch.tensor([token for _, token in pairs], device=logits.device)
-        found.update(zip(pairs, (logits[places, tokens] - norms[places]).tolist(), strict=True))
-    return [[found[path[place], token] for place, token in row] for path, row in zip(paths, targets, strict=True)]
-
-
-def _tree_logits(model, tree: TokenTree, kept: torch.Tensor) -> torch.Tensor:
-    """float32 logits at the nodes `kept`, shape `(len(kept), vocabulary)`."""
-    depths = torch.tensor(tree.depths)
-    mask: Any = tree.mask()
-    config = model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    if window and max(tree.depths) >= window and "sliding_attention" in (getattr(config, "layer_types", None) or ()):
-        near = mask & (depths[:, None] - depths[None, :] < window)
-        mask = {"full_attention": mask, "sliding_attention": near}
-        mask = {kind: one[None, None].to(model.device) for kind, one in mask.items()}
-    else:
-        mask = mask[None, None].to(model.device)
-    ids, where = torch.tensor([tree.tokens], device=model.device), depths[None].to(model.device)
-    out = model(ids, attention_mask=mask, position_ids=where, use_cache=False, logits_to_keep=kept)
-    return out.logits[0].float()

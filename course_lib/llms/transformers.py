@@ -187,7 +187,8 @@ class TransformersLLM(LLM):
                 queue[:0] = [part[: self._most_rows], part[self._most_rows :]]
                 continue
             try:
-                decode(self.hf_model, [rows[p] for p in part], arguments, self._end_tokens, self.prompts.pad)
+                live = [rows[p] for p in part]
+                decode(self.hf_model, live, arguments, self._end_tokens, self.prompts.pad, self._most_nodes)
             except (RuntimeError, MemoryError) as error:
                 self._halve(len(part), error)
                 for p in part:
@@ -212,6 +213,11 @@ class TransformersLLM(LLM):
         configured = self.hf_model.generation_config.eos_token_id
         ends = configured if isinstance(configured, list) else [configured]
         return {token for token in [*ends, self.tokenizer.eos_token_id] if token is not None}
+
+    @property
+    def _most_nodes(self) -> int:
+        """Most tokens in one forward pass over a tree: its attention grows with the square of them."""
+        return GPU_TREE_NODES if self.hf_model.device.type == "cuda" else CPU_TREE_NODES
 
     def _budget(self) -> tuple[int, int]:
         """Most rows, and most tokens (prompt and completion, padding included), that one batch may hold."""
@@ -253,14 +259,15 @@ class TransformersLLM(LLM):
 
     def _log_probs(self, rows, targets, wanted) -> Iterator[dict[int, list[float]]]:
         """Batches of rounded log-probabilities of those `rows` that are wanted."""
-        most_nodes = GPU_TREE_NODES if self.hf_model.device.type == "cuda" else CPU_TREE_NODES
-        for batch in tree_batches(rows, most_nodes):
+        from course_lib.llms.tree import tree_batches
+
+        for batch in tree_batches(rows, self._most_nodes):
             todo = [p for p in batch if p in wanted]
             if todo:
                 yield {p: [round(value, 4) for value in logs] for p, logs in self._scored(todo, rows, targets).items()}
 
     def _scored(self, todo: list[int], rows, targets) -> dict[int, list[float]]:
-        from course_lib.llms.decoding import log_probs_of
+        from course_lib.llms.tree import log_probs_of
 
         most_kept = SCORING_LOGITS // self.hf_model.config.get_text_config().vocab_size
         try:
@@ -285,23 +292,6 @@ def filled_batches(sizes: dict[int, int], most_rows: int, most_tokens: int) -> l
             batches[-1].append(position)
         else:
             batches.append([position])
-    return batches
-
-
-def tree_batches(rows: dict[int, list[int]], most_nodes: int) -> list[list[int]]:
-    """Positions in batches whose rows, laid over each other, have at most `most_nodes` tokens (or are one row)."""
-    from course_lib.llms.decoding import TokenTree
-
-    batches: list[list[int]] = []
-    tree = TokenTree()
-    for position in sorted(rows, key=lambda p: (rows[p], p)):
-        tree.add(rows[position])
-        if batches and len(tree) <= most_nodes:
-            batches[-1].append(position)
-        else:
-            batches.append([position])
-            tree = TokenTree()
-            tree.add(rows[position])
     return batches
 
 

@@ -71,7 +71,9 @@ def test_put_many_stores_all_or_nothing(tmp_path):
     cache.put_many({"before": 1}, "model")
     with pytest.raises(TypeError):
         cache.put_many({"good": 1, "bad": object()}, "model")
-    cache._connection.execute("CREATE TRIGGER t BEFORE INSERT ON results WHEN NEW.key='bad' BEGIN SELECT RAISE(ABORT, 'no'); END")
+    cache._connection.execute(
+        "CREATE TRIGGER t BEFORE INSERT ON results WHEN NEW.key='bad' BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
     with pytest.raises(CacheError):
         cache.put_many({"good": 1, "bad": 2}, "model")
     assert ResultCache(tmp_path).get_many(["before", "good", "bad"]) == {"before": 1}

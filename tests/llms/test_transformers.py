@@ -9,7 +9,8 @@ import torch
 
 from course_lib.errors import InputError, WeightsError
 from course_lib.llms import TransformersLLM
-from course_lib.llms.transformers import filled_batches, tree_batches
+from course_lib.llms.transformers import filled_batches
+from course_lib.llms.tree import tree_batches
 from course_lib.steps.load import shipped_instructions
 
 ARGUMENTS = {"max_new_tokens": 24}

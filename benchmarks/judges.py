@@ -1,0 +1,97 @@
+"""All judges on the labelled items, side by side: writes docs/judges.md.
+
+    .venv/bin/python benchmarks/judges.py [--part report] [--timed N]
+
+Accuracy comes from the cache where it can; the cost is computed anew on the first N items, models loaded.
+"""
+
+import argparse
+import os
+import platform
+from pathlib import Path
+
+from course_lib.judging import (
+    cost_per_rating,
+    default_judge,
+    labelled_items,
+    length_bias,
+    likelihood_panel,
+    pair_accuracy,
+    rate_items,
+    swap_agreement,
+)
+from course_lib.llms import TransformersLLM
+from course_lib.llms.weights import PACKAGED
+from course_lib.steps.tasks import LikelihoodRating, Task, UltraFeedback, YesNoRating
+
+PAGE = Path(__file__).parent.parent / "docs" / "judges.md"
+SMALL, BASE = PACKAGED
+
+
+def judges() -> dict[str, Task]:
+    """Every judge that the packaged models allow, by the name that the table gives it."""
+
+    def llm(name: str) -> TransformersLLM:
+        return TransformersLLM(name)
+
+    return {
+        f"UltraFeedback text, {SMALL}": UltraFeedback(llm=llm(SMALL), rationales=False),
+        f"UltraFeedback text, both orders, {SMALL}": UltraFeedback(llm=llm(SMALL), rationales=False, swap=True),
+        f"UltraFeedback logits, {SMALL}": UltraFeedback(llm=llm(SMALL), mode="logits"),
+        f"UltraFeedback logits, {BASE}": UltraFeedback(llm=llm(BASE), mode="logits"),
+        f"yes or no, {SMALL}": YesNoRating(llm=llm(SMALL)),
+        f"yes or no, {BASE}": YesNoRating(llm=llm(BASE)),
+        f"likelihood, {SMALL}": LikelihoodRating(panel=[llm(SMALL)]),
+        f"likelihood, {BASE}": LikelihoodRating(panel=[llm(BASE)]),
+        "likelihood, panel of both": likelihood_panel(),
+        "**default**": default_judge(),
+    }
+
+
+def line(name: str, judge: Task, items: list, timed: list) -> list[str]:
+    judged = rate_items(judge, items)
+    worse, off = (pair_accuracy(judged, against)[-1] for against in ("worse", "off_topic"))
+    bias = length_bias(judged)
+    # Pointwise judges see one text at a time, so only a listwise one can mind the order.
+    listwise = isinstance(judge, UltraFeedback) and judge.mode == "text"
+    swapped = f"{swap_agreement(judge, items)['agreement']:.2f}" if listwise else "1.00 (pointwise)"
+    judge.unload()
+    cost = cost_per_rating(lambda: judges()[name], timed)["seconds_per_rating"]
+    shares = [f"{one['accuracy']:.2f} ({one['low']:.2f}–{one['high']:.2f})" for one in (worse, off)]
+    return [name, *shares, f"{worse['ties']:.2f}", f"{bias['worse_longer']:.2f}", swapped, f"{cost:.2f}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", default="report")
+    parser.add_argument("--timed", type=int, default=8)
+    options = parser.parse_args()
+    items = labelled_items(options.part)
+    head = [
+        "judge",
+        "good > worse",
+        "good > off-topic",
+        "ties",
+        "good > worse, worse is longer",
+        "same verdict swapped",
+        "s per rating",
+    ]
+    rows = [line(name, judge, items, items[: options.timed]) for name, judge in judges().items()]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])
+    PAGE.write_text(page(table, len(items), options), encoding="utf-8")
+    print(PAGE.read_text(encoding="utf-8"))
+
+
+def page(table: str, count: int, options) -> str:
+    return f"""# Which judge to trust
+
+Made by `benchmarks/judges.py` on {count} labelled items (part `{options.part}`, which the default judge was not fitted on). Shares
+with 95% Wilson intervals; a tie counts as not right. Cost: {options.timed * 3} ratings with loaded models and no cache, on
+{platform.machine()}, {os.cpu_count()} cores; read it as a ratio.
+
+{table}
+"""
+
+
+if __name__ == "__main__":
+    main()
