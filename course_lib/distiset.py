@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ class Distiset(dict):
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
             for name, datasets in self.items():
-                datasets.save_to_disk(str(work / name))
+                # datasets writes no file for no rows, and then cannot read the folder back.
+                datasets.save_to_disk(str(work / name), num_shards={s: None if len(d) else 1 for s, d in datasets.items()})
             (work / MARK).write_text(json.dumps({"configs": list(self)}), encoding="utf-8")
             if self.card:
                 (work / CARD).write_text(self.card, encoding="utf-8")
@@ -83,7 +84,10 @@ class Distiset(dict):
         if self.card:
             # The hub's copy lists the configurations; ours tells the story.
             listed = DatasetCard.load(repo_id, token=token)
-            listed.text = DatasetCard(self.card).text
+            ours = DatasetCard(self.card)
+            listed.text = ours.text
+            for key, value in ours.data.to_dict().items():
+                setattr(listed.data, key, value)
             listed.push_to_hub(repo_id, token=token)
 
     # --- for trainers -------------------------------------------------------------------------------------------
@@ -124,7 +128,8 @@ def _trl(dataset, tokenizer, max_length: int):
     for reason, count in reasons.most_common():
         print(f"to_trl: {count} rows left out: {reason}")
     pairs = [_split(row) for row in dataset.select(kept)]
-    return type(dataset).from_list(pairs, features=_features())
+    columns = {name: [pair[name] for pair in pairs] for name in ("prompt", "chosen", "rejected")}
+    return type(dataset).from_dict(columns, features=_features())
 
 
 def _features():
@@ -158,7 +163,7 @@ def check_target(target: Path) -> None:
         raise InputError(f"{target} holds something else than a Distiset; nothing was written. Choose another folder.")
 
 
-def dataset_from_shards(shards: Iterable[list[dict[str, Any]]], folder: Path):
+def dataset_from_shards(shards: Iterable[list[dict[str, Any]]], folder: Path, columns: Sequence[str] = ()):
     """A memory-mapped `datasets.Dataset` from lists of rows, whose Arrow files are written to `folder`.
 
     The fingerprint is that of the content, so that equal rows are saved as equal bytes.
@@ -177,8 +182,17 @@ def dataset_from_shards(shards: Iterable[list[dict[str, Any]]], folder: Path):
             writer.write_table(table)
         digest.update(file.read_bytes())
         tables.append(MemoryMappedTable.from_file(str(file)).table)
-    joined = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+    joined = _concatenated(tables) if tables else pa.table({name: pa.nulls(0) for name in columns})
     return Dataset(joined, fingerprint=digest.hexdigest()[:16])
+
+
+def _concatenated(tables: list):
+    import pyarrow as pa
+
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise InputError(f"A column holds values of several kinds ({error}). Give all rows the same kind.") from error
 
 
 def _table(rows: list[dict[str, Any]]):
@@ -189,8 +203,8 @@ def _table(rows: list[dict[str, Any]]):
     for name, values in columns.items():
         try:
             arrays[name] = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise InputError(
-                f"The column {name!r} holds values of several kinds ({error}). Give all rows the same kind."
+                f"The column {name!r} holds values that a dataset cannot hold ({error}). Give all rows the same kind."
             ) from error
     return pa.table(arrays)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pyarrow.parquet as pq
 import pytest
@@ -55,8 +55,19 @@ class StandIn(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def entries(self, paths):
-        return [{"type": "file", "path": p, "size": len(self.files[p]), "oid": f"{len(p):040x}"} for p in paths if p in self.files]
+    @property
+    def folders(self) -> set[str]:
+        return {name.rpartition("/")[0] for name in self.files} - {""}
+
+    def entries(self, paths) -> list[dict]:
+        paths = list(paths)
+        files = [
+            {"type": "file", "path": p, "size": len(self.files[p]), "oid": f"{len(p):040x}"} for p in paths if p in self.files
+        ]
+        return files + [{"type": "directory", "path": p, "oid": f"{len(p):040x}"} for p in paths if p in self.folders]
+
+    def inside(self, folder: str) -> list[dict]:
+        return self.entries(n for n in [*self.files, *self.folders] if n.rpartition("/")[0] == folder)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -90,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, body: bytes):
         hub, path = self.server, unquote(urlsplit(self.path).path)
-        if "/resolve/" not in path:
+        if REPO in path or path == "/api/repos/create":
             hub.tokens.add(self.headers.get("Authorization"))
         api = f"/api/datasets/{REPO}"
         if path == "/api/repos/create":
@@ -114,11 +125,9 @@ class Handler(BaseHTTPRequestHandler):
             self.commit(body)
         elif path.startswith(f"{api}/tree/"):
             folder = path.removeprefix(f"{api}/tree/").partition("/")[2]
-            inside = [name for name in hub.files if name.startswith(f"{folder}/" if folder else "")]
-            self.send(hub.entries(inside)) if inside or not folder else self.missing("EntryNotFound")
+            self.send(hub.inside(folder)) if folder in {"", *hub.folders} else self.missing("EntryNotFound")
         elif path.startswith(f"{api}/paths-info/"):
-            asked = json.loads(body)["paths"] if body.startswith(b"{") else []
-            self.send(hub.entries(asked))
+            self.send(hub.entries(parse_qs(body.decode())["paths"]))
         elif path.startswith(f"/datasets/{REPO}/resolve/"):
             name = path.removeprefix(f"/datasets/{REPO}/resolve/").partition("/")[2]
             self.send_file(hub.files[name]) if name in hub.files else self.missing("EntryNotFound")

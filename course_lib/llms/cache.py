@@ -117,6 +117,8 @@ class ResultCache:
             except OSError as error:
                 raise self._explained(error) from error
             connection = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
+            # A damaged byte may be no UTF-8; it must reach the checksum, which tells it apart.
+            connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute(SCHEMA)

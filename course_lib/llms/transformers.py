@@ -259,23 +259,29 @@ class TransformersLLM(LLM):
 
     def _log_probs(self, rows, targets, wanted) -> Iterator[dict[int, list[float]]]:
         """Batches of rounded log-probabilities of those `rows` that are wanted."""
-        from course_lib.llms.tree import tree_batches
+        from course_lib.llms.tree import read_prefix, shared_length, tree_batches
 
-        for batch in tree_batches(rows, self._most_nodes):
+        if not rows:
+            return
+        shared = shared_length(list(rows.values()), most=min(row[0][0] for row in targets.values()))
+        prefix = read_prefix(self.hf_model, next(iter(rows.values()))[:shared])
+        endings = {p: row[shared:] for p, row in rows.items()}
+        for batch in tree_batches(endings, self._most_nodes):
             todo = [p for p in batch if p in wanted]
             if todo:
-                yield {p: [round(value, 4) for value in logs] for p, logs in self._scored(todo, rows, targets).items()}
+                found = self._scored(todo, rows, targets, prefix)
+                yield {p: [round(value, 4) for value in logs] for p, logs in found.items()}
 
-    def _scored(self, todo: list[int], rows, targets) -> dict[int, list[float]]:
+    def _scored(self, todo: list[int], rows, targets, prefix) -> dict[int, list[float]]:
         from course_lib.llms.tree import log_probs_of
 
         most_kept = SCORING_LOGITS // self.hf_model.config.get_text_config().vocab_size
         try:
-            found = log_probs_of(self.hf_model, [rows[p] for p in todo], [targets[p] for p in todo], most_kept)
+            found = log_probs_of(self.hf_model, [rows[p] for p in todo], [targets[p] for p in todo], most_kept, prefix)
         except (RuntimeError, MemoryError) as error:
             self._halve(len(todo), error)
-            middle = len(todo) // 2
-            return {**self._scored(todo[:middle], rows, targets), **self._scored(todo[middle:], rows, targets)}
+            halves = todo[: len(todo) // 2], todo[len(todo) // 2 :]
+            return {p: logs for half in halves for p, logs in self._scored(half, rows, targets, prefix).items()}
         return dict(zip(todo, found, strict=True))
 
 

@@ -5,9 +5,45 @@ of Miao et al. 2023, https://arxiv.org/abs/2305.09781, here for prompts and for 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from transformers import DynamicCache
+
+LEAST_PREFIX = 16  # tokens; a shorter beginning costs less to read again than to keep
+
+
+@dataclass
+class Prefix:
+    """A beginning that many sequences share: its length, and its keys and values per layer. Empty by default."""
+
+    length: int = 0
+    layers: Sequence[tuple[torch.Tensor, torch.Tensor]] = ()
+
+    def cache(self) -> DynamicCache:
+        """A cache that goes on from here; what is added to it does not change this prefix."""
+        cache = DynamicCache()
+        for number, (keys, values) in enumerate(self.layers):
+            cache.update(keys, values, number)
+        return cache
+
+
+def shared_length(rows: Sequence[Sequence[int]], most: int) -> int:
+    """How many tokens all `rows` begin with, at most `most`; 0 where keeping them is not worth it."""
+    first, last = min(rows), max(rows)
+    length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return min(length, most) if len(rows) > 1 and min(length, most) >= LEAST_PREFIX else 0
+
+
+@torch.inference_mode()
+def read_prefix(model, tokens: Sequence[int]) -> Prefix:
+    """Compute `tokens` once, for the sequences that begin with them."""
+    if not tokens:
+        return Prefix()
+    tree, cache = TokenTree(), DynamicCache()
+    ends = torch.tensor(tree.add(tokens)[-1:], device=model.device)
+    _forward(model, tree, ends, cache)
+    return Prefix(len(tokens), [(layer.keys, layer.values) for layer in cache.layers])
 
 
 class TokenTree:
@@ -63,32 +99,40 @@ def tree_batches(rows: dict[int, list[int]], most_nodes: int) -> list[list[int]]
 
 
 @torch.inference_mode()
-def log_probs_of(model, rows: Sequence[Sequence[int]], targets: Sequence[Sequence[tuple[int, int]]], most_kept: int):
+def log_probs_of(
+    model,
+    rows: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[tuple[int, int]]],
+    most_kept: int,
+    prefix: Prefix,
+) -> list[list[float]]:
     """Log-probabilities of chosen tokens after chosen beginnings, all rows in one forward pass.
 
     Args:
-        rows: token ids.
+        rows: token ids, those of `prefix` included.
         targets: for each row `(place, token)`: how likely is `token` after the row's tokens up to and with `place`?
         most_kept: most places whose logits are held at once; more are computed in further passes.
+        prefix: what all rows begin with, from `read_prefix`; no target lies in it.
 
     Returns:
         For each row a list of natural logarithms, one per target.
     """
     tree = TokenTree()
-    paths = [tree.add(row) for row in rows]
-    wanted = [(path[place], token) for path, row in zip(paths, targets, strict=True) for place, token in row]
+    paths = [tree.add(row[prefix.length :]) for row in rows]
+    nodes = [[(path[place - prefix.length], token) for place, token in row] for path, row in zip(paths, targets, strict=True)]
+    wanted = [pair for row in nodes for pair in row]
     kept = sorted({node for node, _ in wanted})
     found: dict[tuple[int, int], float] = {}
     for start in range(0, len(kept), most_kept):
         part = torch.tensor(kept[start : start + most_kept], device=model.device)
-        logits = _forward(model, tree, part)
+        logits = _forward(model, tree, part, prefix.cache(), prefix.length)
         norms = logits.logsumexp(-1)
         index = {node: i for i, node in enumerate(part.tolist())}
         pairs = [(node, token) for node, token in wanted if node in index]
         places = torch.tensor([index[node] for node, _ in pairs], device=logits.device)
         tokens = torch.tensor([token for _, token in pairs], device=logits.device)
         found.update(zip(pairs, (logits[places, tokens] - norms[places]).tolist(), strict=True))
-    return [[found[path[place], token] for place, token in row] for path, row in zip(paths, targets, strict=True)]
+    return [[found[pair] for pair in row] for row in nodes]
 
 
 @torch.inference_mode()
@@ -123,20 +167,19 @@ def _spread(states: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     return states[0][:, where].transpose(0, 1)
 
 
-def _forward(model, tree: TokenTree, kept: torch.Tensor, cache: DynamicCache | None = None) -> torch.Tensor:
-    """float32 logits at the nodes `kept`, shape `(len(kept), vocabulary)`."""
-    depths = torch.tensor(tree.depths)
-    mask = tree.mask()
+def _forward(model, tree: TokenTree, kept: torch.Tensor, cache: DynamicCache, past: int = 0) -> torch.Tensor:
+    """float32 logits at the nodes `kept`, shape `(len(kept), vocabulary)`; `cache` holds `past` tokens before the tree."""
+    places = torch.tensor(tree.depths) + past
+    sees = torch.cat([torch.ones(len(tree), past, dtype=torch.bool), tree.mask()], dim=1)
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
-    if window and max(tree.depths) >= window and "sliding_attention" in (getattr(config, "layer_types", None) or ()):
-        near = mask & (depths[:, None] - depths[None, :] < window)
-        mask = {"full_attention": mask[None, None].to(model.device), "sliding_attention": near[None, None].to(model.device)}
-    else:
-        mask = mask[None, None].to(model.device)
-    ids, where = torch.tensor([tree.tokens], device=model.device), depths[None].to(model.device)
-    remember = {"past_key_values": cache, "use_cache": cache is not None}
-    out = model(ids, attention_mask=mask, position_ids=where, logits_to_keep=kept, **remember)
+    mask = sees[None, None].to(model.device)
+    if window and places.max() >= window and "sliding_attention" in (getattr(config, "layer_types", None) or ()):
+        near = sees & (places[:, None] - torch.cat([torch.arange(past), places]) < window)
+        mask = {"full_attention": mask, "sliding_attention": near[None, None].to(model.device)}
+    ids = torch.tensor([tree.tokens], device=model.device)
+    where = places[None].to(model.device)
+    out = model(ids, attention_mask=mask, position_ids=where, past_key_values=cache, use_cache=True, logits_to_keep=kept)
     return finite(out.logits[0].float())
 
 

@@ -1,6 +1,7 @@
 """What is connected to what, and whether it fits: checked before any model loads."""
 
 import inspect
+import re
 from collections import Counter
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
@@ -15,15 +16,28 @@ class Graph:
     def __init__(self):
         self.steps: dict[str, Step] = {}
         self.parents: dict[str, list[str]] = {}
+        self.columns: dict[str, set[str]] = {}
         self._numbers: Counter = Counter()
 
     def add(self, step: Step) -> None:
         if step.name is None:
             step.name = self._next_name(snake_case(type(step).__name__))
+        if not re.fullmatch(r"\w[\w.-]*", step.name) or step.name == "dropped":
+            raise GraphError(
+                f"A step cannot be named {step.name!r}. Allowed: letters, digits, '_', '-' and '.', but not 'dropped', "
+                "which names the dataset of the rows that left."
+            )
         if step.name in self.steps:
             raise GraphError(f"There are two steps named {step.name!r}. Give one of them another name=….")
         self.steps[step.name] = step
         self.parents[step.name] = []
+
+    def remove(self, step: Step) -> None:
+        """Take `step` and its connections away."""
+        del self.steps[step.name], self.parents[step.name]
+        for parents in self.parents.values():
+            if step.name in parents:
+                parents.remove(step.name)
 
     def connect(self, source: Step, target: Step) -> None:
         for step in (source, target):
@@ -58,7 +72,7 @@ class Graph:
         for step in order:
             self._check_connected(step)
             step.check()
-        after: dict[str, set[str]] = {}
+        after = self.columns = {}
         for step in order:
             before = [after[name] for name in self.parents[step.name]]
             for columns in before:

@@ -48,6 +48,7 @@ class Pipeline:
     def __init__(self, name: str = "pipeline", description: str = ""):
         self.name, self.description = name, description
         self.graph = Graph()
+        self._fed: Step | None = None
 
     def __enter__(self) -> "Pipeline":
         open_pipelines.append(self)
@@ -87,6 +88,7 @@ class Pipeline:
         Raises:
             GraphError, InputError, WeightsError: before any model is loaded, wherever that is possible.
         """
+        self._unfeed()
         if dataset is not None:
             self._feed(dataset)
         self._set_parameters(parameters or {})
@@ -94,8 +96,15 @@ class Pipeline:
         for step in self.graph.steps.values():
             for llm in step.llms:
                 llm.check()
+        llms = {id(llm): llm for step in self.graph.steps.values() for llm in step.llms}.values()
+        asked = {id(llm): llm.use_cache for llm in llms}
+        try:
+            for llm in llms:
                 llm.use_cache = llm.use_cache and use_cache
-        return _Run(self.graph, progress).result()
+            return _Run(self.graph, progress).result()
+        finally:
+            for llm in llms:
+                llm.use_cache = asked[id(llm)]
 
     def _set_parameters(self, parameters: dict[str, dict[str, Any]]) -> None:
         for name, given in parameters.items():
@@ -107,10 +116,16 @@ class Pipeline:
         starts = [s for n, s in self.graph.steps.items() if not self.graph.parents[n] and not isinstance(s, GeneratorStep)]
         if not starts:
             raise GraphError("run(dataset=…) was given rows, but every first step loads its own. Remove one of them.")
-        source = _GivenDataset(given=dataset, pipeline=self) if not isinstance(dataset, list) else None
-        source = source or LoadDataFromDicts(data=dataset, pipeline=self)
+        kind, rows = (LoadDataFromDicts, "data") if isinstance(dataset, list) else (_GivenDataset, "given")
+        source = self._fed = kind(**{rows: dataset}, pipeline=self)
         for step in starts:
             self.connect(source, step)
+
+    def _unfeed(self) -> None:
+        """Take away the rows that an earlier run was given."""
+        if self._fed is not None:
+            self.graph.remove(self._fed)
+            self._fed = None
 
 
 class _GivenDataset(LoadDataset):
@@ -131,6 +146,7 @@ class _Run:
         self.dropped = _Stream(Path(self.folder.name) / "dropped", ())
         self.left: set[tuple] = set()
         self.report = Report()
+        self.loaded: list[Step] = []
 
     def result(self) -> Distiset:
         started = time.perf_counter()
@@ -138,26 +154,30 @@ class _Run:
         try:
             for position, step in enumerate(self.order):
                 self._run_step(step)
-                self._unload(step, self.order[position + 1 :])
+                needed = {llm.fingerprint for later in self.order[position + 1 :] for llm in later.llms}
+                self._unload([s for s in self.loaded if not needed & {llm.fingerprint for llm in s.llms}])
         finally:
-            for step in self.order:
-                step.unload()
+            self._unload(self.loaded)
         leaves = self.graph.leaves()
         self.report.rows_out = sum(self.streams[step.name].rows for step in leaves)
         self.report.models = _difference(self._usage_now(), usage)
         self.report.seconds = time.perf_counter() - started
         names = ["default"] if len(leaves) == 1 else [step.name for step in leaves]
-        datasets = {name: self._dataset(self.streams[step.name]) for name, step in zip(names, leaves, strict=True)}
+        datasets = {
+            name: self._dataset(self.streams[step.name], self.graph.columns[step.name])
+            for name, step in zip(names, leaves, strict=True)
+        }
         if self.dropped.rows:
             datasets["dropped"] = self._dataset(self.dropped)
         return Distiset.of(datasets, report=self.report, keep=self.folder)
 
-    def _dataset(self, stream: "_Stream"):
-        return dataset_from_shards(([row for _, row in shard] for shard in stream.shards()), stream.folder)
+    def _dataset(self, stream: "_Stream", columns: Iterable[str] = ()):
+        return dataset_from_shards(([row for _, row in shard] for shard in stream.shards()), stream.folder, sorted(columns))
 
     def _run_step(self, step: Step) -> None:
         parents = [self.streams[name] for name in self.graph.parents[step.name]]
         out = self.streams[step.name] = _Stream(Path(self.folder.name) / step.name, parents[0].lineage if parents else ())
+        self.loaded.append(step)
         step.load()
         total = step.count() if isinstance(step, GeneratorStep) else parents[0].rows
         with tqdm(total=total, desc=step.name, unit="row", disable=self.hide_bars) as bar:
@@ -176,7 +196,7 @@ class _Run:
                 self.report.rows_in += len(rows)
                 yield self._without_dropped(step, [(next(numbers), row) for row in rows], out)
             return
-        fresh = count()
+        highest = -1
         for numbered in _joined(step, parents):
             made = [row for rows in step.apply(*([row for _, row in one] for one in numbered)) for row in rows]
             old = [number for number, _ in numbered[0]]
@@ -185,7 +205,9 @@ class _Run:
                 out.lineage = (*parents[0].lineage, step.name)
                 if len(made) < len(old):
                     self.report.drops[f"removed by {step.name}"] += len(old) - len(made)
-            numbers = old if out.lineage == parents[0].lineage else [next(fresh) for _ in made]
+            # Numbers rise over the whole stream, also when only a later batch changed how many rows there are.
+            numbers = old if out.lineage == parents[0].lineage else [highest + 1 + i for i in range(len(made))]
+            highest = max([highest, *numbers])
             yield self._without_dropped(step, list(zip(numbers, made, strict=True)), out)
 
     def _without_dropped(self, step: Step, numbered: list[Numbered], out: "_Stream") -> list[Numbered]:
@@ -197,9 +219,9 @@ class _Run:
             self.dropped.write([(number, {**row, "dropped_by": step.name}) for number, row in new])
         return [(number, row) for number, row in numbered if not row.get(DROP_REASON)]
 
-    def _unload(self, step: Step, later: list[Step]) -> None:
-        still_needed = {llm.fingerprint for other in later for llm in other.llms}
-        if not {llm.fingerprint for llm in step.llms} & still_needed:
+    def _unload(self, steps: list[Step]) -> None:
+        for step in list(steps):
+            self.loaded.remove(step)
             step.unload()
 
     def _usage_now(self) -> dict[str, dict[str, float]]:

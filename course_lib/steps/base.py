@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, dataclass_transform
 
 from course_lib.errors import GraphError, InputError
+from course_lib.llms.base import sampling_arguments
 
 Row = dict[str, Any]
 StepInput = list[Row]
@@ -26,6 +27,7 @@ StepOutput = Iterator[list[Row]]
 StepColumns = list[str] | dict[str, bool]
 
 DROP_REASON = "drop_reason"
+HIDDEN = "\0"  # before the name of a column that a mapped input covers while the step runs
 open_pipelines: list[Any] = []  # the pipelines whose `with` blocks are open, innermost last
 
 
@@ -120,7 +122,10 @@ class Step:
             if not hasattr(self.llm, key):
                 raise InputError(f"The LLM of step {self.name!r} has no parameter {key!r}. Try generation_kwargs.")
             current = getattr(self.llm, key)
-            setattr(self.llm, key, {**current, **value} if isinstance(current, dict) else value)
+            merged = {**current, **value} if isinstance(current, dict) else value
+            if key == "generation_kwargs":
+                sampling_arguments(merged)
+            setattr(self.llm, key, merged)
 
     # --- columns ------------------------------------------------------------------------------------------------
 
@@ -137,14 +142,19 @@ class Step:
     def _mapped_in(self, row: Row) -> Row:
         if not self.input_mappings:
             return row
-        kept = {key: value for key, value in row.items() if key not in self.input_mappings.values()}
+        kept = {
+            f"{HIDDEN}{key}" if key in self.input_mappings else key: value
+            for key, value in row.items()
+            if key not in self.input_mappings.values()
+        }
         return {**kept, **{name: row[column] for name, column in self.input_mappings.items()}}
 
     def _mapped_out(self, row: Row) -> Row:
         row = dict(row)
         renamed = {column: row.pop(name) for name, column in self.output_mappings.items() if name in row}
         restored = {column: row.pop(name) for name, column in self.input_mappings.items() if name in row}
-        return {**row, **restored, **renamed}
+        hidden = {key.removeprefix(HIDDEN): row.pop(key) for key in list(row) if key.startswith(HIDDEN)}
+        return {**row, **hidden, **restored, **renamed}
 
 
 class GeneratorStep(Step):

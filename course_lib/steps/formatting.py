@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from numbers import Real
 
 from course_lib.steps.base import Row, Step, StepInput, StepOutput, dropped
 from course_lib.steps.filtering import similarity
@@ -57,7 +58,7 @@ class FormatTextGenerationDPO(Step):
 
 
 def is_rating(value) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def _at(values, i: int):

@@ -20,7 +20,7 @@ class LoadDataFromDicts(GeneratorStep):
 
     @property
     def outputs(self) -> list[str]:
-        return list(self.data[0]) if self.data else []
+        return list(dict.fromkeys(name for row in self.data for name in row))
 
     def check(self) -> None:
         if not self.data:
@@ -30,8 +30,9 @@ class LoadDataFromDicts(GeneratorStep):
         return len(self.data)
 
     def process(self, offset: int = 0) -> Iterator[tuple[list[Row], bool]]:
+        columns = self.outputs
         for start in range(offset, max(len(self.data), 1), self.batch_size):
-            rows = [dict(row) for row in self.data[start : start + self.batch_size]]
+            rows = [{**dict.fromkeys(columns), **row} for row in self.data[start : start + self.batch_size]]
             yield rows, start + self.batch_size >= len(self.data)
 
 
@@ -119,6 +120,8 @@ class LoadDataFromDisk(LoadDataset):
             saved = load_from_disk(str(folder))
         except (OSError, ValueError) as error:
             raise InputError(f"{folder} is not a saved dataset ({error}). Give a folder that save_to_disk wrote.") from error
+        if isinstance(saved, dict) and self.split not in saved:
+            raise InputError(f"{folder} has no split {self.split!r}; allowed: {', '.join(saved)}.")
         return saved[self.split] if isinstance(saved, dict) else saved
 
 
@@ -129,11 +132,17 @@ def load_from(source: str | Path, **kwargs: Any) -> LoadDataset:
         return LoadDataFromDisk(dataset_path=str(path), **kwargs)
     if path.is_file():
         return LoadDataFromFileSystem(data_files=str(path), **kwargs)
-    if str(source).count("/") == 1 and not path.suffix and not str(source).startswith((".", "~")):
+    if str(source).count("/") == 1 and path.suffix.lower() not in READERS and not str(source).startswith((".", "~")):
         return LoadDataFromHub(repo_id=str(source), **kwargs)
     raise InputError(
         f"There is no file or folder {source}. Give a .jsonl, .csv or .parquet file, a saved dataset, or a hub id."
     )
+
+
+def complete(rows: list[Row]) -> list[Row]:
+    """Copies of `rows` that all have the columns that any of them has; None where there was nothing."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return [{**dict.fromkeys(columns), **row} for row in rows]
 
 
 class Rows(list):
@@ -158,7 +167,7 @@ def read_file(path: Path):
     if not path.is_file() or not path.stat().st_size:
         raise InputError(f"{path} is {'empty' if path.exists() else 'missing'}. Give a file with one instruction per row.")
     if READERS[path.suffix.lower()] == "JSON Lines":
-        return Rows(read_jsonl(path))
+        return Rows(complete(read_jsonl(path)))
     read = Dataset.from_csv if path.suffix.lower() == ".csv" else Dataset.from_parquet
     try:
         return read(str(path))

@@ -7,7 +7,8 @@ from datasets import Dataset, DatasetDict
 
 from course_lib.distiset import Distiset
 from course_lib.errors import InputError
-from course_lib.steps import LoadDataFromDicts, LoadDataFromDisk, LoadDataFromFileSystem, LoadDataFromHub
+from course_lib.pipeline import Pipeline
+from course_lib.steps import KeepColumns, LoadDataFromDicts, LoadDataFromDisk, LoadDataFromFileSystem, LoadDataFromHub
 from course_lib.steps.load import load_from, read_file, shipped_instructions
 
 ROWS = [{"instruction": f"Say {n}", "n": n} for n in range(7)]
@@ -127,9 +128,9 @@ def test_file_without_rows_says_so(tmp_path, content):
         read_file(tmp_path / "rows.jsonl")
 
 
-def test_csv_with_a_header_only_has_no_rows(tmp_path):
+def test_csv_with_a_header_only_is_an_input_error(tmp_path):
     (tmp_path / "rows.csv").write_text("instruction,n\n")
-    with pytest.raises(InputError, match="found no rows"):
+    with pytest.raises(InputError, match="rows.csv"):
         load_from(tmp_path / "rows.csv").check()
 
 
@@ -158,15 +159,22 @@ def test_windows_line_ends_and_blank_lines_are_fine(tmp_path):
     assert [row["instruction"] for row in read_file(tmp_path / "rows.jsonl")] == ["a", "b"]
 
 
-def test_column_that_only_later_rows_have_is_not_lost(tmp_path):
-    path = jsonl(tmp_path / "rows.jsonl", '{"instruction": "a"}', '{"instruction": "b", "topic": "t"}')
-    assert list(read_file(path)) == [{"instruction": "a", "topic": None}, {"instruction": "b", "topic": "t"}]
+def test_lines_may_differ_in_columns_and_kinds_and_come_as_they_are(tmp_path):
+    lines = ['{"instruction": "a"}', '{"instruction": 3, "topic": "t"}', '{"instruction": "\\ud800", "n": [1]}']
+    rows = read_file(jsonl(tmp_path / "rows.jsonl", *lines))
+    assert [row["instruction"] for row in rows] == ["a", 3, "\ud800"]
+    assert rows[1]["topic"] == "t" and rows[2]["n"] == [1]
+    assert load_from(tmp_path / "rows.jsonl").outputs == ["instruction", "topic", "n"]
 
 
-@pytest.mark.parametrize("second", ['{"instruction": 3}', '{"instruction": ["b"]}', '{"instruction": "\\ud800"}'])
-def test_column_of_several_kinds_is_an_input_error_that_names_the_file(tmp_path, second):
-    with pytest.raises(InputError, match="rows.jsonl"):
-        read_file(jsonl(tmp_path / "rows.jsonl", '{"instruction": "a"}', second))
+@pytest.mark.parametrize("kind", ["file", "dicts"])
+def test_column_that_some_rows_lack_is_none_there(tmp_path, kind):
+    rows = [{"instruction": "a", "topic": "t"}, {"instruction": "b"}]
+    path = jsonl(tmp_path / "rows.jsonl", *map(json.dumps, rows))
+    with Pipeline() as pipeline:
+        load = load_from(path) if kind == "file" else LoadDataFromDicts(data=rows)
+        load >> KeepColumns(columns=["topic"])
+    assert list(pipeline.run(progress=False)["default"]["train"]) == [{"topic": "t"}, {"topic": None}]
 
 
 def test_shipped_instructions_have_two_splits_without_overlap():

@@ -4,9 +4,6 @@ A rewrite is checked before it is used. One that fails is drawn once more; if th
 reason and the raw text, and the rewrite is None, so that it can never become a completion to choose.
 """
 
-import re
-from collections.abc import Sequence
-from difflib import SequenceMatcher
 from typing import Any, ClassVar
 
 from course_lib.errors import InputError
@@ -14,12 +11,8 @@ from course_lib.llms.base import Chat
 from course_lib.llms.cache import result_key
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.tasks.base import Task, text_of
+from course_lib.steps.tasks.rewrites import rewrite_fault
 from course_lib.steps.tasks.templating import filled, names, shipped
-
-COMMON_ENGLISH = frozenset(
-    ["the", "a", "an", "of", "to", "and", "in", "is", "are", "it", "that", "for", "on", "with", "as", "you", "or"]
-)
-REFUSALS = re.compile(r"^\W*(i'?m sorry|i am sorry|sorry,|i can(no|')t|as an ai\b|i am unable|i'm unable|i apologi[sz]e)", re.I)
 
 
 class _Evol(Task):
@@ -45,11 +38,14 @@ class _Evol(Task):
 
     def __post_init__(self):
         super().__post_init__()
-        self.criteria = self.mutation_templates or names(self.folder, self.language)
-        unknown = sorted(set(self.criteria) - set(names(self.folder, self.language)))
+        self.check()
+
+    def check(self) -> None:
+        allowed, asked = names(self.folder, self.language), self.mutation_templates
+        self.criteria = [asked] if isinstance(asked, str) else list(asked or allowed)
+        unknown = sorted(set(self.criteria) - set(allowed))
         if unknown:
-            allowed = ", ".join(names(self.folder, self.language))
-            raise InputError(f"Step {self.name!r}: unknown criterion {', '.join(unknown)}; allowed: {allowed}.")
+            raise InputError(f"Step {self.name!r}: unknown criterion {', '.join(unknown)}; allowed: {', '.join(allowed)}.")
         if self.num_evolutions < 1:
             raise InputError(f"Step {self.name!r}: num_evolutions={self.num_evolutions}; allowed: 1 or more.")
 
@@ -64,15 +60,20 @@ class _Evol(Task):
         return [{"role": "user", "content": filled(prompt, **values)}]
 
     def process(self, rows: StepInput) -> StepOutput:
-        traces = [_Trace(row, row[self.subject]) for row in rows]
+        traces = [_Trace(row, self.subject) for row in rows]
         for evolution in range(self.num_evolutions):
-            self._evolve([t for t in traces if t.text and t.text.strip()], evolution)
+            self._evolve([t for t in traces if not t.missing], evolution)
+        for trace in traces:
+            if trace.missing:
+                trace.skipped([self.criterion(trace.row, evolution) for evolution in range(self.num_evolutions)])
         yield [self._finished(trace) for trace in traces]
 
     def _evolve(self, traces: list["_Trace"], evolution: int) -> None:
         """One rewrite of each; those that fail are drawn once more."""
         todo = traces
         for attempt in (0, 1):
+            if not todo:
+                break
             chats = [self.format_input({**t.row, self.subject: t.text}, self.criterion(t.row, evolution)) for t in todo]
             results = self.llm.generate(chats, seed=self._llm_seed() + attempt)
             for trace, chat, result in zip(todo, chats, results, strict=True):
@@ -146,14 +147,19 @@ class EvolQuality(_Evol):
 class _Trace:
     """What happened to one row: its current text, and for each evolution the criterion, raw text and fault."""
 
-    def __init__(self, row: Row, text: str | None):
-        self.row, self.text = row, text
+    def __init__(self, row: Row, subject: str):
+        self.row, self.text = row, row.get(subject)
+        # Nothing to rewrite, such as a completion that failed before: the model is not asked.
+        self.missing = None if self.text is not None and str(self.text).strip() else f"no {subject}"
         self.criteria: list[str] = []
         self.chats: list[Chat] = []
         self.raw: list[str | None] = []
         self.faults: list[str | None] = []
         self.attempts: list[str | None] = []
         self.statistics: list[dict[str, Any]] = []
+
+    def skipped(self, criteria: list[str]) -> None:
+        self.criteria, self.raw, self.faults = criteria, [None] * len(criteria), [self.missing] * len(criteria)
 
     def tried(self, chat: Chat, text: str | None, fault: str | None, statistics: dict[str, Any], again: bool) -> None:
         self.attempts.append(text)
@@ -164,59 +170,3 @@ class _Trace:
             self.chats.append(chat)
             self.raw.append(text)
             self.faults.append(fault)
-
-
-def rewrite_fault(rewrite: str, original: str, prompt: str = "", given: Sequence[str] = ()) -> str | None:
-    """Why a rewrite cannot be used, or None if it can.
-
-    Args:
-        rewrite: the model's text.
-        original: what it was asked to rewrite.
-        prompt: the whole prompt. Its own words must not come back; those of `given`, texts inside it, may.
-
-    Returns:
-        `empty`, `no change`, `prompt leaked`, `refusal`, `language switch`, `too long`, or None.
-    """
-    checks = {
-        "empty": not re.search(r"\w", rewrite),
-        "no change": _alike(rewrite, original),
-        "prompt leaked": leaks(rewrite, prompt, [original, *given]),
-        "refusal": bool(REFUSALS.match(rewrite)) and not REFUSALS.match(original),
-        "language switch": _scripts(rewrite) != _scripts(original) or (is_english(original) and not is_english(rewrite)),
-        "too long": len(rewrite) > 4 * len(original) + 600,
-    }
-    return next((reason for reason, failed in checks.items() if failed), None)
-
-
-def _alike(a: str, b: str) -> bool:
-    words_a, words_b = (re.findall(r"\w+", text.lower()) for text in (a, b))
-    return SequenceMatcher(None, words_a, words_b, autojunk=False).ratio() > 0.95
-
-
-def leaks(rewrite: str, prompt: str, given: Sequence[str] = (), words: int = 6) -> bool:
-    """Whether `rewrite` repeats a heading of `prompt`, or `words` words in a row of it that are in no text of `given`."""
-    headings = _lines(prompt, only="#").difference(*map(_lines, given))
-    frame = _runs(prompt, words).difference(*(_runs(text, words) for text in given))
-    return bool(_lines(rewrite) & headings or _runs(rewrite, words) & frame)
-
-
-def _lines(text: str, only: str = "") -> set[str]:
-    return {line.strip().lower() for line in text.splitlines() if line.startswith(only)}
-
-
-def _runs(text: str, length: int) -> set[tuple[str, ...]]:
-    words = re.findall(r"\w+", text.lower())
-    return {tuple(words[i : i + length]) for i in range(len(words) - length + 1)}
-
-
-def _scripts(text: str) -> str:
-    """The writing system of most letters: latin, or another, by Unicode block; texts without letters count as latin."""
-    letters = [char for char in text if char.isalpha()]
-    other = sum(ord(char) > 0x24F for char in letters)
-    return "other" if letters and other > len(letters) / 2 else "latin"
-
-
-def is_english(text: str) -> bool:
-    """True unless `text` has twelve words or more and hardly any of the commonest English ones."""
-    words = re.findall(r"[^\W\d_]+", text.lower())
-    return len(words) < 12 or sum(word in COMMON_ENGLISH for word in words) / len(words) > 0.06

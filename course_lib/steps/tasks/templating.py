@@ -26,8 +26,16 @@ def shipped(name: str, language: str = "en") -> Template:
 
 
 def names(folder: str, language: str = "en") -> list[str]:
-    """The templates in a folder; those that begin with `_` are frames for the others."""
-    return sorted(f.stem for f in (FOLDER / language / folder).glob("[!_]*.jinja2"))
+    """The templates in a folder; those that begin with `_` are frames for the others.
+
+    Raises:
+        InputError: a language without these templates.
+    """
+    found = sorted(f.stem for f in (FOLDER / language / folder).glob("[!_]*.jinja2"))
+    if not found:
+        languages = ", ".join(sorted(f.parent.name for f in FOLDER.glob(f"*/{folder}")))
+        raise InputError(f"There are no {folder} prompts for language={language!r}; allowed: {languages}.")
+    return found
 
 
 def parsed(source: str) -> tuple[Template, list[str]]:
@@ -47,9 +55,10 @@ def filled(template: Template, **values) -> str:
     """The text of `template` with `values`.
 
     Raises:
-        InputError: a variable without a value, or an expression that the sandbox forbids.
+        InputError: a variable without a value, or an expression that the sandbox forbids or that fails.
     """
     try:
-        return template.render(**values).strip()
-    except (TemplateError, TypeError) as error:
+        # Half of a surrogate pair is no character, and tokenizers refuse it.
+        return template.render(**values).strip().encode("utf-8", "replace").decode("utf-8")
+    except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"The template cannot be filled: {error}. Values at hand: {', '.join(sorted(values))}.") from error

@@ -15,7 +15,8 @@ from course_lib.steps.tasks.parsing import parse_ratings
 from course_lib.steps.tasks.templating import filled, names, shipped
 
 SCALE = ["1", "2", "3", "4", "5"]
-Judged = list[dict[str, Any]]  # for each completion {"rating", "rationale", "reason", "distribution"}
+SHORTEST = 200  # characters; texts are not cut below this
+Judged = list[dict[str, Any]]  # for each completion {"rating", "rationale", "reason", "distribution"} and what explains them
 
 
 class UltraFeedback(Task):
@@ -26,12 +27,15 @@ class UltraFeedback(Task):
             relevance, deepening, creativity.
         mode: "text" or "logits"; "logits" needs a model whose probabilities can be seen.
         rationales: have the model explain each rating; by default in text mode only.
-        swap: text mode: rate in both orders and average; the difference is kept in `ratings_disagreement`.
+        swap: text mode: rate in both orders and average; the difference is kept in `ratings_disagreement` (with several
+            aspects its mean).
         rationale_tokens: longest rationale.
 
     Columns: `ratings` (float in 1-5, or None) and `rationales`, one per completion and in their order; `model_name`.
-    Several aspects give `ratings_<aspect>` and `rationales_<aspect>` each, and their mean in `ratings`. How each
-    rating came about (mode, distribution or reason for None) stands in `distilabel_metadata`.
+    Several aspects give `ratings_<aspect>` and `rationales_<aspect>` each, and the mean of those that are there in
+    `ratings`. How each rating came about stands in `distilabel_metadata`: mode, distribution, reason for None, whether
+    the text was too long for the model and cut in the middle, both orders with `swap`, and under `raw_replies_<step>` what
+    a model wrote whose reply was parsed.
 
     On a model whose probabilities can be seen, the frame of the answer is written by us and the model fills in only
     rating and rationale, so N completions always give N ratings. The reply of any other model is parsed.
@@ -48,6 +52,9 @@ class UltraFeedback(Task):
 
     def __post_init__(self):
         super().__post_init__()
+        self.check()
+
+    def check(self) -> None:
         allowed = names("ultrafeedback", self.language)
         unknown = [aspect for aspect in self.aspects if aspect not in allowed]
         if unknown or not self.aspects:
@@ -71,7 +78,7 @@ class UltraFeedback(Task):
 
     def format_input(self, row: Row, aspect: str | None = None, shown: list[str] | None = None) -> Chat:
         """The listwise prompt in text mode; in logits mode the prompt for the one text in `shown`."""
-        shown = list(row["generations"]) if shown is None else shown
+        shown = [text for text in texts_of(row, "generations", self) if _has_words(text)] if shown is None else shown
         frame = "listwise" if self.mode == "text" else "pointwise"
         layout = shipped(f"ultrafeedback/_{frame}", self.language)
         prompt = shipped(f"ultrafeedback/{aspect or self.aspects[0]}", self.language)
@@ -91,7 +98,7 @@ class UltraFeedback(Task):
 
     def _judged(self, rows: StepInput, aspect: str) -> list[Judged]:
         texts = [texts_of(row, "generations", self) for row in rows]
-        shown = [[i for i, text in enumerate(one) if text and text.strip()] for one in texts]
+        shown = [[i for i, text in enumerate(one) if _has_words(text)] for one in texts]
         found: list[Judged] = [[_unrated("empty completion") for _ in one] for one in texts]
         rate = self._pointwise if self.mode == "logits" else self._listwise
         orders = [shown, [order[::-1] for order in shown]] if self.swap and self.mode == "text" else [shown]
@@ -103,24 +110,41 @@ class UltraFeedback(Task):
 
     def _pointwise(self, rows, texts, shown, aspect) -> list[dict[int, dict[str, Any]]]:
         where = [(r, i) for r, places in enumerate(shown) for i in places]
-        chats = [self.format_input(rows[r], aspect, [texts[r][i]]) for r, i in where]
+        fitting = [self._fitting(rows[r], aspect, [texts[r][i]]) for r, i in where]
+        chats = [self.format_input(rows[r], aspect, one) for (r, _), one in zip(where, fitting, strict=True)]
         distributions = self.llm.choice_probabilities(chats, SCALE, prefill="Rating: ")
         means = [round(sum(k * p for k, p in enumerate(one, start=1)), 4) for one in distributions.tolist()]
         openings = [continued(chat, f"Rating: {round(mean)}\nRationale:") for chat, mean in zip(chats, means, strict=True)]
         rationales = self._rationales(openings, wanted=bool(self.rationales))
         found: list[dict[int, dict[str, Any]]] = [{} for _ in rows]
-        for (r, i), mean, one, why in zip(where, means, distributions.tolist(), rationales, strict=True):
-            found[r][i] = {"rating": mean, "rationale": why, "reason": None, "distribution": [round(p, 4) for p in one]}
+        for (r, i), mean, one, why, fits in zip(where, means, distributions.tolist(), rationales, fitting, strict=True):
+            found[r][i] = {**_rated(mean, why, one), "shortened": fits != [texts[r][i]]}
         return found
 
     def _listwise(self, rows, texts, shown, aspect) -> list[dict[int, dict[str, Any]]]:
-        chats = [self.format_input(row, aspect, [texts[r][i] for i in shown[r]]) for r, row in enumerate(rows)]
-        rate = self._filled_in if self.llm.can_score else self._parsed
-        lists = rate(chats, [len(places) for places in shown])
-        return [dict(zip(places, one, strict=True)) for places, one in zip(shown, lists, strict=True)]
+        asked = [[texts[r][i] for i in places] for r, places in enumerate(shown)]
+        fitting = [self._fitting(row, aspect, one) for row, one in zip(rows, asked, strict=True)]
+        chats = [self.format_input(row, aspect, one) for row, one in zip(rows, fitting, strict=True)]
+        rated = self._filled_in(chats, fitting) if self.llm.can_score else self._parsed(chats, fitting)
+        cut = [[a != b for a, b in zip(one, two, strict=True)] for one, two in zip(asked, fitting, strict=True)]
+        marked = [[{**text, "shortened": c} for text, c in zip(*both, strict=True)] for both in zip(rated, cut, strict=True)]
+        return [dict(zip(places, one, strict=True)) for places, one in zip(shown, marked, strict=True)]
 
-    def _filled_in(self, chats: list[Chat], counts: list[int]) -> list[Judged]:
+    def _fitting(self, row: Row, aspect: str, texts: list[str]) -> list[str]:
+        """`texts`, the longest cut in the middle until the prompt and the answer fit the model."""
+        texts = list(texts)
+        answer = " and" * (self.rationale_tokens + 20) * len(texts)
+        while texts and not self.llm.fits(self.format_input(row, aspect, texts)[-1]["content"] + answer):
+            longest = max(range(len(texts)), key=lambda i: len(texts[i]))
+            half = len(texts[longest]) // 4
+            if half < SHORTEST // 2:
+                break
+            texts[longest] = f"{texts[longest][:half]} […] {texts[longest][-half:]}"
+        return texts
+
+    def _filled_in(self, chats: list[Chat], shown: list[list[str]]) -> list[Judged]:
         """Text after text, the scaffold is ours: the model chooses a digit, then writes a rationale."""
+        counts = [len(texts) for texts in shown]
         found: list[Judged] = [[] for _ in chats]
         frames = [""] * len(chats)
         for number in range(max(counts, default=0)):
@@ -135,15 +159,15 @@ class UltraFeedback(Task):
             written = self._rationales([continued(chats[r], o) for r, o in zip(live, openings, strict=True)], wanted)
             for r, opening, digit, why, one in zip(live, openings, digits, written, distributions, strict=True):
                 frames[r] = f"{opening} {why or ''}\n\n"
-                spread = [round(p, 4) for p in one]
-                found[r].append({"rating": float(digit), "rationale": why, "reason": None, "distribution": spread})
+                found[r].append(_rated(float(digit), why, one))
         return found
 
-    def _parsed(self, chats: list[Chat], counts: list[int]) -> list[Judged]:
-        live = [r for r, count in enumerate(counts) if count]
+    def _parsed(self, chats: list[Chat], shown: list[list[str]]) -> list[Judged]:
+        live = [r for r, texts in enumerate(shown) if texts]
         results = self.llm.generate([chats[r] for r in live])
         replies = dict(zip(live, (result["generations"][0] for result in results), strict=True))
-        return [parse_ratings(replies.get(r), count) for r, count in enumerate(counts)]
+        parsed = [parse_ratings(replies.get(r), len(texts), texts) for r, texts in enumerate(shown)]
+        return [[{**text, "replies": [replies[r]]} for text in one] for r, one in enumerate(parsed)]
 
     def _rationales(self, openings: list[Chat], wanted: bool) -> list[str | None]:
         if not wanted:
@@ -163,13 +187,33 @@ class UltraFeedback(Task):
             columns["ratings"] = [_mean([one[i]["rating"] for one in judged.values()]) for i in range(len(row["generations"]))]
             columns["rationales"] = [one["rationale"] for one in judged[self.aspects[0]]]
         if self.swap:
-            columns["ratings_disagreement"] = [text.get("disagreement") for text in judged[self.aspects[0]]]
-        how = {aspect: [{"mode": self.mode, **text} for text in one] for aspect, one in judged.items()}
-        shown = [text for text in row["generations"] if text and text.strip()]
-        chats = [self.format_input(row, a, shown) for a in self.aspects] if self.mode == "text" else None
+            gaps = [[text.get("disagreement") for text in one] for one in judged.values()]
+            columns["ratings_disagreement"] = [_mean(list(of_one_text)) for of_one_text in zip(*gaps, strict=True)]
+        return {**row, **columns, "model_name": self.llm.model_name, "distilabel_metadata": self._explained(row, judged)}
+
+    def _explained(self, row: Row, judged: dict[str, Judged]) -> dict[str, Any]:
+        """The row's metadata: what the model read, and how each rating came about."""
+        how = {a: [{"mode": self.mode, **_without(text, "replies")} for text in one] for a, one in judged.items()}
+        shown = [text for text in row["generations"] if _has_words(text)]
+        chats = [self.format_input(row, a, self._fitting(row, a, shown)) for a in self.aspects] if self.mode == "text" else None
         raw = None if chats is None else "\n\n".join(framed("Prompt", chat) for chat in chats)
         metadata = self.metadata(row, raw, how)
-        return {**row, **columns, "model_name": self.llm.model_name, "distilabel_metadata": metadata}
+        if self.add_raw_output and not self.llm.can_score:
+            metadata[f"raw_replies_{self.name}"] = {aspect: _replies(one) for aspect, one in judged.items()}
+        return metadata
+
+
+def _without(entry: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != name}
+
+
+def _has_words(text: str | None) -> bool:
+    return bool(text and text.strip())
+
+
+def _rated(rating: float, rationale: str | None, distribution: list[float]) -> dict[str, Any]:
+    rounded = [round(p, 4) for p in distribution]
+    return {"rating": rating, "rationale": rationale, "reason": None, "distribution": rounded}
 
 
 def _unrated(reason: str) -> dict[str, Any]:
@@ -182,9 +226,18 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def _averaged(both: Judged) -> dict[str, Any]:
-    """One judgement from those in either order; the first one's words, the mean of the ratings."""
+    """One judgement from those in either order: the mean of the ratings, the words of the first that has a rating."""
     if len(both) == 1:
         return both[0]
+    known = [one for one in both if one["rating"] is not None]
     first, second = (one["rating"] for one in both)
     gap = None if None in (first, second) else round(abs(first - second), 4)
-    return {**both[0], "rating": _mean([first, second]), "disagreement": gap}
+    orders = [{name: one[name] for name in ("rating", "reason", "distribution")} for one in both]
+    replies = [reply for one in both for reply in one.get("replies", [])]
+    mean = {"rating": _mean([first, second]), "disagreement": gap, "orders": orders, "replies": replies}
+    return {**(known or both)[0], **mean}
+
+
+def _replies(judged: Judged) -> list[str | None]:
+    """What the model wrote for a row, one text for each order; nothing where it was not asked."""
+    return next((text["replies"] for text in judged if "replies" in text), [])
