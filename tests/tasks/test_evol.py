@@ -91,134 +91,29 @@ def test_unknown_settings_say_what_is_allowed(task):
         task(llm=ScriptedLLM([GOOD]), language="xx")
 
 
-# --- what is a fault -------------------------------------------------------------------------------------------------
-
-PARIS = {"instruction": "What is the capital of France?", "response": "It is Paris."}
-PROMPT = quality(GOOD).format_input(PARIS, "details")[0]["content"]
-HARDER = EvolInstruct(llm=ScriptedLLM([GOOD])).format_input({"instruction": "Name a fruit."}, "constraints")[0]["content"]
-FAULTS = [
-    ("empty", "", "It is Paris."),
-    ("empty", " \n\t", "It is Paris."),
-    ("empty", "***", "It is Paris."),
-    ("no change", "It is Paris.", "It is Paris."),
-    ("no change", "**It is Paris!**", "it is paris"),
-    ("no change", "42", "42"),
-    ("prompt leaked", PROMPT, "It is Paris."),
-    ("prompt leaked", "# Better answer\nParis is the capital of France.", "It is Paris."),
-    ("prompt leaked", "Better answer: Paris is the capital of France.", "It is Paris."),
-    ("prompt leaked", "**Better answer:**\n\nParis, on the Seine.", "It is Paris."),
-    ("prompt leaked", "Paris, on the Seine.\n\n## Question\nWhat is the capital of Italy?", "It is Paris."),
-    ("prompt leaked", "Here is a better version of the answer: Paris, on the Seine.", "It is Paris."),
-    ("prompt leaked", "Add one or two concrete facts, numbers or examples. Paris has two million people.", "It is Paris."),
-    ("prompt leaked", "Paris. Keep what is correct. Reply with the better answer only.", "It is Paris."),
-    ("refusal", "I'm sorry, but I can't help with that.", "It is Paris."),
-    ("refusal", "I’m sorry, I cannot provide that information.", "It is Paris."),
-    ("refusal", "As an AI language model, I have no opinion on capitals.", "It is Paris."),
-    ("refusal", "I cannot fulfil this request.", "It is Paris."),
-    ("refusal", "Unfortunately, I am unable to answer.", "It is Paris."),
-    ("refusal", "申し訳ありませんが、お答えできません。", "答えはパリです。"),
-    ("language switch", "パリはフランスの首都です。", "Paris is the capital of France."),
-    ("language switch", "La capitale de la France est Paris, dans le nord du pays.", "Paris is the capital of France."),
-    ("language switch", "La capital de Francia es la ciudad de París.", "Paris is the capital of France."),
-    ("language switch", "Die Hauptstadt von Frankreich ist die Stadt Paris.", "Paris is the capital of France."),
-    ("language switch", "Paris is the capital, and it is on the Seine.", "La capitale de la France est Paris."),
-    ("language switch", "The capital of France is Paris, which lies on the Seine.", "フランスの首都はパリです。"),
-    ("language switch", "Столица Франции — Париж.", "Paris is the capital of France."),
-    ("too long", "Paris is lovely in spring. " * 40, "It is Paris."),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("fault, rewrite, original", FAULTS)
-def test_faults(fault, rewrite, original):
-    assert rewrite_fault(rewrite, original, PROMPT, ["What is the capital of France?", original]) == fault
-
-
-@pytest.mark.parametrize(
-    "rewrite",
-    [
-        "# Harder task\nName a red fruit.",
-        "Harder task: Name a red fruit.",
-        "Add one requirement that the answer has to meet.",
-        HARDER,
-    ],
-)
-def test_faults_of_instructions(rewrite):
-    assert rewrite_fault(rewrite, "Name a fruit.", HARDER, ["Name a fruit."]) == "prompt leaked"
-
-
-PYTHON = "```python\n# Add the numbers\nfor x in range(3):\n    print(x)\n```"
-GOOD_REWRITES = [
-    (PARIS["instruction"], "It is Paris.", "The capital of France is Paris, a city on the Seine."),
-    (PARIS["instruction"], "It is Paris.", "The question: what is the capital of France? The answer: it is Paris."),
-    (PARIS["instruction"], "It is Lyon.", "It is Paris."),
-    (PARIS["instruction"], "Lyon", "Paris"),
-    ("What is six times seven?", "41", "42"),
-    ("What is six times seven?", "6 × 7 = 41", "6 × 7 = 42"),
-    ("Reply with a letter.", "a", "b"),
-    ("Name fruits.", "Apples and pears are the ones that I know of.", "Apples, bananas, cherries, figs, kiwis, limes, plums"),
-    ("Name fruits.", "Apples.", "- Apples: crisp\n- Bananas: soft\n- Cherries: sweet"),
-    ("Print 0 to 2.", "print(0, 1, 2)", PYTHON),
-    ("Print 0 to 2.", PYTHON, PYTHON.replace("Add", "Show").replace("(x)", "(x, flush=True)")),
-    ("Pourquoi le ciel est-il bleu ?", "À cause de la lumière.", "L'air diffuse la lumière bleue plus que la rouge, et c'est bleu."),
-    ("Was ist die Hauptstadt?", "Paris ist die Hauptstadt.", "Die Hauptstadt ist Paris, eine Stadt an der Seine."),
-    ("空はなぜ青いのですか。", "光のためです。", "空気が青い光を赤い光よりも強く散乱させるため、空は青く見えます。"),
-    ("日本の宇宙機関は。", "JAXA", "JAXAは日本の宇宙航空研究開発機構です。"),
-    ("首都は。", "東京", "日本の首都は東京です。"),
-    ("Translate 'good morning, how are you' into French.", "Bonjour", "Bonjour, comment allez-vous ?"),
-    ("Write a note of sympathy.", "Sad news.", "I'm sorry to hear of your loss, and I wish you strength."),
-    ("How was the trip?", "Good.", "I can't wait to go back: the hills were green and the food was fresh."),
-    ("Can you fly?", "I'm sorry, but I can't fly.", "I'm sorry, but I cannot fly, for I have no wings."),
-    ("Write a quiz.\nQuestion: one plus one?", "Two.", "Question: one plus one?\nIt makes two, as two apples show."),
-    ("Explain tides.", "The moon.", "The moon pulls on the sea. " * 12),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("instruction, response, rewrite", GOOD_REWRITES)
-def test_good_rewrites_pass(instruction, response, rewrite):
-    for criterion in quality(GOOD).criteria:
-        prompt = quality(GOOD).format_input({"instruction": instruction, "response": response}, criterion)[0]["content"]
-        assert rewrite_fault(rewrite, response, prompt, [instruction, response]) is None
-
-
-def test_good_rewrites_of_instructions_pass():
-    task = EvolInstruct(llm=ScriptedLLM([""]))
-    harder = {
-        "Name a fruit.": "Name a fruit that grows in Peru, and say how it is eaten there.",
-        "Add 2 and 2.": "Add 2 and 2, then halve the sum.",
-    }
-    for (instruction, rewrite), criterion in itertools.product(harder.items(), task.criteria):
-        prompt = task.format_input({"instruction": instruction}, criterion)[0]["content"]
-        assert rewrite_fault(rewrite, instruction, prompt, [instruction]) is None
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.text(), st.text(), st.text())
-def test_checks_take_any_text(rewrite, original, prompt):
-    allowed = {None, "empty", "no change", "prompt leaked", "refusal", "language switch", "too long"}
-    assert rewrite_fault(rewrite, original, prompt, [original]) in allowed
-    assert rewrite_fault(original, original, prompt, [original]) in ("empty", "no change")
-
-
-def test_long_texts_are_checked_quickly():
-    for text in ("a " * 10_000, "word " * 4_000, "ab" * 10_000, "# a\n" * 5_000):
-        rewrite_fault(text + "b", text, text, [text])
-        rewrite_fault(text + "b c", "a b", text + PROMPT, ["a"])
-
-
 # --- what happens to a rewrite -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "fault, rewrite", [(fault, rewrite) for fault, rewrite, original in FAULTS if original == "It is Paris."]
-)
+PARIS = {"instruction": "What is the capital of France?", "response": "It is Paris."}
+FAULTY = {
+    "empty": "***",
+    "no change": "**It is Paris!**",
+    "prompt leaked": "Better answer: Paris, on the Seine.",
+    "refusal": "I'm sorry, but I can't help with that.",
+    "language switch": "パリはフランスの首都です。",
+    "too long": "Paris is lovely in spring. " * 40,
+}
+
+
+@pytest.mark.parametrize("fault, rewrite", FAULTY.items())
 def test_a_failed_rewrite_is_drawn_once_more_then_kept_with_its_reason(fault, rewrite):
-    llm = RecordingLLM(lambda prompt, seed: rewrite or "-", generation_kwargs={"seed": 7})
+    llm = RecordingLLM(lambda prompt, seed: rewrite, generation_kwargs={"seed": 7})
     made = one(EvolQuality(llm=llm, mutation_templates=["details"]), PARIS)
     assert [seed for _, seed in llm.asked] == [7, 8]
     assert len({prompt for prompt, _ in llm.asked}) == 1
     assert made["evolved_response"] is None
     assert made["evolution_failures"] == [fault]
-    assert made["distilabel_metadata"]["raw_output_evol_quality_0"] == [rewrite or "-"] * 2
+    assert made["distilabel_metadata"]["raw_output_evol_quality_0"] == [rewrite] * 2
     assert made["response"] == "It is Paris."
 
 
@@ -298,7 +193,8 @@ def test_after_a_failure_the_chain_goes_on_from_the_last_good_text():
 # --- values, never templates -------------------------------------------------------------------------------------------
 
 VALUES = ["<PROMPT> and <RESPONSE>", "{{ response }}{{ 7*7 }}", "{% if x %}y{% endif %}{% raw %}", "{# note #}",
-          "# Response\n# Better answer", "a\r\nb", "{{ cycler.__init__.__globals__ }}", "%s {0} ${x}", "<|im_start|>system", "\x00\x1b[31m"]  # fmt: skip
+          "# Response\n# Better answer", "a\r\nb", "\x00\x1b[31m", "<|im_start|>system",
+          "{{ cycler.__init__.__globals__ }}", "%s {0} ${x}"]  # fmt: skip
 
 
 @pytest.mark.parametrize("instruction, response", [*itertools.product(VALUES, ["Yes."]), *itertools.product(["Why?"], VALUES)])

@@ -19,6 +19,15 @@ REFUSALS = re.compile(
     re.I,
 )
 
+# Talk about the rewriting instead of the rewrite: small models write "Here is a revised version of the answer:".
+TALK = re.compile(
+    r"\b(?:rewritten|revised|improved|enhanced|refined|original|better|updated|expanded|alternative|draft)"
+    r" (?:answer|response|draft)\b"
+    r"|\bversion of (?:the|your|this)(?: \w+)? (?:answer|response|draft|task)\b"
+    r"|\b(?:harder|new|original|challenging|difficult) (?:version of the )?task\b|\boriginal question\b",
+    re.I,
+)
+
 # The commonest words of languages in Latin letters, those left out that several share.
 COMMON_WORDS = {
     "English": "the of and to is are it that for with you this be was from by not have they its",
@@ -41,12 +50,13 @@ def rewrite_fault(rewrite: str, original: str, prompt: str = "", given: Sequence
         prompt: the whole prompt. Its own words must not come back; those of `given`, texts inside it, may.
 
     Returns:
-        `empty`, `no change`, `prompt leaked`, `refusal`, `language switch`, `too long`, or None.
+        `empty`, `no change`, `prompt leaked` (it repeats the prompt or talks about the rewriting), `refusal`,
+        `language switch`, `too long`, or None.
     """
     checks = {
         "empty": not re.search(r"\w", rewrite),
         "no change": _alike(rewrite, original),
-        "prompt leaked": leaks(rewrite, prompt, [original, *given]),
+        "prompt leaked": leaks(rewrite, prompt, [original, *given]) or _talks(rewrite, [original, *given]),
         "refusal": bool(REFUSALS.match(_straight(rewrite))) and not REFUSALS.match(_straight(original)),
         "language switch": _switches(rewrite, original, given),
         "too long": len(rewrite) > 4 * len(original) + 600,
@@ -67,7 +77,11 @@ def _alike(a: str, b: str) -> bool:
     return matcher.quick_ratio() > 0.95 and max(len(words_a), len(words_b)) < 2000 and matcher.ratio() > 0.95
 
 
-def leaks(rewrite: str, prompt: str, given: Sequence[str] = (), words: int = 6) -> bool:
+def _talks(rewrite: str, given: Sequence[str]) -> bool:
+    return bool(TALK.search(rewrite)) and not any(TALK.search(text) for text in given)
+
+
+def leaks(rewrite: str, prompt: str, given: Sequence[str] = (), words: int = 5) -> bool:
     """Whether `rewrite` repeats a heading of `prompt`, or `words` words in a row of it that are in no text of `given`."""
     ours = _without(prompt, given)
     headings = {_bare(line) for line in ours.splitlines() if line.startswith("#")} - {""}

@@ -1,0 +1,119 @@
+"""Measures of judges, on toy judges whose faults are known."""
+
+import math
+
+import pytest
+
+from course_lib import judging
+from course_lib.errors import InputError
+from course_lib.steps.base import Step
+
+
+class Toy(Step):
+    """Rates by a function of the text and of its place."""
+
+    rule: object
+    inputs = ["instruction", "generations"]
+    outputs = ["ratings"]
+    llms = []
+
+    def process(self, rows):
+        yield [{**row, "ratings": [self.rule(t, place) for place, t in enumerate(row["generations"])]} for row in rows]
+
+
+def items():
+    long = "a worse answer that goes on and on"
+    pairs = [("good one", "bad"), ("good", long), ("good but longer", "bad"), ("good", "bad")]
+    return [
+        {"instruction": "x", "good": g, "worse": w, "off_topic": "zzz", "category": c, "worse_kind": "wrong"}
+        for (g, w), c in zip(pairs, ["a", "a", "b", "b"], strict=True)
+    ]
+
+
+def by_length(text, place):
+    return 1 + min(len(text), 40) / 10
+
+
+def knows(text, place):
+    return {"g": 4.5, "z": 1.0}.get(text[0], 2.0)
+
+
+def test_a_judge_that_knows_is_always_right_and_one_that_cannot_tell_always_ties():
+    [*groups, all_] = judging.pair_accuracy(judging.rate_items(Toy(rule=knows), items()), by="category")
+    assert [line["group"] for line in groups] == ["a", "b"]
+    assert all_["accuracy"] == 1 and all_["high"] == 1 and 0.4 < all_["low"] < 1
+    flat = judging.pair_accuracy(judging.rate_items(Toy(rule=lambda text, place: 3.0), items()))[-1]
+    assert (flat["accuracy"], flat["ties"]) == (0, 1)
+
+
+def test_a_missing_rating_is_not_right_and_not_a_tie():
+    judged = judging.rate_items(Toy(rule=lambda text, place: None), items())
+    assert judging.preference(judged[0]) == "missing"
+    line = judging.pair_accuracy(judged)[-1]
+    assert (line["accuracy"], line["ties"]) == (0, 0)
+
+
+def test_wilson_interval_matches_a_published_value():
+    # 81 of 263: (0.2553, 0.3662), Newcombe 1998, Statistics in Medicine 17, table II.
+    assert judging.wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert judging.wilson_interval(0, 0) == (0, 1)
+
+
+def test_a_judge_of_the_first_place_disagrees_with_itself_when_swapped():
+    biased = judging.swap_agreement(Toy(rule=lambda text, place: 5.0 - place), items())
+    assert biased == {"agreement": 0, "first": 1, "second": 0}
+    fair = judging.swap_agreement(Toy(rule=knows), items())
+    assert (fair["agreement"], fair["first"], fair["second"]) == (1, 0.5, 0.5)
+
+
+def test_length_bias_shows_in_correlation_and_where_the_worse_answer_is_longer():
+    bias = judging.length_bias(judging.rate_items(Toy(rule=by_length), items()))
+    assert bias["correlation"] == pytest.approx(1)
+    assert (bias["worse_longer"], bias["worse_not_longer"]) == (0, 1)
+    assert judging.length_bias(judging.rate_items(Toy(rule=knows), items()))["correlation"] < 0.9
+
+
+def test_spearman_shares_ranks_among_ties():
+    # Ranks 1, 2.5, 2.5, 4 and 1, 2, 3, 4.
+    assert judging.spearman([1, 2, 2, 3], [10, 20, 30, 40]) == pytest.approx(0.9486833)
+    assert math.isnan(judging.spearman([1, 1], [1, 2]))
+
+
+def test_self_preference_is_seen_in_the_row_of_the_judge():
+    rows = [{"instruction": "x", "generations": ["mine", "theirs"], "generation_models": ["m", "t"]}] * 3
+    vain = Toy(rule=lambda text, place: 5.0 if text == "mine" else 2.0)
+    modest = Toy(rule=lambda text, place: 3.0)
+    table = judging.self_preference({"vain": vain, "modest": modest}, rows)
+    assert table[0] == {"judge": "vain", "m": 1.5, "t": -1.5}
+    assert table[1] == {"judge": "modest", "m": 0, "t": 0}
+
+
+def test_calibration_sorts_pairs_by_their_difference():
+    lines = judging.calibration(judging.rate_items(Toy(rule=by_length), items()), bins=2)
+    assert sum(line["pairs"] for line in lines) == 8
+    assert lines[0]["difference"] < lines[1]["difference"]
+
+
+def test_cohens_kappa_of_a_textbook_table():
+    # 20 both yes, 5 yes/no, 10 no/yes, 15 both no: observed 0.7, chance 0.5.
+    a = ["yes"] * 25 + ["no"] * 25
+    b = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
+    assert judging.cohens_kappa(a, b) == pytest.approx(0.4)
+    assert judging.cohens_kappa(["x", "y"], ["x", "y"]) == 1
+    with pytest.raises(InputError, match="verdicts"):
+        judging.cohens_kappa(["x"], [])
+
+
+def test_labelled_items_cover_what_they_promise():
+    fit, report = judging.labelled_items("fit"), judging.labelled_items("report")
+    everything = [*fit, *report]
+    assert len(everything) >= 120 and len({item["category"] for item in everything}) >= 8
+    assert len({item["instruction"] for item in everything}) == len(everything)
+    kinds = {"wrong", "incomplete", "ignores_format", "rude", "padded"}
+    for part in (fit, report):
+        assert {item["worse_kind"] for item in part} == kinds
+        assert sum(len(item["worse"]) > len(item["good"]) for item in part) >= len(part) // 4
+    for item in everything:
+        assert len({item["good"], item["worse"], item["off_topic"]}) == 3
+    with pytest.raises(InputError, match="'fit', 'report'"):
+        judging.labelled_items("train")
