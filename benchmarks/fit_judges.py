@@ -1,73 +1,97 @@
-"""Fit the calibration of the judges on the labelled items (part "fit"): writes course_lib/data/judge_fit.json.
+"""Fit the judges on the labelled items (part "fit"): writes course_lib/data/judge_fit.json and judge_heads.npz.
 
     .venv/bin/python benchmarks/fit_judges.py
 
-`likelihood`: for each packaged model mean and standard deviation of the mean log-probability per token of all answers.
-`contrast`: the weights of the two features, from a logistic regression without intercept on their differences within pairs
-(good − worse, good − off_topic; each kind weighs the same), L2-regularised on standardised features; then mean and
-standard deviation of the weighted sum over all answers.
+Likelihood: for each packaged model mean and standard deviation of the mean log-probability per token of all answers.
+
+Reward heads: for each packaged model a logistic regression without intercept on the differences of hidden features within
+pairs (good − worse, good − off_topic), features divided by their standard deviation, with an L2 penalty; the score is
+then shifted and scaled to mean 0 and standard deviation 1 over all answers. LAYERS, PENALTY and WEIGHTS were chosen by
+five-fold cross-validation over items, which is printed.
 """
 
 import json
 
 import numpy as np
 
-from course_lib.judging import ANSWERS, default_judge, labelled_items, likelihood_panel
+from course_lib.judging import ANSWERS, labelled_items
+from course_lib.llms import TransformersLLM
+from course_lib.llms.weights import PACKAGED
 from course_lib.steps.load import DATA
-from course_lib.steps.tasks import likelihood
 
-FEATURES = ("style", "relevance")
-PENALTY = 1.0
-
-
-def scored(judge, items) -> list[list[dict]]:
-    """What the judge found for each answer of each item."""
-    instructions = [item["instruction"] for item in items for _ in ANSWERS]
-    texts = [item[name] for item in items for name in ANSWERS]
-    found = judge.score(instructions, texts, [None] * len(texts))
-    return [found[i : i + len(ANSWERS)] for i in range(0, len(found), len(ANSWERS))]
+LAYERS = {"smollm2-135m": (19, 25), "gemma-3-270m": (9, 12)}
+WEIGHTS = {"smollm2-135m": 1.0, "gemma-3-270m": 0.5}
+PENALTY = 0.03
+FOLDS = 5
 
 
-def logistic_weights(differences: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Newton's method for `sum(w log(1 + exp(-d·b))) + PENALTY |b|² / 2`; `differences` has shape (pairs, features)."""
-    b = np.zeros(differences.shape[1])
-    for _ in range(50):
-        p = 1 / (1 + np.exp(differences @ b))
-        gradient = PENALTY * b - differences.T @ (weights * p)
-        curvature = PENALTY * np.eye(len(b)) + (differences * (weights * p * (1 - p))[:, None]).T @ differences
-        b = b - np.linalg.solve(curvature, gradient)
-    return b
+def pairs_of(items) -> list[tuple[list[dict], str]]:
+    return [([{"role": "user", "content": item["instruction"]}], item[name]) for item in items for name in ANSWERS]
 
 
-def contrast_fit(items) -> dict[str, float]:
-    values = np.array([[[one[name] for name in FEATURES] for one in item] for item in scored(default_judge(), items)])
-    spread = values.reshape(-1, len(FEATURES)).std(axis=0)
-    pairs = np.concatenate([values[:, 0] - values[:, 1], values[:, 0] - values[:, 2]]) / spread
-    b = logistic_weights(pairs, np.ones(len(pairs))) / spread
-    totals = values @ b
-    return {**dict(zip(FEATURES, b.tolist(), strict=True)), "mean": float(totals.mean()), "sd": float(totals.std())}
+def features_of(llm: TransformersLLM, items, layers) -> np.ndarray:
+    """Shape (items, answers, features)."""
+    found = {p: one for batch in llm.completion_features(pairs_of(items), layers) for p, one in batch.items()}
+    return np.stack([found[p] for p in range(len(found))]).reshape(len(items), len(ANSWERS), -1)
 
 
-def likelihood_fit(items) -> dict[str, dict[str, float]]:
-    found = [one["log_likelihoods"] for item in scored(likelihood_panel(), items) for one in item]
-    return {
-        name: {"mean": float(np.mean([one[name] for one in found])), "sd": float(np.std([one[name] for one in found]))}
-        for name in found[0]
-    }
+def fitted(features: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weights and bias of the standardised score, for features of shape (items, answers, features)."""
+    spread = (features.reshape(-1, features.shape[-1]).std(axis=0) + 1e-6) * np.sqrt(features.shape[-1])
+    scaled = features / spread
+    differences = np.concatenate([scaled[:, 0] - scaled[:, 1], scaled[:, 0] - scaled[:, 2]])
+    weights = logistic_weights(differences) / spread
+    totals = features @ weights
+    return (weights / totals.std()).astype(np.float32), float(-totals.mean() / totals.std())
 
 
-def rounded(value):
-    return {key: rounded(one) for key, one in value.items()} if isinstance(value, dict) else round(value, 5)
+def logistic_weights(x: np.ndarray) -> np.ndarray:
+    """Minimise `sum(log(1 + exp(-x·b))) + PENALTY |b|² / 2` by Newton's method in the space of the rows."""
+    kernel, margins = x @ x.T, np.zeros(len(x))
+    for _ in range(30):
+        p = 1 / (1 + np.exp(margins))
+        curvature = p * (1 - p) + 1e-6
+        dual = np.linalg.solve(kernel + PENALTY * np.diag(1 / curvature), margins + p / curvature)
+        margins = kernel @ dual
+    return x.T @ dual
+
+
+def accuracy(scores: np.ndarray) -> tuple[float, float]:
+    """Shares of items with good > worse and good > off_topic, for scores of shape (items, answers)."""
+    return float((scores[:, 0] > scores[:, 1]).mean()), float((scores[:, 0] > scores[:, 2]).mean())
+
+
+def cross_validated(features: dict[str, np.ndarray], items: int) -> dict[str, tuple[float, float]]:
+    """Accuracy on items left out: of each model's head, and of the weighted panel."""
+    folds = np.random.default_rng(0).permutation(items) % FOLDS
+    scores = {name: np.zeros((items, len(ANSWERS))) for name in features}
+    for fold in range(FOLDS):
+        for name, values in features.items():
+            weights, bias = fitted(values[folds != fold])
+            scores[name][folds == fold] = values[folds == fold] @ weights + bias
+    scores["panel"] = sum(WEIGHTS[name] * scores[name] for name in features)
+    return {name: accuracy(one) for name, one in scores.items()}
+
+
+def likelihood_moments(llm: TransformersLLM, items) -> dict[str, float]:
+    values = llm.log_likelihood(*zip(*pairs_of(items), strict=True))
+    return {"mean": round(float(values.mean()), 4), "sd": round(float(values.std()), 4)}
 
 
 def main() -> None:
     items = labelled_items("fit")
-    # Features are wanted before there is a fit; these numbers change none of them.
-    plain = {"mean": 0.0, "sd": 1.0}
-    likelihood.fit = lambda: {"likelihood": {"any": plain}, "contrast": {**dict.fromkeys(FEATURES, 1.0), **plain}}
-    result = rounded({"likelihood": likelihood_fit(items), "contrast": contrast_fit(items)})
-    (DATA / "judge_fit.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=1))
+    llms = {name: TransformersLLM(name) for name in PACKAGED}
+    features = {name: features_of(llm, items, LAYERS[name]) for name, llm in llms.items()}
+    for name, (worse, off) in cross_validated(features, len(items)).items():
+        print(f"cross-validated on {len(items)} items, {name}: good > worse {worse:.3f}, good > off-topic {off:.3f}")
+    heads = {name: fitted(values) for name, values in features.items()}
+    fit = {
+        "heads": {n: {"layers": LAYERS[n], "weight": WEIGHTS[n], "bias": round(heads[n][1], 5)} for n in heads},
+        "likelihood": {name: likelihood_moments(llm, items) for name, llm in llms.items()},
+    }
+    (DATA / "judge_fit.json").write_text(json.dumps(fit, indent=1) + "\n", encoding="utf-8")
+    np.savez_compressed(DATA / "judge_heads.npz", **{name: weights for name, (weights, _) in heads.items()})
+    print(json.dumps(fit, indent=1))
 
 
 if __name__ == "__main__":

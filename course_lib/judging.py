@@ -14,22 +14,18 @@ import numpy as np
 
 from course_lib.errors import InputError
 from course_lib.llms import TransformersLLM
-from course_lib.llms.weights import PACKAGED, chat_template
+from course_lib.llms.weights import PACKAGED
 from course_lib.steps.load import DATA, read_jsonl
-from course_lib.steps.tasks import ContrastRating, LikelihoodRating, Task
-from course_lib.steps.tasks.likelihood import Frame
+from course_lib.steps.tasks import LikelihoodRating, RewardHeadRating, Task
 
 Item = dict[str, Any]
 ANSWERS = ("good", "worse", "off_topic")
 TIE = 0.005  # ratings closer than this are a tie: they would round to the same hundredth
 
 
-def default_judge(device: str | None = None) -> ContrastRating:
-    """The best judge that the packaged models allow (`docs/judges.md` compares them): worked examples, two models."""
-    instruct = TransformersLLM("smollm2-135m", device=device)
-    # The examples are those of the frames, so the base model gets a frame that brings none of its own.
-    base = TransformersLLM("gemma-3-270m", device=device, chat_template=chat_template("plain_question_answer.jinja2"))
-    return ContrastRating(frames=[Frame(instruct, "A", relevance=False), Frame(instruct, "B"), Frame(base, "B")])
+def default_judge(device: str | None = None) -> RewardHeadRating:
+    """The best judge that the packaged models allow (`docs/judges.md` compares them): a reward head on each of them."""
+    return RewardHeadRating(panel=[TransformersLLM(name, device=device) for name in PACKAGED])
 
 
 def likelihood_panel(device: str | None = None) -> LikelihoodRating:

@@ -36,6 +36,24 @@ class Request:
     arguments: dict[str, Any]
 
 
+@dataclass(frozen=True, eq=False)
+class LinearHead:
+    """A linear reward head on a frozen model: `weights · features + bias`, features as in `tree.hidden_features`.
+
+    Args:
+        layers: after which layers the hidden states are read.
+        weights: float32, shape `(len(layers) * 3 * hidden size,)`.
+    """
+
+    layers: tuple[int, ...]
+    weights: Any
+    bias: float
+
+    @property
+    def fingerprint(self) -> str:
+        return result_key(list(self.layers), self.weights.tobytes().hex(), self.bias)
+
+
 @dataclass
 class Usage:
     """What an LLM has done since it was made. Times in seconds; tokens are counted for new results only."""
@@ -147,12 +165,7 @@ class LLM:
         An empty chat (`[]`) gives the unconditional log-probabilities. An empty completion, or one that does not
         fit the model's context, gives an empty list.
         """
-        self._must_score("token_log_probs")
-        if len(inputs) != len(completions):
-            raise InputError(f"{len(inputs)} inputs but {len(completions)} completions; one completion per input.")
-        for position, chat in enumerate(inputs):
-            check_chat(chat, position, may_be_empty=True)
-        pairs = list(zip(inputs, completions, strict=True))
+        pairs = self._pairs("token_log_probs", inputs, completions)
         keys = [("log_probs", chat, completion) for chat, completion in pairs]
         return self._cached(keys, lambda wanted: self._token_log_probs(pairs, wanted))
 
@@ -161,6 +174,30 @@ class LLM:
         import numpy as np
 
         return np.array([np.mean(logs) if logs else np.nan for logs in self.token_log_probs(inputs, completions)])
+
+    def head_scores(self, inputs: Sequence[Chat], completions: Sequence[str], head: "LinearHead"):
+        """The score that a linear head gives each completion from the model's hidden states.
+
+        Returns:
+            numpy array of shape `(len(inputs),)`; nan for a completion that is empty or does not fit the context.
+        """
+        import numpy as np
+
+        pairs = self._pairs("head_scores", inputs, completions)
+        keys = [("head", head.fingerprint, chat, completion) for chat, completion in pairs]
+        scores = self._cached(keys, lambda wanted: self._head_scores(pairs, head, wanted))
+        return np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
+
+    def _pairs(self, method: str, inputs: Sequence[Chat], completions: Sequence[str]) -> list[tuple[Chat, str]]:
+        self._must_score(method)
+        if len(inputs) != len(completions):
+            raise InputError(f"{len(inputs)} inputs but {len(completions)} completions; one completion per input.")
+        for position, chat in enumerate(inputs):
+            check_chat(chat, position, may_be_empty=True)
+        return list(zip(inputs, completions, strict=True))
+
+    def _head_scores(self, pairs, head, wanted) -> Iterator[dict[int, float | None]]:
+        raise TypeError(f"{type(self).__name__} has no hidden states")
 
     def _choice_log_probs(self, chats, choices, wanted) -> Iterator[dict[int, list[float]]]:
         raise TypeError(f"{type(self).__name__} has no probabilities")

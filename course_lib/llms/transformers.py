@@ -247,42 +247,70 @@ class TransformersLLM(LLM):
         yield from self._log_probs(rows, targets, wanted)
 
     def _token_log_probs(self, pairs, wanted) -> Iterator[dict[int, list[float]]]:
-        encode = cache(lambda text: self.prompts.encode(json.loads(text)))
-        rows, targets = {}, {}
-        for position, (chat, completion) in enumerate(pairs):
-            prompt, added = encode(json.dumps(chat)), self.prompts.encode_completion(completion)
-            if added and len(prompt) + len(added) <= self.context:
-                rows[position] = prompt + added
-                targets[position] = [(len(prompt) - 1 + i, token) for i, token in enumerate(added)]
+        rows, starts = self._scoring_rows(pairs)
+        targets = {p: [(i - 1, row[i]) for i in range(starts[p], len(row))] for p, row in rows.items()}
         yield {p: [] for p in wanted if p not in rows}
         yield from self._log_probs(rows, targets, wanted)
 
     def _log_probs(self, rows, targets, wanted) -> Iterator[dict[int, list[float]]]:
         """Batches of rounded log-probabilities of those `rows` that are wanted."""
-        from course_lib.llms.tree import read_prefix, shared_length, tree_batches
-
-        if not rows:
-            return
-        shared = shared_length(list(rows.values()), most=min(row[0][0] for row in targets.values()))
-        prefix = read_prefix(self.hf_model, next(iter(rows.values()))[:shared])
-        endings = {p: row[shared:] for p, row in rows.items()}
-        for batch in tree_batches(endings, self._most_nodes):
-            todo = [p for p in batch if p in wanted]
-            if todo:
-                found = self._scored(todo, rows, targets, prefix)
-                yield {p: [round(value, 4) for value in logs] for p, logs in found.items()}
-
-    def _scored(self, todo: list[int], rows, targets, prefix) -> dict[int, list[float]]:
         from course_lib.llms.tree import log_probs_of
 
         most_kept = SCORING_LOGITS // self.hf_model.config.get_text_config().vocab_size
-        try:
+
+        def score(todo, prefix):
             found = log_probs_of(self.hf_model, [rows[p] for p in todo], [targets[p] for p in todo], most_kept, prefix)
-        except (RuntimeError, MemoryError) as error:
-            self._halve(len(todo), error)
-            halves = todo[: len(todo) // 2], todo[len(todo) // 2 :]
-            return {p: logs for half in halves for p, logs in self._scored(half, rows, targets, prefix).items()}
-        return dict(zip(todo, found, strict=True))
+            return [[round(value, 4) for value in logs] for logs in found]
+
+        yield from self._over_trees(rows, {p: row[0][0] for p, row in targets.items()}, wanted, score)
+
+    def _head_scores(self, pairs, head, wanted) -> Iterator[dict[int, float | None]]:
+        yield dict.fromkeys(wanted)
+        for features in self.completion_features(pairs, head.layers, wanted):
+            yield {p: round(float(one @ head.weights) + head.bias, 4) for p, one in features.items()}
+
+    def completion_features(self, pairs, layers, wanted: set[int] | None = None) -> Iterator[dict[int, Any]]:
+        """Batches `{position: features}` of `(chat, completion)` pairs; see `tree.hidden_features`. Nothing is cached."""
+        from course_lib.llms.tree import hidden_features
+
+        rows, starts = self._scoring_rows(pairs)
+        rows = {p: [*row, self.tokenizer.eos_token_id] for p, row in rows.items()}
+
+        def pool(todo, prefix):
+            batch = [rows[p] for p in todo], [starts[p] for p in todo]
+            return hidden_features(self.hf_model, *batch, layers, prefix).numpy()
+
+        yield from self._over_trees(rows, starts, set(rows) if wanted is None else wanted, pool)
+
+    def _scoring_rows(self, pairs) -> tuple[dict[int, list[int]], dict[int, int]]:
+        """Token ids of prompt and completion, and where the completion begins; without what is empty or does not fit."""
+        encode = cache(lambda text: self.prompts.encode(json.loads(text)))
+        rows, starts = {}, {}
+        for position, (chat, completion) in enumerate(pairs):
+            prompt, added = encode(json.dumps(chat)), self.prompts.encode_completion(completion)
+            if added and len(prompt) + len(added) < self.context:
+                rows[position], starts[position] = prompt + added, len(prompt)
+        return rows, starts
+
+    def _over_trees(self, rows, first_places, wanted, compute) -> Iterator[dict[int, Any]]:
+        """`compute(positions, prefix)` over batches of `rows`; what all rows begin with is read once."""
+        from course_lib.llms.tree import read_prefix, shared_length, tree_batches
+
+        if not wanted & set(rows):
+            return
+        shared = shared_length(list(rows.values()), most=min(first_places.values()))
+        prefix = read_prefix(self.hf_model, next(iter(rows.values()))[:shared])
+        for batch in tree_batches({p: row[shared:] for p, row in rows.items()}, self._most_nodes):
+            queue = [[p for p in batch if p in wanted]]
+            while queue:
+                part = queue.pop(0)
+                try:
+                    found = compute(part, prefix) if part else []
+                except (RuntimeError, MemoryError) as error:
+                    self._halve(len(part), error)
+                    queue[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]
+                    continue
+                yield dict(zip(part, found, strict=True))
 
 
 def _unwritable(prompt: list[int], context: int) -> dict[str, Any]:

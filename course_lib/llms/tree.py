@@ -42,7 +42,7 @@ def read_prefix(model, tokens: Sequence[int]) -> Prefix:
         return Prefix()
     tree, cache = TokenTree(), DynamicCache()
     ends = torch.tensor(tree.add(tokens)[-1:], device=model.device)
-    _forward(model, tree, ends, cache)
+    _logits(model, tree, ends, cache)
     return Prefix(len(tokens), [(layer.keys, layer.values) for layer in cache.layers])
 
 
@@ -125,7 +125,7 @@ def log_probs_of(
     found: dict[tuple[int, int], float] = {}
     for start in range(0, len(kept), most_kept):
         part = torch.tensor(kept[start : start + most_kept], device=model.device)
-        logits = _forward(model, tree, part, prefix.cache(), prefix.length)
+        logits = _logits(model, tree, part, prefix.cache(), prefix.length)
         norms = logits.logsumexp(-1)
         index = {node: i for i, node in enumerate(part.tolist())}
         pairs = [(node, token) for node, token in wanted if node in index]
@@ -151,7 +151,7 @@ def prefill(model, prompts: Sequence[Sequence[int]], most_nodes: int) -> tuple[l
         paths = [tree.add(prompts[i]) for i in batch]
         small = DynamicCache()
         ends = torch.tensor([path[-1] for path in paths], device=model.device)
-        logits.append(_forward(model, tree, ends, small))
+        logits.append(_logits(model, tree, ends, small))
         # Padding points at node 0; the attention mask keeps it out of sight.
         where = torch.tensor([[0] * (longest - len(path)) + path for path in paths], device=model.device)
         parts.append([(_spread(layer.keys, where), _spread(layer.values, where)) for layer in small.layers])
@@ -167,8 +167,8 @@ def _spread(states: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     return states[0][:, where].transpose(0, 1)
 
 
-def _forward(model, tree: TokenTree, kept: torch.Tensor, cache: DynamicCache, past: int = 0) -> torch.Tensor:
-    """float32 logits at the nodes `kept`, shape `(len(kept), vocabulary)`; `cache` holds `past` tokens before the tree."""
+def _forward(model, tree: TokenTree, cache: DynamicCache, past: int = 0, **kwargs):
+    """The model's output for `tree`, batch size 1; `cache` holds `past` tokens before it and is extended."""
     places = torch.tensor(tree.depths) + past
     sees = torch.cat([torch.ones(len(tree), past, dtype=torch.bool), tree.mask()], dim=1)
     config = model.config.get_text_config()
@@ -179,8 +179,40 @@ def _forward(model, tree: TokenTree, kept: torch.Tensor, cache: DynamicCache, pa
         mask = {"full_attention": mask, "sliding_attention": near[None, None].to(model.device)}
     ids = torch.tensor([tree.tokens], device=model.device)
     where = places[None].to(model.device)
-    out = model(ids, attention_mask=mask, position_ids=where, past_key_values=cache, use_cache=True, logits_to_keep=kept)
-    return finite(out.logits[0].float())
+    return model(ids, attention_mask=mask, position_ids=where, past_key_values=cache, use_cache=True, **kwargs)
+
+
+def _logits(model, tree: TokenTree, kept: torch.Tensor, cache: DynamicCache, past: int = 0) -> torch.Tensor:
+    """float32 logits at the nodes `kept`, shape `(len(kept), vocabulary)`."""
+    return finite(_forward(model, tree, cache, past, logits_to_keep=kept).logits[0].float())
+
+
+@torch.inference_mode()
+def hidden_features(
+    model, rows: Sequence[Sequence[int]], starts: Sequence[int], layers: Sequence[int], prefix: Prefix
+) -> torch.Tensor:
+    """What `model` holds in mind of completions: hidden states after `layers`, pooled in three ways.
+
+    Args:
+        rows: token ids of prompt, completion and one token that ends it.
+        starts: where the completion begins in each row.
+        layers: numbers of layers, 0 for the embeddings.
+        prefix: what all rows begin with, from `read_prefix`; no completion begins in it.
+
+    Returns:
+        float32, shape `(rows, len(layers) * 3 * hidden size)`: for each layer the mean over the completion's tokens, its
+        last token, and the end token.
+    """
+    tree = TokenTree()
+    paths = [tree.add(row[prefix.length :]) for row in rows]
+    kept = torch.tensor([0], device=model.device)
+    out = _forward(model, tree, prefix.cache(), prefix.length, logits_to_keep=kept, output_hidden_states=True)
+    states = [finite(out.hidden_states[layer][0].float()) for layer in layers]
+    pooled = []
+    for path, start in zip(paths, starts, strict=True):
+        inside = path[start - prefix.length : -1]
+        pooled.append(torch.cat([part for one in states for part in (one[inside].mean(0), one[inside[-1]], one[path[-1]])]))
+    return torch.stack(pooled).cpu()
 
 
 def finite(logits: torch.Tensor) -> torch.Tensor:

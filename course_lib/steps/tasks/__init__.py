@@ -2,16 +2,16 @@
 
 from course_lib.steps.tasks.base import Task
 from course_lib.steps.tasks.evol import EvolInstruct, EvolQuality
-from course_lib.steps.tasks.likelihood import ContrastRating, LikelihoodRating, YesNoRating
+from course_lib.steps.tasks.likelihood import LikelihoodRating, RewardHeadRating, YesNoRating
 from course_lib.steps.tasks.text_generation import ChatGeneration, TextGeneration
 from course_lib.steps.tasks.ultrafeedback import UltraFeedback
 
 __all__ = [
     "ChatGeneration",
-    "ContrastRating",
     "EvolInstruct",
     "EvolQuality",
     "LikelihoodRating",
+    "RewardHeadRating",
     "Task",
     "TextGeneration",
     "UltraFeedback",

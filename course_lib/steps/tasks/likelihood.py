@@ -1,6 +1,6 @@
-"""Ratings read from probabilities, one completion at a time: by likelihood, by contrast, by yes or no.
+"""Ratings read from inside a model, one completion at a time: by likelihood, by a reward head, by yes or no.
 
-Small models rate badly in words and well in probabilities. Each task here turns a score into a rating by the same
+Small models say badly what they know well. Each task here turns a score into a rating by the same
 calibration: 3 is the mean score of the labelled answers that ship with the course (part "fit"), one standard deviation
 is a point at first and less further out, `3 + 2 z / (1 + |z|)`, so that ratings stay within 1 and 5 and never collapse
 into ties. `benchmarks/fit_judges.py` makes the numbers, `data/judge_fit.json` keeps them.
@@ -8,20 +8,16 @@ into ties. `benchmarks/fit_judges.py` makes the numbers, `data/judge_fit.json` k
 
 import json
 import math
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from course_lib.errors import InputError
-from course_lib.llms.base import LLM, Chat
+from course_lib.llms.base import LLM, Chat, LinearHead
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.formatting import MODEL_COLUMNS
 from course_lib.steps.load import DATA
-from course_lib.steps.tasks.base import Task, framed, text_of, texts_of
+from course_lib.steps.tasks.base import Task, text_of, texts_of
 from course_lib.steps.tasks.templating import filled, shipped
-
-RELEVANCE_CUT = 10.0
-RELEVANCE_POWER = 0.3
 
 
 @cache
@@ -31,9 +27,13 @@ def fit() -> dict[str, Any]:
 
 
 @cache
-def examples() -> dict[str, list[dict[str, str]]]:
-    """Sets of worked examples for `ContrastRating`: `{"question", "good", "bad"}` each."""
-    return json.loads((DATA / "judge_examples.json").read_text(encoding="utf-8"))
+def reward_head(model: str) -> LinearHead:
+    """The head fitted for a packaged model; its scores have mean 0 and standard deviation 1 over labelled answers."""
+    import numpy as np
+
+    kept = fit()["heads"][model]
+    weights = np.load(DATA / "judge_heads.npz", allow_pickle=False)[model]
+    return LinearHead(tuple(kept["layers"]), weights, kept["bias"])
 
 
 def squashed(z: float) -> float:
@@ -117,78 +117,42 @@ class LikelihoodRating(_PointwiseRating):
         return _explained(sum(zs) / len(zs), log_likelihoods={name: round(mean, 4) for name, mean in votes.items()})
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A model and worked examples. `relevance`: does this frame also measure what the instruction explains?"""
+class RewardHeadRating(_PointwiseRating):
+    """Rates by linear reward heads on the hidden states of frozen models. The default judge.
 
-    llm: LLM
-    examples: str
-    relevance: bool = True
+    A reward model is a language model with a linear layer in place of its vocabulary (Ouyang et al. 2022, 2203.02155).
+    Here the language model stays as it is, and only the layer is fitted, on the labelled answers that ship with the course.
 
-    def chat(self, instruction: str, side: str) -> Chat:
-        """The examples, each answered from `side` ("good" or "bad"), then `instruction`."""
-        turns = [(example["question"], example[side]) for example in examples()[self.examples]]
-        told = [
-            {"role": role, "content": text} for turn in turns for role, text in zip(("user", "assistant"), turn, strict=True)
-        ]
-        return [*told, {"role": "user", "content": instruction}]
-
-
-class ContrastRating(_PointwiseRating):
-    """Rates by what worked examples of good and bad answers make of a completion. The default judge.
-
-    Two features, summed with the weights of the fit:
-
-    - `style`: log p(completion | good examples, instruction) − log p(completion | bad examples, instruction), the
-      log-odds that whoever gave the good examples also wrote this; rude, padded, vague and broken-off text falls behind.
-    - `relevance`: log p(completion | good examples, instruction) − log p(completion), divided by tokens to the power of
-      0.3 and cut off at 10: how much of the completion the instruction explains; near 0 for an answer to something else.
-
-    Both are means over the `frames`. Being differences, they do not favour text that a model finds likely as such.
+    Args:
+        panel: models for which a head was fitted: the packaged ones.
     """
 
-    frames: list[Frame]
+    panel: list[LLM]
 
     def __post_init__(self):
         super().__post_init__()
-        _need_probabilities(self, self.llms)
+        _need_probabilities(self, self.panel)
+        unknown = [llm.model_name for llm in self.panel if llm.model_name not in fit()["heads"]]
+        if unknown:
+            known = ", ".join(fit()["heads"])
+            raise InputError(f"Step {self.name!r}: there is no reward head for {', '.join(unknown)}; there is one for {known}.")
 
     @property
     def llms(self) -> list[LLM]:
-        return list({id(frame.llm): frame.llm for frame in self.frames}.values())
+        return self.panel
 
-    def print(self, sample: Row | None = None) -> None:
-        instruction = (sample or {}).get("instruction", "<INSTRUCTION>")
-        for side in ("good", "bad"):
-            print(framed(f"{type(self).__name__}, {side} examples", self.frames[0].chat(instruction, side)))
+    def format_input(self, row: Row) -> Chat:
+        return [{"role": "user", "content": text_of(row, "instruction", self)}]
 
     def score(self, instructions: list[str], texts: list[str], authors: list[str | None]) -> list[dict[str, Any]]:
-        features = [self._features(frame, instructions, texts) for frame in self.frames]
-        return [self._rated([one[i] for one in features]) for i in range(len(texts))]
-
-    def _features(self, frame: Frame, instructions: list[str], texts: list[str]) -> list[dict[str, float]]:
-        good, bad = (
-            [sum(logs) for logs in frame.llm.token_log_probs([frame.chat(one, side) for one in instructions], texts)]
-            for side in ("good", "bad")
-        )
-        found = [{"style": a - b} for a, b in zip(good, bad, strict=True)]
-        if frame.relevance:
-            alone = frame.llm.token_log_probs([[]] * len(texts), texts)
-            for one, a, logs in zip(found, good, alone, strict=True):
-                one["relevance"] = a - sum(logs)
-                one["tokens"] = len(logs)
+        chats = [self.format_input({"instruction": instruction}) for instruction in instructions]
+        votes = {llm.model_name: llm.head_scores(chats, texts, reward_head(llm.model_name)).tolist() for llm in self.panel}
+        weights = {name: fit()["heads"][name]["weight"] for name in votes}
+        found = []
+        for i in range(len(texts)):
+            z = sum(weights[name] * scores[i] for name, scores in votes.items()) / sum(weights.values())
+            found.append(_explained(z, heads={name: round(scores[i], 4) for name, scores in votes.items()}))
         return found
-
-    def _rated(self, frames: list[dict[str, float]]) -> dict[str, Any]:
-        style = sum(one["style"] for one in frames) / len(frames)
-        related = [one for one in frames if "relevance" in one]
-        if not all(one["tokens"] for one in related):
-            return {"rating": None, "reason": "longer than the context of the judge"}
-        relevance = sum(one["relevance"] for one in related) / len(related) / related[-1]["tokens"] ** RELEVANCE_POWER
-        features = {"style": style, "relevance": min(relevance, RELEVANCE_CUT)}
-        total = sum(fit()["contrast"][name] * value for name, value in features.items())
-        z = (total - fit()["contrast"]["mean"]) / fit()["contrast"]["sd"]
-        return _explained(z, **{name: round(value, 4) for name, value in features.items()})
 
 
 class YesNoRating(_PointwiseRating):
