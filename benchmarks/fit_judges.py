@@ -8,6 +8,9 @@ Reward heads: for each packaged model a logistic regression without intercept on
 pairs (good − worse, good − off_topic), features divided by their standard deviation, with an L2 penalty; the score is
 then shifted and scaled to mean 0 and standard deviation 1 over all answers. LAYERS, PENALTY and WEIGHTS were chosen by
 five-fold cross-validation over items, which is printed.
+
+Relevance: what the instruction adds to the mean log-probability per token, cut off at the median of the good answers;
+mean and standard deviation over all answers.
 """
 
 import json
@@ -19,8 +22,8 @@ from course_lib.llms import TransformersLLM
 from course_lib.llms.weights import PACKAGED
 from course_lib.steps.load import DATA
 
-LAYERS = {"smollm2-135m": (19, 25), "gemma-3-270m": (9, 12)}
-WEIGHTS = {"smollm2-135m": 1.0, "gemma-3-270m": 0.5}
+LAYERS = {"smollm2-135m": (16, 22), "gemma-3-270m": (9, 15)}
+WEIGHTS = {"smollm2-135m": 1.0, "gemma-3-270m": 0.5, "relevance": 0.5}
 PENALTY = 0.03
 FOLDS = 5
 
@@ -61,20 +64,27 @@ def accuracy(scores: np.ndarray) -> tuple[float, float]:
     return float((scores[:, 0] > scores[:, 1]).mean()), float((scores[:, 0] > scores[:, 2]).mean())
 
 
-def cross_validated(features: dict[str, np.ndarray], items: int) -> dict[str, tuple[float, float]]:
-    """Accuracy on items left out: of each model's head, and of the weighted panel."""
+def cross_validated(features: dict[str, np.ndarray], relevance: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Accuracy on items left out: of each model's head, of relevance, and of their weighted sum."""
+    items = len(relevance)
     folds = np.random.default_rng(0).permutation(items) % FOLDS
     scores = {name: np.zeros((items, len(ANSWERS))) for name in features}
     for fold in range(FOLDS):
         for name, values in features.items():
             weights, bias = fitted(values[folds != fold])
             scores[name][folds == fold] = values[folds == fold] @ weights + bias
-    scores["panel"] = sum(WEIGHTS[name] * scores[name] for name in features)
+    scores["relevance"] = relevance
+    scores["all together"] = sum(WEIGHTS[name] * one for name, one in scores.items())
     return {name: accuracy(one) for name, one in scores.items()}
 
 
-def likelihood_moments(llm: TransformersLLM, items) -> dict[str, float]:
-    values = llm.log_likelihood(*zip(*pairs_of(items), strict=True))
+def log_likelihoods(llm: TransformersLLM, items, with_instruction: bool = True) -> np.ndarray:
+    """Mean log-probabilities per token, shape (items, answers)."""
+    chats, texts = zip(*pairs_of(items), strict=True)
+    return llm.log_likelihood(chats if with_instruction else [[]] * len(texts), texts).reshape(len(items), -1)
+
+
+def moments(values: np.ndarray) -> dict[str, float]:
     return {"mean": round(float(values.mean()), 4), "sd": round(float(values.std()), 4)}
 
 
@@ -82,12 +92,19 @@ def main() -> None:
     items = labelled_items("fit")
     llms = {name: TransformersLLM(name) for name in PACKAGED}
     features = {name: features_of(llm, items, LAYERS[name]) for name, llm in llms.items()}
-    for name, (worse, off) in cross_validated(features, len(items)).items():
+    likelihoods = {name: log_likelihoods(llm, items) for name, llm in llms.items()}
+    first = next(iter(llms))
+    gain = likelihoods[first] - log_likelihoods(llms[first], items, with_instruction=False)
+    cut = round(float(np.median(gain[:, 0])), 4)
+    relevance = {"weight": WEIGHTS["relevance"], "cut": cut, **moments(gain.clip(max=cut))}
+    standardised = (gain.clip(max=cut) - relevance["mean"]) / relevance["sd"]
+    for name, (worse, off) in cross_validated(features, standardised).items():
         print(f"cross-validated on {len(items)} items, {name}: good > worse {worse:.3f}, good > off-topic {off:.3f}")
     heads = {name: fitted(values) for name, values in features.items()}
     fit = {
         "heads": {n: {"layers": LAYERS[n], "weight": WEIGHTS[n], "bias": round(heads[n][1], 5)} for n in heads},
-        "likelihood": {name: likelihood_moments(llm, items) for name, llm in llms.items()},
+        "relevance": relevance,
+        "likelihood": {name: moments(values) for name, values in likelihoods.items()},
     }
     (DATA / "judge_fit.json").write_text(json.dumps(fit, indent=1) + "\n", encoding="utf-8")
     np.savez_compressed(DATA / "judge_heads.npz", **{name: weights for name, (weights, _) in heads.items()})

@@ -22,7 +22,7 @@ from course_lib.judging import (
 )
 from course_lib.llms import TransformersLLM
 from course_lib.llms.weights import PACKAGED
-from course_lib.steps.tasks import LikelihoodRating, Task, UltraFeedback, YesNoRating
+from course_lib.steps.tasks import LikelihoodRating, RewardHeadRating, Task, UltraFeedback, YesNoRating
 
 PAGE = Path(__file__).parent.parent / "docs" / "judges.md"
 SMALL, BASE = PACKAGED
@@ -44,6 +44,7 @@ def judges() -> dict[str, Task]:
         f"likelihood, {SMALL}": LikelihoodRating(panel=[llm(SMALL)]),
         f"likelihood, {BASE}": LikelihoodRating(panel=[llm(BASE)]),
         "likelihood, panel of both": likelihood_panel(),
+        f"reward head, {SMALL}": RewardHeadRating(panel=[llm(SMALL)]),
         "**default**": default_judge(),
     }
 
@@ -85,7 +86,7 @@ def main() -> None:
 def page(table: str, count: int, options) -> str:
     return f"""# Which judge to trust
 
-Made by `benchmarks/judges.py` on {count} labelled items (part `{options.part}`, which the default judge was not fitted on). Shares
+Made by `benchmarks/judges.py` on {count} labelled items (part `{options.part}`; the judges were fitted on `fit`). Shares
 with 95% Wilson intervals; a tie counts as not right. Cost: {options.timed * 3} ratings with loaded models and no cache, on
 {platform.machine()}, {os.cpu_count()} cores; read it as a ratio.
 

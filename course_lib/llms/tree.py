@@ -191,7 +191,7 @@ def _logits(model, tree: TokenTree, kept: torch.Tensor, cache: DynamicCache, pas
 def hidden_features(
     model, rows: Sequence[Sequence[int]], starts: Sequence[int], layers: Sequence[int], prefix: Prefix
 ) -> torch.Tensor:
-    """What `model` holds in mind of completions: hidden states after `layers`, pooled in three ways.
+    """What `model` holds in mind of completions: hidden states after `layers`, pooled.
 
     Args:
         rows: token ids of prompt, completion and one token that ends it.

@@ -122,6 +122,9 @@ class RewardHeadRating(_PointwiseRating):
 
     A reward model is a language model with a linear layer in place of its vocabulary (Ouyang et al. 2022, 2203.02155).
     Here the language model stays as it is, and only the layer is fitted, on the labelled answers that ship with the course.
+    Beside the heads, `relevance` has a vote: by how much the instruction raises the mean log-probability per token of the
+    completion under the first model, cut off at what half of the good answers reach; it is low for an answer to something
+    else.
 
     Args:
         panel: models for which a head was fitted: the packaged ones.
@@ -146,13 +149,14 @@ class RewardHeadRating(_PointwiseRating):
 
     def score(self, instructions: list[str], texts: list[str], authors: list[str | None]) -> list[dict[str, Any]]:
         chats = [self.format_input({"instruction": instruction}) for instruction in instructions]
-        votes = {llm.model_name: llm.head_scores(chats, texts, reward_head(llm.model_name)).tolist() for llm in self.panel}
-        weights = {name: fit()["heads"][name]["weight"] for name in votes}
-        found = []
-        for i in range(len(texts)):
-            z = sum(weights[name] * scores[i] for name, scores in votes.items()) / sum(weights.values())
-            found.append(_explained(z, heads={name: round(scores[i], 4) for name, scores in votes.items()}))
-        return found
+        votes = {llm.model_name: llm.head_scores(chats, texts, reward_head(llm.model_name)) for llm in self.panel}
+        kept = fit()["relevance"]
+        gain = self.panel[0].log_likelihood(chats, texts) - self.panel[0].log_likelihood([[]] * len(texts), texts)
+        votes["relevance"] = (gain.clip(max=kept["cut"]) - kept["mean"]) / kept["sd"]
+        weights = {name: (fit()["heads"].get(name) or kept)["weight"] for name in votes}
+        zs = sum(weights[name] * one for name, one in votes.items()) / sum(weights.values())
+        found = [{name: round(float(one[i]), 4) for name, one in votes.items()} for i in range(len(texts))]
+        return [_explained(float(z), votes=one) for z, one in zip(zs, found, strict=True)]
 
 
 class YesNoRating(_PointwiseRating):
@@ -185,7 +189,7 @@ def _explained(z: float, **features: Any) -> dict[str, Any]:
 
 
 def _moments(name: str) -> dict[str, float]:
-    """Mean and standard deviation of the log-likelihoods of labelled answers; for models without a fit, the mean of those with."""
+    """Mean and standard deviation of labelled answers' log-likelihoods; for a model without a fit, the mean of the others."""
     known = fit()["likelihood"]
     return known.get(name) or {key: sum(one[key] for one in known.values()) / len(known) for key in ("mean", "sd")}
 
