@@ -23,8 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_dataset(given: list[str]) -> int:
+    from datasets import disable_progress_bars
+
     from course_lib.job import Settings, check_out, make_dataset, write
 
+    # A step has a bar; saving takes no time worth one.
+    disable_progress_bars()
     options = vars(_dataset_parser().parse_args(given))
     push_to_hub = options.pop("push_to_hub")
     settings = Settings(**{name: value for name, value in options.items() if value is not None})
@@ -72,7 +76,7 @@ def summary(distiset, settings) -> str:
     lines += [(f"no pair: {reason}", count) for reason, count in report.drops.most_common()]
     lines += [(f"rewrite {outcome}", count) for outcome, count in sorted(rewrite_outcomes(distiset).items())]
     for model, usage in report.models.items():
-        speed = f", {usage['output_tokens'] / usage['seconds']:.0f} tokens/s" if usage["output_tokens"] else ""
+        speed = f", {usage['output_tokens'] / usage['writing_seconds']:.0f} tokens/s" if usage["output_tokens"] else ""
         lines.append((f"{model}: results", f"{usage['new']:.0f} new, {usage['cached']:.0f} from the cache{speed}"))
     lines.append(("seconds", f"{report.seconds:.1f}"))
     width = max(len(str(name)) for name, _ in lines)

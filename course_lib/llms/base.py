@@ -56,13 +56,14 @@ class LinearHead:
 
 @dataclass
 class Usage:
-    """What an LLM has done since it was made. Times in seconds; tokens are counted for new results only."""
+    """What an LLM has done since it was made: results, tokens of new completions, and seconds, of writing and in all."""
 
     new: int = 0
     cached: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
+    writing_seconds: float = 0.0
 
 
 class LLM:
@@ -236,10 +237,11 @@ class LLM:
     def _count(self, batch: dict[int, Any], seconds: float) -> None:
         self.usage.new += len(batch)
         self.usage.seconds += seconds
-        for value in batch.values():
-            if isinstance(value, dict):
-                self.usage.input_tokens += value["input_tokens"]
-                self.usage.output_tokens += value["output_tokens"]
+        written = [value for value in batch.values() if isinstance(value, dict)]
+        self.usage.writing_seconds += seconds if written else 0
+        for value in written:
+            self.usage.input_tokens += value["input_tokens"]
+            self.usage.output_tokens += value["output_tokens"]
         self.on_progress(self.usage)
 
 

@@ -265,22 +265,26 @@ class TransformersLLM(LLM):
         yield from self._over_trees(rows, {p: row[0][0] for p, row in targets.items()}, wanted, score)
 
     def _head_scores(self, pairs, head, wanted) -> Iterator[dict[int, float | None]]:
-        yield dict.fromkeys(wanted)
-        for features in self.completion_features(pairs, head.layers, wanted):
+        rows, starts = self._scoring_rows(pairs)
+        yield {p: None for p in wanted if p not in rows}
+        for features in self._features(rows, starts, head.layers, wanted):
             yield {p: round(float(one @ head.weights) + head.bias, 4) for p, one in features.items()}
 
-    def completion_features(self, pairs, layers, wanted: set[int] | None = None) -> Iterator[dict[int, Any]]:
+    def completion_features(self, pairs, layers) -> Iterator[dict[int, Any]]:
         """Batches `{position: features}` of `(chat, completion)` pairs; see `tree.hidden_features`. Nothing is cached."""
+        rows, starts = self._scoring_rows(pairs)
+        yield from self._features(rows, starts, layers, set(rows))
+
+    def _features(self, rows, starts, layers, wanted) -> Iterator[dict[int, Any]]:
         from course_lib.llms.tree import hidden_features
 
-        rows, starts = self._scoring_rows(pairs)
         rows = {p: [*row, self.tokenizer.eos_token_id] for p, row in rows.items()}
 
         def pool(todo, prefix):
             batch = [rows[p] for p in todo], [starts[p] for p in todo]
             return hidden_features(self.hf_model, *batch, layers, prefix).numpy()
 
-        yield from self._over_trees(rows, starts, set(rows) if wanted is None else wanted, pool)
+        yield from self._over_trees(rows, starts, wanted, pool)
 
     def _scoring_rows(self, pairs) -> tuple[dict[int, list[int]], dict[int, int]]:
         """Token ids of prompt and completion, and where the completion begins; without what is empty or does not fit."""

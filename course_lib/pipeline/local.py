@@ -292,7 +292,7 @@ def _batched(items: Iterable, size: int) -> Iterator[list]:
 
 
 def _pace(usage) -> str:
-    speed = f", {usage.output_tokens / usage.seconds:.0f} tok/s" if usage.output_tokens and usage.seconds else ""
+    speed = f", {usage.output_tokens / usage.writing_seconds:.0f} tokens/s" if usage.output_tokens else ""
     return f"{usage.new} new, {usage.cached} cached{speed}"
 
 
