@@ -51,3 +51,16 @@ def test_tasks_stand_alone_with_load_and_process():
 def test_modules_stand_where_they_stood():
     assert TransformersLLM.__name__ == "TransformersLLM"
     assert FormatTextGenerationDPO().name == "format_text_generation_dpo_0"
+
+
+def test_chat_generation_answers_the_last_message_of_a_conversation():
+    from course_lib.steps.tasks import ChatGeneration
+
+    llm = ScriptedLLM(lambda chat: f"{len(chat)}: {chat[-1]['content']}")
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "Bye"},
+    ]
+    row = next(ChatGeneration(llm=llm).process([{"messages": messages}]))[0]
+    assert (row["generation"], row["model_name"]) == ("3: Bye", "scripted")

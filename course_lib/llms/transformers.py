@@ -9,12 +9,10 @@ from typing import Any
 
 from course_lib.llms.base import LLM, Request
 from course_lib.llms.cache import result_key
+from course_lib.llms.devices import MOST_ROWS, batch_budget, best_device, best_dtype, filled_batches, most_nodes
 from course_lib.llms.prompts import Prompts
 from course_lib.llms.weights import Weights, quiet_transformers, resolve
 
-CPU_BATCH_ROWS, CPU_BATCH_TOKENS = 64, 16_384
-GPU_BATCH_ROWS = 256
-CPU_TREE_NODES, GPU_TREE_NODES = 512, 4096
 SCORING_LOGITS = 2**28  # elements of the logits held at once while scoring: 1 GiB in float32
 
 _shared: dict[str, dict[str, Any]] = {}  # loaded weights by what was asked for: {"model", "users"}
@@ -60,7 +58,7 @@ class TransformersLLM(LLM):
         self.dtype, self.device, self.device_map = str(dtype).removeprefix("torch."), device, device_map
         self.model_kwargs = dict(model_kwargs or {})
         self._shared_key: str | None = None
-        self._most_rows = GPU_BATCH_ROWS
+        self._most_rows = MOST_ROWS
 
     # --- what it is ---------------------------------------------------------------------------------------------
 
@@ -161,7 +159,7 @@ class TransformersLLM(LLM):
         if unwritable:
             yield {p: result for p, result in unwritable.items() if p in wanted}
         sizes = {p: len(row.prompt) + row.limit for p, row in rows.items() if p not in unwritable}
-        for batch in filled_batches(sizes, *self._budget()):
+        for batch in filled_batches(sizes, *batch_budget(self.hf_model)):
             for part in self._decoded([p for p in batch if p in wanted], rows, arguments):
                 yield {p: self._result(rows[p], stops) for p in part}
 
@@ -188,7 +186,7 @@ class TransformersLLM(LLM):
                 continue
             try:
                 live = [rows[p] for p in part]
-                decode(self.hf_model, live, arguments, self._end_tokens, self.prompts.pad, self._most_nodes)
+                decode(self.hf_model, live, arguments, self._end_tokens, self.prompts.pad, most_nodes(self.hf_model))
             except (RuntimeError, MemoryError) as error:
                 self._halve(len(part), error)
                 for p in part:
@@ -213,26 +211,6 @@ class TransformersLLM(LLM):
         configured = self.hf_model.generation_config.eos_token_id
         ends = configured if isinstance(configured, list) else [configured]
         return {token for token in [*ends, self.tokenizer.eos_token_id] if token is not None}
-
-    @property
-    def _most_nodes(self) -> int:
-        """Most tokens in one forward pass over a tree: its attention grows with the square of them."""
-        return GPU_TREE_NODES if self.hf_model.device.type == "cuda" else CPU_TREE_NODES
-
-    def _budget(self) -> tuple[int, int]:
-        """Most rows, and most tokens (prompt and completion, padding included), that one batch may hold."""
-        model = self.hf_model
-        if model.device.type != "cuda":
-            return CPU_BATCH_ROWS, CPU_BATCH_TOKENS
-        import torch
-
-        config = model.config.get_text_config()
-        head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        bytes_per_token = 2 * config.num_hidden_layers * heads * head * model.dtype.itemsize
-        # The cache is copied once as it grows, and logits and activations need room beside it.
-        tokens = int(torch.cuda.mem_get_info(model.device)[0] * 0.25 / bytes_per_token)
-        return GPU_BATCH_ROWS, max(4096, tokens)
 
     # --- scoring ------------------------------------------------------------------------------------------------
 
@@ -304,7 +282,7 @@ class TransformersLLM(LLM):
             return
         shared = shared_length(list(rows.values()), most=min(first_places.values()))
         prefix = read_prefix(self.hf_model, next(iter(rows.values()))[:shared])
-        for batch in tree_batches({p: row[shared:] for p, row in rows.items()}, self._most_nodes):
+        for batch in tree_batches({p: row[shared:] for p, row in rows.items()}, most_nodes(self.hf_model)):
             queue = [[p for p in batch if p in wanted]]
             while queue:
                 part = queue.pop(0)
@@ -320,37 +298,3 @@ class TransformersLLM(LLM):
 def _unwritable(prompt: list[int], context: int) -> dict[str, Any]:
     reason = f"prompt too long: {len(prompt)} tokens, context {context}"
     return {"text": None, "input_tokens": len(prompt), "output_tokens": 0, "finish_reason": reason}
-
-
-def filled_batches(sizes: dict[int, int], most_rows: int, most_tokens: int) -> list[list[int]]:
-    """Positions in batches, longest first, each of at most `most_rows` and of `most_tokens` with the padding."""
-    batches: list[list[int]] = []
-    for position in sorted(sizes, key=lambda p: (-sizes[p], p)):
-        if batches and len(batches[-1]) < min(most_rows, most_tokens // sizes[batches[-1][0]]):
-            batches[-1].append(position)
-        else:
-            batches.append([position])
-    return batches
-
-
-def best_device() -> str:
-    """cuda, mps or cpu: the first that is there."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def best_dtype(device: str, folder) -> str:
-    """float32 on a CPU; bfloat16 where a GPU computes in it; else float16, but float32 for Gemma, which overflows it."""
-    import torch
-
-    if device.startswith("cuda"):
-        # `is_bf16_supported` also says yes where bfloat16 is only emulated; compute capability 8 has it in hardware.
-        if torch.cuda.get_device_capability(device)[0] >= 8:
-            return "bfloat16"
-    elif not device.startswith("mps"):
-        return "float32"
-    family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type", "")
-    return "float32" if family.startswith("gemma") else "float16"

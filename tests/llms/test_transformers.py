@@ -9,7 +9,7 @@ import torch
 
 from course_lib.errors import InputError, WeightsError
 from course_lib.llms import TransformersLLM
-from course_lib.llms.transformers import filled_batches
+from course_lib.llms.devices import best_dtype, filled_batches
 from course_lib.llms.tree import tree_batches
 from course_lib.steps.load import shipped_instructions
 
@@ -245,3 +245,19 @@ def test_tree_batches_hold_every_row_and_count_shared_beginnings_once():
     batches = tree_batches(rows, most_nodes=23)
     assert sorted(p for batch in batches for p in batch) == list(range(40))
     assert [len(batch) for batch in batches] == [20, 20]
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "family", "expected"),
+    [
+        ("cpu", None, "llama", "float32"),
+        ("cuda", (8, 0), "llama", "bfloat16"),
+        ("cuda", (7, 5), "llama", "float16"),
+        ("cuda", (7, 5), "gemma3_text", "float32"),
+        ("mps", None, "llama", "float16"),
+    ],
+)
+def test_numbers_fit_the_device(device, capability, family, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    (tmp_path / "config.json").write_text(f'{{"model_type": "{family}"}}')
+    assert best_dtype(device, tmp_path) == expected

@@ -1,0 +1,63 @@
+"""A run that is killed, again and again, ends with the dataset of an undisturbed one."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import new_cache
+
+OPTIONS = ["--limit", "8", "--max-new-tokens", "16"]
+KILLS = 20
+
+
+def start(cache: Path, out: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "course_lib", *OPTIONS, "--out", str(out)]
+    # Waiting threads sleep: two runs at once would otherwise spin against each other.
+    environment = {**os.environ, "COURSE_LIB_CACHE": str(cache), "OMP_WAIT_POLICY": "passive"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def another_cache(tmp_path: Path, name: str) -> Path:
+    (tmp_path / name).mkdir()
+    return new_cache(tmp_path / name)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    started = time.monotonic()
+    process = start(another_cache(folder, "cache"), folder / "out")
+    assert process.wait() == 0, process.communicate()
+    return files(folder / "out"), time.monotonic() - started
+
+
+def test_killed_at_twenty_random_moments_it_ends_with_the_same_bytes(undisturbed, tmp_path):
+    expected, seconds = undisturbed
+    cache, moments = another_cache(tmp_path, "cache"), random.Random(7)
+    for _ in range(KILLS):
+        process = start(cache, tmp_path / "out")
+        time.sleep(moments.uniform(1.0, max(2.0, seconds / 2)))
+        process.kill()
+        process.wait()
+    last = start(cache, tmp_path / "out")
+    output, error = last.communicate()
+    assert last.returncode == 0, error
+    assert "damaged" not in error
+    assert files(tmp_path / "out") == expected
+
+
+def test_two_runs_at_once_on_one_cache_both_end_with_the_same_bytes(undisturbed, tmp_path):
+    expected, _ = undisturbed
+    cache = another_cache(tmp_path, "cache")
+    both = [start(cache, tmp_path / name) for name in ("one", "two")]
+    for process in both:
+        assert process.wait() == 0, process.communicate()
+    assert files(tmp_path / "one") == files(tmp_path / "two") == expected
