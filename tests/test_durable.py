@@ -16,8 +16,7 @@ KILLS = 20
 
 def start(cache: Path, out: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "course_lib", *OPTIONS, "--out", str(out)]
-    # Waiting threads sleep: two runs at once would otherwise spin against each other.
-    environment = {**os.environ, "COURSE_LIB_CACHE": str(cache), "OMP_WAIT_POLICY": "passive"}
+    environment = {**os.environ, "COURSE_LIB_CACHE": str(cache)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
