@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: dataset test lab clean
+.PHONY: dataset test lab bench clean
 
 dataset: $(VENV)/.installed
 	$(BIN)/python -m course_lib $(ARGS)
@@ -15,6 +15,9 @@ test: $(VENV)/.installed-test
 
 lab: $(VENV)/.installed
 	$(BIN)/jupyter lab --notebook-dir=.
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/judges.py $(ARGS)
 
 $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; this is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2])'

@@ -79,11 +79,19 @@ def main() -> None:
     ]
     rows = [line(name, judge, items, items[: options.timed]) for name, judge in judges().items()]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])
-    PAGE.write_text(page(table, len(items), options), encoding="utf-8")
+    PAGE.write_text(page(table, kinds_table(items), len(items), options), encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
 
 
-def page(table: str, count: int, options) -> str:
+def kinds_table(items: list) -> str:
+    """Good > worse of the default judge by what is wrong with the worse answer."""
+    lines = pair_accuracy(rate_items(default_judge(), items), by="worse_kind")
+    cells = [["what is wrong", "items", "good > worse"]] + [["---"] * 3]
+    cells += [[one["group"], str(one["items"]), f"{one['accuracy']:.2f} ({one['low']:.2f}–{one['high']:.2f})"] for one in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def page(table: str, kinds: str, count: int, options) -> str:
     return f"""# Which judge to trust
 
 Made by `benchmarks/judges.py` on {count} labelled items (part `{options.part}`; the judges were fitted on `fit`). Shares
@@ -91,6 +99,13 @@ with 95% Wilson intervals; a tie counts as not right. Cost: {options.timed * 3} 
 {platform.machine()}, {os.cpu_count()} cores; read it as a ratio.
 
 {table}
+
+## The default judge by kind of fault
+
+{kinds}
+
+A reward head reads tone, form, completeness and relevance from a small model's hidden states. What a model of this size
+does not know, its head cannot see either: read the line `wrong`. For facts, ask a larger model.
 """
 
 

@@ -64,3 +64,10 @@ def test_chat_generation_answers_the_last_message_of_a_conversation():
     ]
     row = next(ChatGeneration(llm=llm).process([{"messages": messages}]))[0]
     assert (row["generation"], row["model_name"]) == ("3: Bye", "scripted")
+
+
+def test_a_row_that_lost_its_input_on_the_way_is_not_asked_about_and_keeps_its_place():
+    rows = [{"instruction": "One?"}, {"instruction": None}, {"instruction": "Three?"}]
+    made = next(TextGeneration(llm=ScriptedLLM(lambda chat: chat[-1]["content"])).process(rows))
+    assert [row["generation"] for row in made] == ["One?", None, "Three?"]
+    assert made[1]["distilabel_metadata"]["statistics_text_generation_0"]["finish_reason"] == "no instruction"

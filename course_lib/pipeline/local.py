@@ -27,10 +27,7 @@ Numbered = tuple[int, Row]
 
 @dataclass
 class Report:
-    """What a run did. Times in seconds.
-
-    output tokens and computing time.
-    """
+    """What a run did: rows, drops by reason, the usage of each model (see `llms.base.Usage`), seconds."""
 
     rows_in: int = 0
     rows_out: int = 0

@@ -93,9 +93,9 @@ def test_the_variables_of_a_template_are_the_inputs():
 
 def test_a_missing_column_is_an_error_that_names_it():
     task = TextGeneration(llm=ScriptedLLM(["x"]), template="About {{ topic }}: {{ instruction }}")
-    with pytest.raises(InputError, match="'topic' is undefined. Values at hand: instruction"):
+    with pytest.raises(InputError, match="needs the column 'topic', but a row has none"):
         next(task.process([{"instruction": "Go."}]))
-    with pytest.raises(InputError, match="'instruction' must be text"):
+    with pytest.raises(InputError, match="needs the column 'instruction', but a row has none"):
         next(TextGeneration(llm=ScriptedLLM(["x"])).process([{"prompt": "Go."}]))
 
 

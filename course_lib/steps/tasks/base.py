@@ -55,13 +55,24 @@ class Task(Step):
         raise TypeError(f"{type(self).__name__} must define format_output")
 
     def process(self, rows: StepInput) -> StepOutput:
-        chats = [self.format_input(row) for row in rows]
-        results = self.llm.generate(chats, num_generations=self.num_generations)
+        missing = [self._missing(row) for row in rows]
+        chats = [None if reason else self.format_input(row) for row, reason in zip(rows, missing, strict=True)]
+        answers = iter(self.llm.generate([chat for chat in chats if chat is not None], num_generations=self.num_generations))
         made = []
-        for row, chat, result in zip(rows, chats, results, strict=True):
+        for row, chat, reason in zip(rows, chats, missing, strict=True):
+            result = unasked(reason, self.num_generations) if reason else next(answers)
             outputs = [self._output(row, chat, result, draw) for draw in range(self.num_generations)]
             made += [_grouped(row, outputs)] if self.group_generations else [{**row, **output} for output in outputs]
         yield made
+
+    def _missing(self, row: Row) -> str | None:
+        """Why the model is not asked about `row`: a step before this one left a column without a value."""
+        for column in required_columns(self.inputs):
+            if column not in row:
+                raise InputError(f"Step {self.name!r} needs the column {column!r}, but a row has none: {brief(row)}")
+            if row[column] is None:
+                return f"no {column}"
+        return None
 
     def _output(self, row: Row, chat: Chat, result: dict[str, Any], draw: int) -> Row:
         text = result["generations"][draw]
@@ -95,6 +106,13 @@ def _grouped(row: Row, outputs: list[Row]) -> Row:
     metadata = {key: [o["distilabel_metadata"].get(key) for o in outputs] for key in outputs[0]["distilabel_metadata"]}
     earlier = row.get("distilabel_metadata") or {}
     return {**row, **lists, "distilabel_metadata": {**metadata, **earlier}, "model_name": outputs[0]["model_name"]}
+
+
+def unasked(reason: str, num_generations: int) -> dict[str, Any]:
+    """What `LLM.generate` gives where the model could not be asked."""
+    nothing, zeros = [None] * num_generations, [0] * num_generations
+    statistics = {"input_tokens": zeros, "output_tokens": zeros}
+    return {"generations": nothing, "finish_reasons": [reason] * num_generations, "statistics": statistics}
 
 
 def framed(title: str, chat: Chat) -> str:
