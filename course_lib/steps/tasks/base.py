@@ -138,6 +138,11 @@ def text_of(row: Row, column: str, step: Step) -> str:
     )
 
 
+def has_words(text: str | None) -> bool:
+    """Whether there is a completion to judge: something that is not empty and not only space."""
+    return bool(text and text.strip())
+
+
 def brief(row: Row) -> str:
     """A row on one line, shortened."""
     return repr({key: value for key, value in row.items() if key != "distilabel_metadata"})[:200]

@@ -16,7 +16,7 @@ from course_lib.llms.base import LLM, Chat, LinearHead
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.formatting import MODEL_COLUMNS
 from course_lib.steps.load import DATA
-from course_lib.steps.tasks.base import Task, text_of, texts_of
+from course_lib.steps.tasks.base import Task, has_words, text_of, texts_of
 from course_lib.steps.tasks.templating import filled, shipped
 
 
@@ -64,7 +64,7 @@ class _PointwiseRating(Task):
 
     def process(self, rows: StepInput) -> StepOutput:
         places = [
-            (r, i) for r, row in enumerate(rows) for i, text in enumerate(texts_of(row, "generations", self)) if _said(text)
+            (r, i) for r, row in enumerate(rows) for i, text in enumerate(texts_of(row, "generations", self)) if has_words(text)
         ]
         instructions = [text_of(rows[r], "instruction", self) for r, _ in places]
         texts = [rows[r]["generations"][i] for r, i in places]
@@ -81,18 +81,10 @@ class _PointwiseRating(Task):
         return {**row, "ratings": ratings, "model_name": self.judge_name, "distilabel_metadata": metadata}
 
 
-class LikelihoodRating(_PointwiseRating):
-    """Rates by the mean log-probability per token of a completion given its instruction, under a panel of models.
-
-    Args:
-        panel: the models.
-        leave_author_out: a model does not rate what it wrote itself, as long as another one is left.
-
-    Likelihood prefers short and bland text, and a model's own; see `docs/judges.md`.
-    """
+class _PanelRating(_PointwiseRating):
+    """A pointwise rating by several models, each of which reads the instruction as a chat."""
 
     panel: list[LLM]
-    leave_author_out: bool = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -105,8 +97,24 @@ class LikelihoodRating(_PointwiseRating):
     def format_input(self, row: Row) -> Chat:
         return [{"role": "user", "content": text_of(row, "instruction", self)}]
 
+    def chats(self, instructions: list[str]) -> list[Chat]:
+        return [self.format_input({"instruction": instruction}) for instruction in instructions]
+
+
+class LikelihoodRating(_PanelRating):
+    """Rates by the mean log-probability per token of a completion given its instruction, under a panel of models.
+
+    Args:
+        panel: the models.
+        leave_author_out: a model does not rate what it wrote itself, as long as another one is left.
+
+    Likelihood prefers what is easy to predict, padding included; `docs/judges.md` has its figures.
+    """
+
+    leave_author_out: bool = True
+
     def score(self, instructions: list[str], texts: list[str], authors: list[str | None]) -> list[dict[str, Any]]:
-        chats = [self.format_input({"instruction": instruction}) for instruction in instructions]
+        chats = self.chats(instructions)
         means = [llm.log_likelihood(chats, texts).tolist() for llm in self.panel]
         return [self._rated(author, [one[i] for one in means]) for i, author in enumerate(authors)]
 
@@ -117,7 +125,7 @@ class LikelihoodRating(_PointwiseRating):
         return _explained(sum(zs) / len(zs), log_likelihoods={name: round(mean, 4) for name, mean in votes.items()})
 
 
-class RewardHeadRating(_PointwiseRating):
+class RewardHeadRating(_PanelRating):
     """Rates by linear reward heads on the hidden states of frozen models. The default judge.
 
     A reward model is a language model with a linear layer in place of its vocabulary (Ouyang et al. 2022, 2203.02155).
@@ -130,25 +138,15 @@ class RewardHeadRating(_PointwiseRating):
         panel: models for which a head was fitted: the packaged ones.
     """
 
-    panel: list[LLM]
-
     def __post_init__(self):
         super().__post_init__()
-        _need_probabilities(self, self.panel)
         unknown = [llm.model_name for llm in self.panel if llm.model_name not in fit()["heads"]]
         if unknown:
             known = ", ".join(fit()["heads"])
             raise InputError(f"Step {self.name!r}: there is no reward head for {', '.join(unknown)}; there is one for {known}.")
 
-    @property
-    def llms(self) -> list[LLM]:
-        return self.panel
-
-    def format_input(self, row: Row) -> Chat:
-        return [{"role": "user", "content": text_of(row, "instruction", self)}]
-
     def score(self, instructions: list[str], texts: list[str], authors: list[str | None]) -> list[dict[str, Any]]:
-        chats = [self.format_input({"instruction": instruction}) for instruction in instructions]
+        chats = self.chats(instructions)
         votes = {llm.model_name: llm.head_scores(chats, texts, reward_head(llm.model_name)) for llm in self.panel}
         kept = fit()["relevance"]
         gain = self.panel[0].log_likelihood(chats, texts) - self.panel[0].log_likelihood([[]] * len(texts), texts)
@@ -200,10 +198,6 @@ def _need_probabilities(step: Task, llms: list[LLM]) -> None:
         raise InputError(
             f"Step {step.name!r} needs models whose probabilities can be seen, such as TransformersLLM; got {hidden}."
         )
-
-
-def _said(text: str | None) -> bool:
-    return bool(text and text.strip())
 
 
 def _author(row: Row, place: int) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 from course_lib.errors import InputError
 from course_lib.llms.base import Chat, continued
 from course_lib.steps.base import Row, StepInput, StepOutput
-from course_lib.steps.tasks.base import Task, framed, text_of, texts_of
+from course_lib.steps.tasks.base import Task, framed, has_words, text_of, texts_of
 from course_lib.steps.tasks.parsing import parse_ratings
 from course_lib.steps.tasks.templating import filled, names, shipped
 
@@ -78,7 +78,7 @@ class UltraFeedback(Task):
 
     def format_input(self, row: Row, aspect: str | None = None, shown: list[str] | None = None) -> Chat:
         """The listwise prompt in text mode; in logits mode the prompt for the one text in `shown`."""
-        shown = [text for text in texts_of(row, "generations", self) if _has_words(text)] if shown is None else shown
+        shown = [text for text in texts_of(row, "generations", self) if has_words(text)] if shown is None else shown
         frame = "listwise" if self.mode == "text" else "pointwise"
         layout = shipped(f"ultrafeedback/_{frame}", self.language)
         prompt = shipped(f"ultrafeedback/{aspect or self.aspects[0]}", self.language)
@@ -98,7 +98,7 @@ class UltraFeedback(Task):
 
     def _judged(self, rows: StepInput, aspect: str) -> list[Judged]:
         texts = [texts_of(row, "generations", self) for row in rows]
-        shown = [[i for i, text in enumerate(one) if _has_words(text)] for one in texts]
+        shown = [[i for i, text in enumerate(one) if has_words(text)] for one in texts]
         found: list[Judged] = [[_unrated("empty completion") for _ in one] for one in texts]
         rate = self._pointwise if self.mode == "logits" else self._listwise
         orders = [shown, [order[::-1] for order in shown]] if self.swap and self.mode == "text" else [shown]
@@ -194,7 +194,7 @@ class UltraFeedback(Task):
     def _explained(self, row: Row, judged: dict[str, Judged]) -> dict[str, Any]:
         """The row's metadata: what the model read, and how each rating came about."""
         how = {a: [{"mode": self.mode, **_without(text, "replies")} for text in one] for a, one in judged.items()}
-        shown = [text for text in row["generations"] if _has_words(text)]
+        shown = [text for text in row["generations"] if has_words(text)]
         chats = [self.format_input(row, a, self._fitting(row, a, shown)) for a in self.aspects] if self.mode == "text" else None
         raw = None if chats is None else "\n\n".join(framed("Prompt", chat) for chat in chats)
         metadata = self.metadata(row, raw, how)
@@ -205,10 +205,6 @@ class UltraFeedback(Task):
 
 def _without(entry: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key != name}
-
-
-def _has_words(text: str | None) -> bool:
-    return bool(text and text.strip())
 
 
 def _rated(rating: float, rationale: str | None, distribution: list[float]) -> dict[str, Any]:
