@@ -1,4 +1,4 @@
-"""`python -m course_lib`: make a preference dataset. `python -m course_lib cache`: look after the stored results."""
+"""`python -m course_lib`: make a preference dataset. `cache`: look after the stored results. `grade`: exercises."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from course_lib.errors import CourseLibError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 2 for input that cannot be taken, or 130 after Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    command = {"cache": run_cache}.get(given[0] if given else "")
+    command = {"cache": run_cache, "grade": run_grade}.get(given[0] if given else "")
     try:
         return command(given[1:]) if command else run_dataset(given)
     except CourseLibError as error:
@@ -46,7 +46,7 @@ def _dataset_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m course_lib",
         description="Make a preference dataset: several completions per instruction, rated, best and worst as a pair.",
-        epilog="Other commands: python -m course_lib cache --help",
+        epilog="Other commands: python -m course_lib cache --help, python -m course_lib grade --help",
     )
     add = parser.add_argument
     add(
@@ -113,6 +113,24 @@ def run_cache(given: list[str]) -> int:
         print("Nothing was deleted.")
         return 0
     print(f"Deleted {store.clear(options.older_than, options.model)} results.")
+    return 0
+
+
+def run_grade(given: list[str]) -> int:
+    from course_lib.exercises.grading import MEMORY, SECONDS, grade_folder, grade_table, write_csv
+
+    parser = argparse.ArgumentParser(prog="python -m course_lib grade", description="Grade submitted exercise notebooks.")
+    parser.add_argument("folder", type=Path, help="the folder that holds the notebooks, at any depth")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="where to write the table (default: grades.csv in FOLDER)")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="time limit of a notebook (default: %(default)s)")
+    parser.add_argument(
+        "--memory", type=int, default=MEMORY >> 20, metavar="MB", help="and memory limit (default: %(default)s)"
+    )
+    options = parser.parse_args(given)
+    grades = grade_folder(options.folder, options.seconds, options.memory << 20)
+    file = options.csv or options.folder / "grades.csv"
+    write_csv(grades, file)
+    print(f"{grade_table(grades)}\nWritten to {file}")
     return 0
 
 

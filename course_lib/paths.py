@@ -10,3 +10,8 @@ def cache_folder() -> Path:
     """The folder of results and weights: `COURSE_LIB_CACHE`, or the user's cache folder. Not created here."""
     chosen = os.environ.get("COURSE_LIB_CACHE")
     return Path(chosen).expanduser() if chosen else user_cache_path("course_lib", appauthor=False)
+
+
+def replaying() -> bool:
+    """Whether results may only come from the cache, as `COURSE_LIB_REPLAY=1` says: a miss is an error, no model is fetched."""
+    return os.environ.get("COURSE_LIB_REPLAY", "") not in ("", "0")

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from course_lib.errors import InputError
+from course_lib.errors import CacheError, InputError
 from course_lib.llms.cache import default_cache, result_key
+from course_lib.paths import replaying
 
 Chat = list[dict[str, str]]
 
@@ -102,6 +103,23 @@ class LLM:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_name!r}, generation_kwargs={self.generation_kwargs})"
+
+    # --- what it reads ------------------------------------------------------------------------------------------
+
+    def render(self, chat: Chat) -> str:
+        """The text that the model reads for `chat`, control tokens included."""
+        check_chat(chat, 0)
+        return self._cached([("render", chat)], lambda wanted: iter([{0: self._render(chat)}]))[0]
+
+    def tokens(self, completion: str) -> list[str]:
+        """The tokens of a completion as the model reads it, each as text: one for each of `token_log_probs`."""
+        return self._cached([("tokens", completion)], lambda wanted: iter([{0: self._tokens(completion)}]))[0]
+
+    def _render(self, chat: Chat) -> str:
+        raise TypeError(f"{type(self).__name__} has no chat template")
+
+    def _tokens(self, completion: str) -> list[str]:
+        raise TypeError(f"{type(self).__name__} has no tokenizer")
 
     # --- writing ------------------------------------------------------------------------------------------------
 
@@ -223,6 +241,12 @@ class LLM:
         first = {key: position for position, key in reversed(list(enumerate(hashed)))}
         wanted = {position for key, position in first.items() if key not in known}
         self.usage.cached += len(hashed) - len(wanted)
+        if wanted and replaying():
+            raise CacheError(
+                f"{len(wanted)} of {len(hashed)} results of {self.model_name} are not among the recorded ones, for example "
+                f"{repr(keys[min(wanted)])[:200]}. COURSE_LIB_REPLAY is set, so no model was run. Record again "
+                "(`make record`), or unset COURSE_LIB_REPLAY."
+            )
         if wanted:
             tick = time.perf_counter()
             for batch in compute(wanted):

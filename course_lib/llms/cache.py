@@ -84,6 +84,12 @@ class ResultCache:
         self._run("VACUUM")
         return count
 
+    def copy_to(self, folder: Path) -> None:
+        """Write all results into another folder, as they are now."""
+        with self._lock, sqlite3.connect(Path(folder) / self.path.name) as target:
+            self._open().backup(target)
+        target.close()
+
     def close(self) -> None:
         with self._lock:
             if self._connection is not None:

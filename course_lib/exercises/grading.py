@@ -1,0 +1,137 @@
+"""Grade a folder of submitted exercise notebooks, each in a process of its own.
+
+The process that runs a submission works in an empty folder, may open files only there and where Python, the library and
+its cache lie, may start no other process and reach no network, and has a limit of time and of memory. That keeps accidents
+and curiosity from touching anything else; it is not a wall against an attacker, for whom a container is the right tool.
+"""
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from course_lib.errors import InputError
+from course_lib.llms.cache import default_cache
+from course_lib.paths import cache_folder
+
+SECONDS = 300
+MEMORY = 8 * 2**30  # bytes of address space; PyTorch maps far more than it uses
+LARGEST = 20 * 2**20  # bytes of a notebook
+NOTE = 200  # characters
+
+
+@dataclass
+class Grade:
+    """One submission: how many questions are right and were tried, of how many, and what went wrong outside of them."""
+
+    notebook: str
+    chapter: int | None = None
+    correct: int = 0
+    attempted: int = 0
+    questions: int = 0
+    note: str = ""
+
+
+def grade_folder(folder: Path, seconds: float = SECONDS, memory: int = MEMORY) -> list[Grade]:
+    """Grades of all notebooks under `folder`, by path. Nothing is raised for what a submission does.
+
+    Raises:
+        InputError: no folder, or no notebook in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder. Give the folder that holds the submitted notebooks.")
+    found = sorted(p for p in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+    if not found:
+        raise InputError(f"There is no .ipynb file under {folder}.")
+    return [grade(path, str(path.relative_to(folder)), seconds, memory) for path in found]
+
+
+def grade(path: Path, name: str, seconds: float = SECONDS, memory: int = MEMORY) -> Grade:
+    """The grade of the notebook at `path`, run from top to bottom; a cell that raises costs only itself."""
+    try:
+        if not path.resolve().is_file() or path.stat().st_size > LARGEST:
+            return Grade(name, note=f"no regular file of at most {LARGEST >> 20} MB")
+        content = path.read_bytes()
+    except OSError as error:
+        return Grade(name, note=f"cannot be read: {error}"[:NOTE])
+    with tempfile.TemporaryDirectory(prefix="grade-") as work:
+        copy, report = Path(work, "submission.ipynb"), Path(work, "report.json")
+        copy.write_bytes(content)
+        _own_cache(Path(work, "cache"))
+        fault = _run_apart(Path(work), seconds, memory)
+        try:
+            found = json.loads(report.read_text(encoding="utf-8"))
+            result = Grade(name, **{f.name: found[f.name] for f in fields(Grade) if f.name != "notebook"})
+        except (OSError, ValueError, KeyError, TypeError):
+            result = Grade(name, note="nothing was reported")
+    result.note = "; ".join(filter(None, [fault, result.note]))[:NOTE]
+    return result
+
+
+def _own_cache(folder: Path) -> None:
+    """The results at hand, copied so that no submission can change what another one finds; weights are only linked."""
+    folder.mkdir()
+    (folder / "weights").symlink_to((cache_folder() / "weights").resolve(), target_is_directory=True)
+    default_cache().copy_to(folder)
+
+
+def _run_apart(work: Path, seconds: float, memory: int) -> str:
+    """Run the submission in `work`; what stopped it, or an empty string."""
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ},
+        **{name: str(work) for name in ("HOME", "TMPDIR", "TEMP", "IPYTHONDIR", "MPLCONFIGDIR")},
+        "COURSE_LIB_CACHE": str(work / "cache"),
+        "HF_HUB_OFFLINE": "1",
+        "MPLBACKEND": "agg",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    command = [sys.executable, "-m", "course_lib.exercises.submission", str(memory)]
+    process = subprocess.Popen(
+        command,
+        cwd=work,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        code = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return f"stopped after {seconds:g} s; what was right until then counts"
+    finally:
+        _end(process)
+    return "" if code == 0 else f"ended with exit status {code} (memory limit {memory >> 20} MB?)"
+
+
+def _end(process: subprocess.Popen) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
+    process.wait()
+
+
+def grade_table(grades: list[Grade]) -> str:
+    """The grades as text."""
+    lines = [("notebook", "chapter", "correct", "tried", "of", "note")]
+    lines += [(g.notebook, g.chapter or "-", g.correct, g.attempted, g.questions, g.note) for g in grades]
+    wide = max(len(str(line[0])) for line in lines)
+    return "\n".join(f"{a:<{wide}}  {b!s:>7}  {c!s:>7}  {d!s:>5}  {e!s:>2}  {f}".rstrip() for a, b, c, d, e, f in lines)
+
+
+def write_csv(grades: list[Grade], path: Path) -> None:
+    """The grades as CSV."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Grade)])
+        writer.writeheader()
+        writer.writerows({name: _plain(value) for name, value in asdict(one).items()} for one in grades)
+
+
+def _plain(value):
+    """Text that a spreadsheet does not take for a formula (https://owasp.org/www-community/attacks/CSV_Injection)."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value

@@ -1,0 +1,233 @@
+"""What a question is, and what its check may use.
+
+A check is a plain function of the answer. It returns when the answer is right, and raises `Wrong` with the reason when it
+is not; it tests what the answer does, not how it is spelled. To declare a question, write one in `chapter_N.py`:
+
+    @question("🐢", "What are the weights of the mean?", "Multiply each rating by its probability, then add up.")
+    def expected_rating(answer):
+        "A function: five probabilities in, their mean rating out."
+        equal(call(answer, [0, 0, 0, 0, 1]), 5.0, "for a judge that is sure of 5")
+"""
+
+import contextlib
+import copy
+import ctypes
+import dis
+import inspect
+import math
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+LEVELS = ("🐢", "🐕", "🦁")
+KINDS = ("code", "plot", "fault", "concept")
+SHOWN = 160  # characters of a value in a message
+
+
+class Wrong(Exception):
+    """The answer is not right: the reason says what came, what was expected, and where. `figure` may show both."""
+
+    def __init__(self, reason: str, figure: Any = None):
+        super().__init__(reason)
+        self.figure = figure
+
+
+class NotAttempted(Exception):
+    """The answer still holds `...`."""
+
+
+class _Stopped(SystemExit):
+    """Raised inside a check that ran out of time: no `except Exception` catches it."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question. `asks` is what the answer must be, `hints` go from a nudge to nearly the answer."""
+
+    name: str
+    level: str
+    kind: str
+    asks: str
+    hints: tuple[str, ...]
+    check: Callable[[Any], None]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found: `status` is "correct", "incorrect" or "not attempted"."""
+
+    name: str
+    status: str
+    reason: str = ""
+    figure: Any = None
+
+
+def question(level: str, *hints: str, kind: str = "code", seconds: float = 10):
+    """Declare the decorated check as a question of that name. `seconds`: how long an answer may take."""
+    if level not in LEVELS or kind not in KINDS or not hints:
+        raise ValueError(f"level={level!r}, kind={kind!r}, {len(hints)} hints; allowed: {LEVELS}, {KINDS}, at least one hint.")
+
+    def declare(check):
+        check.question = Question(check.__name__, level, kind, inspect.getdoc(check) or "", hints, check, seconds)
+        return check
+
+    return declare
+
+
+def outcome_of(one: Question, answer: Any) -> Outcome:
+    """Check `answer` in a thread of its own, so that an endless loop ends; nothing is raised."""
+    found: list[Outcome] = []
+
+    def judge():
+        with contextlib.suppress(_Stopped):
+            found.append(_judged(one, answer))
+
+    thread = threading.Thread(target=judge, daemon=True)
+    thread.start()
+    thread.join(one.seconds)
+    if thread.is_alive():
+        # https://docs.python.org/3/c-api/threads.html: raises in that thread at its next bytecode.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Stopped))
+        thread.join(1)
+    late = f"It was still running after {one.seconds:g} seconds. Look for a loop that never ends, or for work done again."
+    return found[0] if found else Outcome(one.name, "incorrect", late)
+
+
+def _judged(one: Question, answer: Any) -> Outcome:
+    try:
+        if unattempted(answer):
+            raise NotAttempted
+        one.check(answer)
+    except NotAttempted:
+        return Outcome(one.name, "not attempted")
+    except Wrong as wrong:
+        return Outcome(one.name, "incorrect", str(wrong), wrong.figure)
+    except _Stopped:
+        raise
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        reason = f"Your answer is {shown(answer)}, and looking at it raised {_named(error)}. Expected: {one.asks}"
+        return Outcome(one.name, "incorrect", reason)
+    return Outcome(one.name, "correct")
+
+
+def unattempted(answer: Any) -> bool:
+    """Whether `answer` is `...`, holds it, or is a function or class whose body is nothing but `...`."""
+    if answer is ...:
+        return True
+    if isinstance(answer, Mapping):
+        return any(unattempted(value) for value in answer.values())
+    if isinstance(answer, list | tuple | set | frozenset):
+        return any(value is ... for value in answer)
+    if inspect.isfunction(answer):
+        return _empty(answer)
+    if inspect.isclass(answer):
+        return any(_empty(method) for method in vars(answer).values() if inspect.isfunction(method))
+    return False
+
+
+def _empty(function: Callable) -> bool:
+    did = {step.opname for step in dis.get_instructions(function)}
+    returned = [c for c in function.__code__.co_consts if c != function.__doc__]
+    only_returns = did <= {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE", "RETURN_GENERATOR", "POP_TOP"}
+    return only_returns and set(map(type, returned)) <= {type(None), type(...)}
+
+
+# --- what checks use ------------------------------------------------------------------------------------------------
+
+
+def call(function: Any, *arguments: Any, **named: Any) -> Any:
+    """The learner's function applied to copies of the arguments; what it raises becomes a reason."""
+    if not callable(function):
+        raise Wrong(f"Expected a function; your answer is {shown(function)}.")
+    try:
+        returned = function(*copy.deepcopy(arguments), **copy.deepcopy(named))
+    except (NotAttempted, Wrong):
+        raise
+    except Exception as error:
+        given = ", ".join([*map(shown, arguments), *(f"{name}={shown(value)}" for name, value in named.items())])
+        raise Wrong(f"Called with ({given}), your function raised {_named(error)}{_where(function, error)}.") from error
+    if returned is ...:
+        raise NotAttempted
+    return returned
+
+
+def equal(came: Any, expected: Any, where: str, tolerance: float = 1e-3) -> None:
+    """Raise `Wrong` unless both are equal: numbers within `tolerance`, sequences place by place, sets and dicts by key."""
+    if not _same(came, expected, tolerance):
+        raise Wrong(f"{where[:1].upper()}{where[1:]}: your answer gives {shown(came)}; expected {shown(expected)}.")
+
+
+def require(condition: Any, reason: str, figure: Any = None) -> None:
+    """Raise `Wrong(reason)` unless `condition` holds."""
+    if not condition:
+        raise Wrong(reason, figure)
+
+
+def of_type(answer: Any, wanted: type | tuple[type, ...], words: str) -> None:
+    """Raise `Wrong` unless `answer` is of a type; `words` name it for the learner."""
+    if not isinstance(answer, wanted) or (isinstance(answer, bool) and wanted is not bool):
+        raise Wrong(f"Expected {words}; your answer is {shown(answer)}, of type {type(answer).__name__}.")
+
+
+def chosen_from(answer: Any, right: str, misunderstood: Mapping[str, str]) -> None:
+    """For questions with given options: raise `Wrong` with the explanation of the option that was taken."""
+    options = sorted([right, *misunderstood])
+    if not isinstance(answer, str) or answer.strip().lower() not in options:
+        raise Wrong(f"Your answer is {shown(answer)}; allowed: {', '.join(map(repr, options))}.")
+    if answer.strip().lower() != right:
+        raise Wrong(f"{answer!r}: {misunderstood[answer.strip().lower()]}")
+
+
+def shown(value: Any) -> str:
+    """A value in a message, shortened."""
+    try:
+        text = f"the function {value.__name__}" if inspect.isfunction(value) else repr(value)
+    except Exception:
+        text = f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
+def _same(came: Any, expected: Any, tolerance: float) -> bool:
+    if isinstance(expected, bool) or expected is None:
+        # numpy's booleans are right answers too.
+        return came is expected if expected is None else type(came).__name__.startswith("bool") and bool(came) == expected
+    if isinstance(expected, int | float):
+        return _number(came) and math.isclose(float(came), expected, rel_tol=0, abs_tol=tolerance)
+    if isinstance(expected, str):
+        return isinstance(came, str) and came == expected
+    if isinstance(expected, Mapping):
+        if not isinstance(came, Mapping) or set(came) != set(expected):
+            return False
+        return all(_same(came[key], value, tolerance) for key, value in expected.items())
+    if isinstance(expected, set | frozenset):
+        return isinstance(came, set | frozenset | list | tuple) and set(came) == expected
+    if isinstance(expected, Sequence):
+        if isinstance(came, str | Mapping) or not hasattr(came, "__len__") or len(came) != len(expected):
+            return False
+        return all(_same(c, e, tolerance) for c, e in zip(came, expected, strict=True))
+    return bool(came == expected)
+
+
+def _number(value: Any) -> bool:
+    if isinstance(value, bool | str | bytes):
+        return False
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:SHOWN] if str(error) else type(error).__name__
+
+
+def _where(function: Callable, error: BaseException) -> str:
+    """The line of the learner's own function in which the error arose."""
+    code = getattr(function, "__code__", None)
+    frames = [f for f, _ in traceback.walk_tb(error.__traceback__) if code and f.f_code.co_filename == code.co_filename]
+    lines = [line for f, line in traceback.walk_tb(error.__traceback__) if f in frames]
+    return f" (line {lines[-1] - code.co_firstlineno + 1} of it)" if lines else ""

@@ -1,0 +1,114 @@
+"""The exercises of one chapter, as a learner meets them."""
+
+import html
+from collections import Counter
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from course_lib.errors import InputError
+from course_lib.exercises.questions import Outcome, Question, outcome_of
+from course_lib.exercises.sources import solution_code
+
+CHAPTERS = (1, 2, 3, 4, 5)
+MARKS = {"correct": "✔", "incorrect": "✘", "not attempted": "…"}
+COLOURS = {"correct": "#009E73", "incorrect": "#D55E00", "not attempted": "#808080"}
+
+
+def chapter(number: int) -> "Sheet":
+    """The exercises of chapter 1 to 5.
+
+    Raises:
+        InputError: there is no such chapter.
+    """
+    if number not in CHAPTERS or isinstance(number, bool):
+        raise InputError(f"There is no chapter {number!r}; allowed: {', '.join(map(str, CHAPTERS))}.")
+    return Sheet(number, questions_in(import_module(f"course_lib.exercises.chapter_{int(number)}")))
+
+
+def questions_in(module) -> list[Question]:
+    """The questions that `module` declares, in the order in which they stand there."""
+    return [value.question for value in vars(module).values() if hasattr(value, "question")]
+
+
+@dataclass(frozen=True)
+class Note:
+    """A short text that Jupyter shows; model or learner text in it is escaped."""
+
+    text: str
+    mark: str = ""
+    colour: str = "#0072B2"
+    picture: bytes | None = None
+    code: str = ""
+
+    def __repr__(self) -> str:
+        return "\n".join(filter(None, [f"{self.mark} {self.text}".strip(), self.code]))
+
+    def _repr_html_(self) -> str:
+        style = f"border-left: 4px solid {self.colour}; padding: 0.3em 0.8em; white-space: pre-wrap"
+        code = f"<pre>{html.escape(self.code)}</pre>" if self.code else ""
+        return f'<div style="{style}">{html.escape(f"{self.mark} {self.text}".strip())}{code}{self._picture()}</div>'
+
+    def _picture(self) -> str:
+        if self.picture is None:
+            return ""
+        from base64 import b64encode
+
+        return f'<br><img alt="target beside yours" src="data:image/png;base64,{b64encode(self.picture).decode()}">'
+
+
+class Sheet:
+    """Questions with `check`, `hint`, `solution` and `progress`. Names, not numbers; `ex.questions` lists them."""
+
+    def __init__(self, number: int, questions: list[Question]):
+        self.number = number
+        self.questions = {one.name: one for one in questions}
+        self.outcomes: dict[str, Outcome] = {}
+        self._hints: Counter[str] = Counter()
+
+    def __repr__(self) -> str:
+        return f"chapter({self.number}): {', '.join(self.questions)}"
+
+    def check(self, name: str, answer: Any = ...) -> Note:
+        """Say whether `answer` is right, and why not if it is wrong."""
+        outcome = self.outcomes[name] = outcome_of(self._question(name), answer)
+        reason = f". {outcome.reason}" if outcome.reason else ""
+        picture = _png(outcome.figure) if outcome.figure is not None else None
+        return Note(f"{name}: {outcome.status}{reason}", MARKS[outcome.status], COLOURS[outcome.status], picture)
+
+    def hint(self, name: str) -> Note:
+        """The next hint; after the last one, the last one again."""
+        hints = self._question(name).hints
+        number = min(self._hints[name], len(hints) - 1)
+        self._hints[name] += 1
+        return Note(f"Hint {number + 1} of {len(hints)}: {hints[number]}")
+
+    def solution(self, name: str) -> Note:
+        """A right answer: the code of the solution notebook."""
+        self._question(name)
+        return Note(f"{name}, one right answer:", code=solution_code(self.number, name))
+
+    def progress(self) -> Note:
+        """How many are right, and what is left."""
+        done = [name for name, outcome in self.outcomes.items() if outcome.status == "correct"]
+        lines = [f"{len(done)} of {len(self.questions)} correct"]
+        for name, one in self.questions.items():
+            status = self.outcomes[name].status if name in self.outcomes else "not attempted"
+            lines.append(f"  {MARKS[status]} {one.level} {name}: {status}")
+        return Note("\n".join(lines))
+
+    def _question(self, name: str) -> Question:
+        if not isinstance(name, str) or name not in self.questions:
+            near = get_close_matches(str(name), self.questions, n=1)
+            meant = f" Did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"Chapter {self.number} has no question {name!r}.{meant} Allowed: {', '.join(self.questions)}.")
+        return self.questions[name]
+
+
+def _png(figure) -> bytes:
+    from io import BytesIO
+
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

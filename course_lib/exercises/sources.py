@@ -1,0 +1,91 @@
+"""Exercise notebooks are made from solution notebooks, which are the only source.
+
+Marks in code cells: the lines between `### BEGIN SOLUTION` and `### END SOLUTION` become one `...`; in a line that ends
+in `# SOLUTION`, what stands after the first ` = ` or after `return` becomes `...`. A cell tagged `test-only` is left out.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from course_lib.errors import InputError
+
+BEGIN, END, LINE = "### BEGIN SOLUTION", "### END SOLUTION", "# SOLUTION"
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def solutions_folder() -> Path:
+    """`solutions/`: beside the package in a clone, inside it when installed."""
+    beside = PACKAGE.parent / "solutions"
+    return beside if beside.is_dir() else PACKAGE / "solutions"
+
+
+def stripped(source: str) -> str:
+    """Code as the learner gets it.
+
+    Raises:
+        InputError: a BEGIN without END, or the other way round.
+    """
+    lines, inside = [], False
+    for line in source.splitlines():
+        mark = line.strip()
+        if mark in (BEGIN, END):
+            if inside == (mark == BEGIN):
+                raise InputError(f"'{mark}' stands where it cannot; each '{BEGIN}' needs one '{END}' after it.")
+            inside = mark == BEGIN
+            if inside:
+                lines.append(line[: len(line) - len(line.lstrip())] + "...")
+        elif not inside:
+            lines.append(_without_answer(line) if line.rstrip().endswith(LINE) else line)
+    if inside:
+        raise InputError(f"'{BEGIN}' has no '{END}'.")
+    return "\n".join(lines)
+
+
+def _without_answer(line: str) -> str:
+    indent = line[: len(line) - len(line.lstrip())]
+    kept = re.match(r"\s*(?:return\b|[^=#]+?\s=(?=\s))", line)
+    return f"{kept.group().rstrip()} ..." if kept else f"{indent}..."
+
+
+def exercise_of(solution: dict[str, Any]) -> dict[str, Any]:
+    """The exercise notebook (nbformat 4 as JSON) of a solution notebook: no answers, no outputs, no test cells."""
+    cells = [cell for cell in solution["cells"] if "test-only" not in cell["metadata"].get("tags", [])]
+    return {**solution, "cells": [_exercise_cell(cell) for cell in cells]}
+
+
+def _exercise_cell(cell: dict[str, Any]) -> dict[str, Any]:
+    if cell["cell_type"] != "code":
+        return cell
+    source = stripped("".join(cell["source"])).splitlines(keepends=True)
+    return {**cell, "source": source, "outputs": [], "execution_count": None}
+
+
+def solution_code(number: int, name: str) -> str:
+    """The answer to a question: the marked code since the check before, up to the one that checks `name`.
+
+    Raises:
+        InputError: the solution notebook is not there, or checks no such question.
+    """
+    found = sorted(solutions_folder().glob(f"{number:02}_*.ipynb"))
+    if not found:
+        raise InputError(f"The solutions of chapter {number} are not in {solutions_folder()}. Get them from the repository.")
+    parts: list[str] = []
+    for cell in json.loads(found[0].read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] != "code" or "test-only" in cell["metadata"].get("tags", []):
+            continue
+        source = "".join(cell["source"])
+        if BEGIN in source or LINE in source:
+            parts.append(source)
+        checked = re.findall(r"""ex\.check\(\s*["'](\w+)["']""", source)
+        if name in checked and parts:
+            return _without_marks("\n".join(parts))
+        if checked:
+            parts = []
+    raise InputError(f"{found[0].name} checks no question {name!r}.")
+
+
+def _without_marks(source: str) -> str:
+    lines = [line for line in source.splitlines() if line.strip() not in (BEGIN, END) and "ex.check(" not in line]
+    return "\n".join(line.rstrip().removesuffix(LINE).rstrip() for line in lines).strip()
