@@ -1,23 +1,53 @@
 # make dataset | make test | make lab | make bench     Each installs what it needs into .venv.
+# For notebooks: make run-notebooks | make exercises | make test-notebooks | make test-replay | make test-browser | make record
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NOTEBOOKS := $(BIN)/python tools/notebooks.py
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export TOKENIZERS_PARALLELISM = false
 
-.PHONY: dataset test lab bench clean
+.PHONY: dataset test lint lab bench run-notebooks exercises record test-notebooks test-replay test-browser clean
 
 dataset: $(VENV)/.installed
 	$(BIN)/python -m course_lib $(ARGS)
 
-test: $(VENV)/.installed-test
+test: lint
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --ignore=tests/browser $(ARGS)
+	HF_HUB_OFFLINE=1 $(NOTEBOOKS) check
+
+lint: $(VENV)/.installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest $(ARGS)
+	$(BIN)/codespell README.md docs exercises/README.md notebooks solutions course_lib tests tools benchmarks
 
 lab: $(VENV)/.installed
 	$(BIN)/jupyter lab --notebook-dir=.
 
-bench: $(VENV)/.installed
-	$(BIN)/python benchmarks/judges.py $(ARGS)
+bench: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/speed.py $(ARGS)
+
+# Lessons and solutions, executed with real models and stored.
+run-notebooks: $(VENV)/.installed-test
+	$(NOTEBOOKS) run
+
+# exercises/ from solutions/
+exercises: $(VENV)/.installed-test
+	$(NOTEBOOKS) exercises
+
+# nbval alone: with real models; and without any model, from the recorded results.
+test-notebooks: $(VENV)/.installed-test
+	HF_HUB_OFFLINE=1 $(NOTEBOOKS) check $(ARGS)
+
+test-replay: $(VENV)/.installed-test
+	HF_HUB_OFFLINE=1 $(NOTEBOOKS) replay $(ARGS)
+
+# Runs all notebooks with real models and keeps what the models said, for test-replay.
+record: $(VENV)/.installed-test
+	$(NOTEBOOKS) record
+
+# JupyterLab in a headless Chromium, which is brought where apt-get may bring it.
+test-browser: $(VENV)/.installed-browser
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/browser $(ARGS)
 
 $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; this is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2])'
@@ -27,6 +57,13 @@ $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	@touch $@
+
+$(VENV)/.installed-browser: $(VENV)/.installed-test
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
+		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium fonts-noto-cjk >/dev/null; } \
+		|| { echo "No Chromium was found, and apt-get could not install it. Install chromium or google-chrome, then run again." >&2; exit 1; }
 	@touch $@
 
 clean:

@@ -4,7 +4,8 @@
 
 Changes one comparison, one constant or one `and`/`or` of `course_lib/exercises/chapter_N.py` at a time and asks whether some
 answer in `tests/exercises/answers_N.py` notices: a right one that is refused, or a wrong one that is accepted or gets another
-message. Prints what nobody noticed, and the share that was. Docstrings, hints, messages and limits of time are left alone.
+message. Prints what nobody noticed, and the share that was. Left alone are docstrings, hints, messages, limits of time, the
+inputs of cases (constants in lists, tuples and dicts), and functions that only draw (`_drawn…`).
 """
 
 import ast
@@ -51,12 +52,14 @@ def changes(tree: ast.AST) -> list[tuple[int, str]]:
 
 
 def _untouched(node: ast.AST):
-    """Nodes whose change would only change words or limits: decorators, f-strings, type hints."""
+    """Nodes whose change would only change words, limits, inputs or pictures."""
     parts: list[ast.AST] = []
     if isinstance(node, ast.FunctionDef):
-        parts = [*node.decorator_list, node.args, *([node.returns] if node.returns else [])]
+        parts = [node] if node.name.startswith("_drawn") else [*node.decorator_list, node.args]
     elif isinstance(node, ast.JoinedStr | ast.FormattedValue):
         parts = [node]
+    elif isinstance(node, ast.List | ast.Tuple | ast.Dict | ast.Set):
+        parts = [inner for inner in ast.walk(node) if isinstance(inner, ast.Constant)]
     return [inner for part in parts for inner in ast.walk(part)]
 
 
@@ -95,6 +98,8 @@ def share_noticed(number: int) -> tuple[int, int]:
     path = ROOT / "course_lib" / "exercises" / f"chapter_{number}.py"
     tree = ast.parse(path.read_text(encoding="utf-8"))
     table = importlib.import_module(f"answers_{number}")
+    if noticed(tree, path.stem, table):
+        raise SystemExit(f"The answers of chapter {number} do not fit its unchanged checks; run tests/exercises first.")
     missed = [words for position, words in changes(tree) if not noticed(changed(tree, position), path.stem, table)]
     for words in missed:
         print(f"  {path.name}, {words}: nobody noticed")

@@ -56,10 +56,10 @@ def exercise_of(solution: dict[str, Any]) -> dict[str, Any]:
 
 
 def _exercise_cell(cell: dict[str, Any]) -> dict[str, Any]:
+    source = "".join(cell["source"])
     if cell["cell_type"] != "code":
-        return cell
-    source = stripped("".join(cell["source"])).splitlines(keepends=True)
-    return {**cell, "source": source, "outputs": [], "execution_count": None}
+        return {**cell, "source": source}
+    return {**cell, "source": stripped(source), "outputs": [], "execution_count": None}
 
 
 def solution_code(number: int, name: str) -> str:

@@ -231,7 +231,7 @@ def test_a_made_exercise_has_no_answers_outputs_or_test_cells():
     ]
     made = exercise_of({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
     assert [cell["cell_type"] for cell in made["cells"]] == ["markdown", "code"]
-    assert made["cells"][1]["source"] == ["x = ...\n", "x"]
+    assert made["cells"][1]["source"] == "x = ...\nx"
     assert made["cells"][1]["outputs"] == [] and made["cells"][1]["execution_count"] is None
     assert "7" not in json.dumps(made)
 

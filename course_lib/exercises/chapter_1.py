@@ -1,0 +1,251 @@
+"""Chapter 1, model pooling: what the answers are checked for."""
+
+import math
+from itertools import combinations
+
+from course_lib.errors import CourseLibError
+from course_lib.exercises.questions import Wrong, call, chosen_from, equal, of_type, question, require, shown
+from course_lib.judging import labelled_items
+from course_lib.llms import ScriptedLLM
+from course_lib.steps.filtering import similarity
+from course_lib.steps.load import DATA, read_jsonl
+
+TEXTS = {
+    "everything": ["Bread rises because yeast makes gas.", "Bread rises because yeast makes gas."],
+    "all but capitals and spaces": ["Bread rises because yeast makes gas.", " bread  rises because YEAST makes gas. "],
+    "nine words of ten": [
+        "one two three four five six seven eight nine ten",
+        "one two three four five six seven eight nine 10",
+    ],
+    "nothing": ["Yeast eats sugar and gives off gas.", "I like trains."],
+}
+
+
+def off_topic_similarities() -> list[float]:
+    """Similarity of the good and the off-topic answer of each labelled item (part "fit"): what the figure shows."""
+    return [similarity(item["good"], item["off_topic"]) for item in labelled_items("fit")]
+
+
+@question(
+    "🐢",
+    "The sigmoid of x is 1 / (1 + exp(-x)).",
+    "The loss is minus the natural logarithm of the sigmoid of beta times margin.",
+    "-log(sigmoid(x)) is log(1 + exp(-x)), which math.log1p(math.exp(-x)) gives.",
+)
+def dpo_loss(answer):
+    """A function of (margin, beta): the DPO loss of one pair, -log(sigmoid(beta * margin))."""
+    for margin, beta in [(0, 0.1), (0, 5), (2, 1), (-2, 1), (10, 0.1), (30, 0.5)]:
+        came, expected = call(answer, margin, beta), math.log1p(math.exp(-beta * margin))
+        if margin and came is not None and not isinstance(came, str):
+            where = f"For margin {margin}, beta {beta}"
+            require(came != math.log1p(math.exp(-margin)) or beta == 1, f"{where}: beta has no effect yet.")
+            require(came != -expected, f"{where}: a loss is not negative; the sign is missing.")
+        equal(came, expected, f"for margin {margin} and beta {beta}")
+
+
+@question(
+    "🐢",
+    "What is the margin of two equal texts, under any model?",
+    "The loss of an identical pair is ln 2, whatever the model does. What can training change then?",
+    kind="concept",
+)
+def identical_pair(answer):
+    """What a trainer learns from a pair whose chosen and rejected texts are the same: "nothing", "brevity" or "both"."""
+    chosen_from(
+        answer,
+        "nothing",
+        {
+            "brevity": "Both texts are equally long, so nothing tells the trainer to write shorter.",
+            "both": "Raising one raises the other: they are the same text, and the difference stays 0.",
+        },
+    )
+
+
+@question(
+    "🐕",
+    "Divide the logits by the temperature before the softmax.",
+    "Subtract the largest value before exp, or large logits overflow.",
+    "At temperature 0 all probability is on the largest logit: return that case by itself.",
+)
+def softmax_at(answer):
+    """A function of (logits, temperature): a list of probabilities. Temperature 0 puts all on the largest logit."""
+    for logits, temperature in [([1.0, 2.0, 3.0], 1.0), ([1.0, 2.0, 3.0], 0.5), ([1.0, 2.0, 3.0], 2.0), ([0.0], 1.3)]:
+        _softmax_case(answer, logits, temperature)
+    equal(call(answer, [0.5, 3.0, 1.0], 0), [0, 1, 0], "for the logits [0.5, 3.0, 1.0] at temperature 0")
+    _softmax_case(answer, [1000.0, 999.0], 1.0)
+
+
+def _softmax_case(answer, logits, temperature) -> None:
+    weights = [math.exp((logit - max(logits)) / temperature) for logit in logits]
+    expected = [weight / sum(weights) for weight in weights]
+    came = call(answer, logits, temperature)
+    warmed = [math.exp((logit - max(logits)) * temperature) for logit in logits]
+    upside_down = [weight / sum(warmed) for weight in warmed]
+    where = f"for the logits {logits} at temperature {temperature}"
+    try:
+        equal(came, expected, where)
+    except Wrong:
+        _unless_equal(came, upside_down, f"{where}: it looks as if the logits were multiplied by the temperature. Divide.")
+        raise
+
+
+def _unless_equal(came, misunderstood, reason: str) -> None:
+    try:
+        equal(came, misunderstood, "")
+    except Wrong:
+        return
+    raise Wrong(reason)
+
+
+@question(
+    "🐕",
+    "Where does the off-topic histogram end?",
+    "Sort the values: 95 of 100 lie below the one you look for.",
+    kind="plot",
+)
+def unrelated_below(answer):
+    """The similarity, read from the figure to within 0.05, below which 95% of the off-topic answers lie."""
+    of_type(answer, int | float, "a number between 0 and 1")
+    values = sorted(off_topic_similarities())
+    expected = values[int(0.95 * len(values))]
+    require(0 <= answer <= 1, f"{answer}: a similarity is a number from 0 to 1.")
+    below = sum(value < answer for value in values) / len(values)
+    which = "too low" if answer < expected else "too high"
+    hint = f"{answer} is {which}: {below:.0%} of the off-topic answers lie below it."
+    if abs(answer - expected) > 0.05:
+        raise Wrong(hint, _drawn(values, answer, expected))
+
+
+def _drawn(values: list[float], answer: float, expected: float):
+    from course_lib.plots import COLOURS, histogram
+
+    fig = histogram({"good and off-topic": values}, "similarity (share of words in common)", "Your answer, and a right one")
+    ax = fig.axes[0]
+    ax.axvline(answer, color=COLOURS[5], linewidth=2, label=f"yours, {answer:.2f}")
+    ax.axvline(expected, color=COLOURS[2], linewidth=2, linestyle="--", label=f"right, {expected:.2f}")
+    ax.legend()
+    return fig
+
+
+@question(
+    "🐕",
+    "A dict from instruction to row keeps the order in which instructions came.",
+    "For each row: find or make the row of its instruction, then append to both of its lists.",
+)
+def side_by_side(answer):
+    """A function: rows with instruction, generation, model_name in; one row per instruction out, with the columns
+    instruction, generations and generation_models (lists, in the order of the rows)."""
+    rows = [
+        {"instruction": "b?", "generation": "B1", "model_name": "m"},
+        {"instruction": "a?", "generation": "A1", "model_name": "m"},
+        {"instruction": "b?", "generation": "B2", "model_name": "n"},
+        {"instruction": "a?", "generation": None, "model_name": "n"},
+        {"instruction": "b?", "generation": "B1", "model_name": "o"},
+    ]
+    expected = [
+        {"instruction": "b?", "generations": ["B1", "B2", "B1"], "generation_models": ["m", "n", "o"]},
+        {"instruction": "a?", "generations": ["A1", None], "generation_models": ["m", "n"]},
+    ]
+    came = call(answer, rows)
+    require(isinstance(came, list), f"Expected a list of rows; your function returned {shown(came)}.")
+    require(len(came) < len(rows), f"{len(rows)} rows went in, {len(came)} came out; expected one for each of 2 instructions.")
+    equal(came, expected, "for two instructions, one of them with three completions")
+    equal(call(answer, rows[:1]), [{**_only(rows[0])}], "for a single row")
+    equal(call(answer, []), [], "for no rows")
+
+
+def _only(row: dict) -> dict:
+    return {"instruction": row["instruction"], "generations": [row["generation"]], "generation_models": [row["model_name"]]}
+
+
+@question(
+    "🐕",
+    "Compare what is left of both texts when case and spaces do not count.",
+    '" ".join(text.lower().split()) is a text without capitals and superfluous spaces.',
+    kind="fault",
+)
+def identical_pairs(answer):
+    """The ids of the pairs in faulty_preferences.jsonl whose two texts are the same up to case and spaces."""
+    require(isinstance(answer, list | tuple | set | frozenset), f"Expected a list of ids; your answer is {shown(answer)}.")
+    rows = read_jsonl(DATA / "faulty_preferences.jsonl")
+    wanted = {row["id"] for row in rows if similarity(row["chosen"], row["rejected"]) == 1}
+    exact = {row["id"] for row in rows if row["chosen"] == row["rejected"]}
+    came = set(answer)
+    by_letter = (
+        f"You found the {len(exact)} that are equal letter by letter; {len(wanted - exact)} more differ in case and spaces."
+    )
+    require(came != exact, by_letter)
+    extra, missing = len(came - wanted), len(wanted - came)
+    require(not extra, f"{extra} of your {len(came)} ids are not identical pairs.")
+    require(not missing, f"{missing} of {len(wanted)} identical pairs are missing.")
+
+
+@question(
+    "🦁",
+    "similarity(a, b) from course_lib.steps.filtering gives a number from 0 to 1; itertools.combinations(texts, 2) all pairs.",
+    "An empty text or None is no completion: with such a one in the row there is nothing to prefer.",
+    "Keep the row if every two of its completions are less alike than your limit. A limit between 0.5 and 0.85 passes.",
+)
+def is_diverse(answer):
+    """A function: a list of completions in, True if they differ enough to prefer one, else False."""
+    for words, texts in TEXTS.items():
+        different = words == "nothing"
+        came = call(answer, texts)
+        require(isinstance(came, bool) or type(came).__name__ == "bool", f"Expected True or False; it returned {shown(came)}.")
+        require(bool(came) == different, f"For two texts with {words} in common ({texts}), it returned {came}.")
+    three = [*TEXTS["nothing"], TEXTS["nothing"][0]]
+    require(not call(answer, three), "Three completions, the first and the last the same: it returned True. Compare all pairs.")
+    require(not call(answer, three[:1]), "With a single completion there is nothing to prefer; it returned True.")
+    for empty in ("", "   ", None):
+        texts = [three[0], empty]
+        require(not call(answer, texts), f"{texts}: one of them is no text, so there is nothing to prefer; it returned True.")
+
+
+@question(
+    "🦁",
+    "A list of tasks can stand on the right of `>>`: load >> [task, task] >> group.",
+    "One TextGeneration for each model; GroupColumns with columns=['generation', 'model_name'].",
+    "FilterRows(keep=lambda row: keep(row['generations']), reason='too similar') leaves rows out and counts them.",
+    seconds=30,
+)
+def diverse_pool(answer):
+    """A function of (instructions, llms, keep): a distiset with one row per instruction, its columns generations and
+    generation_models, without the rows for whose generations keep is false (these are in distiset["dropped"])."""
+    llms = [
+        ScriptedLLM(lambda chat: chat[-1]["content"] + " Yes.", model_name="echo"),
+        ScriptedLLM(["A short answer."], model_name="short"),
+        ScriptedLLM(lambda chat: f"{chat[-1]['content']} Yes.", model_name="parrot"),
+    ]
+    asked = ["Is water wet?", "A short answer.", "Why?"]
+    for some in (llms[:2], llms):
+        _pool_case(answer, asked, some, lambda texts: all(similarity(a, b) < 0.8 for a, b in combinations(texts, 2)))
+    _pool_case(answer, asked, llms[:2], lambda texts: "wet" in texts[0])
+
+
+def _pool_case(answer, asked, llms, keep) -> None:
+    try:
+        distiset = call(answer, asked, llms, keep)
+    except CourseLibError as error:
+        raise Wrong(f"The pipeline says: {error}") from error
+    chats = [[{"role": "user", "content": text}] for text in asked]
+    written = [[llm.generate([chat])[0]["generations"][0] for llm in llms] for chat in chats]
+    names = [llm.model_name for llm in llms]
+    rows = _rows(distiset, "default")
+    for row in rows:
+        needed = {"generations", "generation_models"}
+        require(needed <= set(row), f"A row has the columns {sorted(row)}; expected among them {sorted(needed)}.")
+        equal(row["generation_models"], names, f"for {len(llms)} models, in generation_models")
+    equal(
+        [row["generations"] for row in rows],
+        [texts for texts in written if keep(texts)],
+        f"for {len(llms)} models, the rows kept",
+    )
+    lost = len(asked) - len(rows) - len(_rows(distiset, "dropped"))
+    require(not lost, f"{lost} rows are neither kept nor in distiset['dropped']. FilterRows leaves rows out and counts them.")
+
+
+def _rows(distiset, name: str) -> list[dict]:
+    try:
+        return list(distiset[name]["train"]) if name in distiset else []
+    except (TypeError, KeyError) as error:
+        raise Wrong(f"Expected the distiset that pipeline.run() returns; your function returned {shown(distiset)}.") from error

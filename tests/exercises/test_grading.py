@@ -1,0 +1,112 @@
+"""A folder of submissions is graded whatever is in it: each submission costs nobody else their grade."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from course_lib.__main__ import main
+from course_lib.errors import InputError
+from course_lib.exercises.grading import grade_folder
+
+START = "from course_lib.exercises import chapter\nex = chapter(1)"
+
+
+def notebook(folder: Path, name: str, *cells: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells]), path)
+    return path
+
+
+def one_right_answer() -> str:
+    """A cell that answers the first question of chapter 1 rightly."""
+    import importlib
+
+    name, answers = next(iter(importlib.import_module("answers_1").RIGHT.items()))
+    folder = str(Path(__file__).parent)
+    # The submission may not read this folder: the answer travels as a value where it can, else as its module's source.
+    if isinstance(answers[0], str | int | float | list | dict | set | tuple):
+        return f"ex.check({name!r}, {answers[0]!r})"
+    source = (Path(folder) / "answers_1.py").read_text(encoding="utf-8")
+    return f"table = {{}}\nexec({source!r}, table)\nex.check({name!r}, table['RIGHT'][{name!r}][0])"
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """Eight submissions, graded once."""
+    folder = tmp_path_factory.mktemp("class")
+    secret = tmp_path_factory.mktemp("elsewhere") / "secret.txt"
+    secret.write_text("the answers", encoding="utf-8")
+    right = one_right_answer()
+    notebook(folder, "anna/01.ipynb", START, right)
+    notebook(folder, "ben.ipynb", START, "1 / 0", right)
+    notebook(folder, "carl.ipynb", START, right, "while True: pass")
+    (folder / "dora.ipynb").write_text('{"cells": [', encoding="utf-8")
+    notebook(folder, "emil.ipynb", START, f"text = open({str(secret)!r}).read()", right)
+    notebook(folder, "fay.ipynb", START, f"open({str(folder / 'anna/01.ipynb')!r}, 'w').write('x')", right)
+    notebook(folder, "gil.ipynb", START, "block = bytearray(3 * 2**30)", right)
+    notebook(folder, "hal.ipynb", "print('no exercise here')")
+    notebook(folder, "ida.ipynb", START, "import os; os.system('touch leaked')", "import os; os._exit(5)", right)
+    grades = grade_folder(folder, seconds=40, memory=3 * 2**30)
+    return folder, {Path(one.notebook).name: one for one in grades}
+
+
+def test_every_submission_has_a_line(graded):
+    folder, grades = graded
+    assert len(grades) == len(list(folder.rglob("*.ipynb"))) == 9
+
+
+def test_a_right_answer_counts_and_an_error_costs_only_its_cell(graded):
+    _, grades = graded
+    assert (grades["01.ipynb"].correct, grades["01.ipynb"].note) == (1, "")
+    assert grades["01.ipynb"].questions >= 6 and grades["01.ipynb"].chapter == 1
+    assert grades["ben.ipynb"].correct == 1 and "1 cells raised" in grades["ben.ipynb"].note
+
+
+def test_an_endless_loop_keeps_what_was_right_before(graded):
+    _, grades = graded
+    assert grades["carl.ipynb"].correct == 1 and "stopped after 40 s" in grades["carl.ipynb"].note
+
+
+def test_a_malformed_notebook_and_one_without_exercises_say_so(graded):
+    _, grades = graded
+    assert "no valid notebook" in grades["dora.ipynb"].note
+    assert "no exercise of the course" in grades["hal.ipynb"].note
+
+
+def test_reading_and_writing_outside_of_its_folder_is_refused(graded):
+    folder, grades = graded
+    for name in ("emil.ipynb", "fay.ipynb"):
+        assert grades[name].correct == 1 and "1 cells raised" in grades[name].note
+    assert json.loads((folder / "anna/01.ipynb").read_text(encoding="utf-8"))["cells"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces the limit of memory")
+def test_more_memory_than_allowed_costs_only_its_cell(graded):
+    _, grades = graded
+    assert grades["gil.ipynb"].correct == 1 and "1 cells raised" in grades["gil.ipynb"].note
+
+
+def test_a_process_that_ends_itself_is_reported(graded):
+    folder, grades = graded
+    assert "exit status 5" in grades["ida.ipynb"].note
+    assert not list(folder.rglob("leaked"))
+
+
+def test_the_command_prints_a_table_and_writes_a_csv_safe_for_spreadsheets(tmp_path, capsys):
+    notebook(tmp_path, "=cmd.ipynb", START)
+    assert main(["grade", str(tmp_path), "--seconds", "60"]) == 0
+    assert "=cmd.ipynb" in capsys.readouterr().out
+    [line] = csv.DictReader((tmp_path / "grades.csv").read_text(encoding="utf-8").splitlines())
+    assert line["notebook"] == "'=cmd.ipynb" and line["correct"] == "0"
+
+
+def test_a_folder_that_is_none_is_a_clear_error(tmp_path):
+    with pytest.raises(InputError, match="not a folder"):
+        grade_folder(tmp_path / "nothing")
+    with pytest.raises(InputError, match="no .ipynb file"):
+        grade_folder(tmp_path)

@@ -1,0 +1,164 @@
+"""What every lesson and every solution promises by its form. What they compute is checked by nbval (`make check-notebooks`)."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from course_lib.exercises.sources import BEGIN, LINE
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import notebooks  # noqa: E402
+
+LESSONS, SOLUTIONS = notebooks.lessons(), notebooks.solutions()
+EXERCISES = sorted((ROOT / "exercises").glob("0*.ipynb"))
+EXECUTED = [*LESSONS, *SOLUTIONS]
+LONGEST_CELL = 15  # lines
+NEEDED = ["After this chapter", "Take-aways", "Check yourself", "Further reading"]
+WIDGETS = ["completion_explorer", "before_after", "rating_browser", "judge_bench", "margin_slider"]
+
+
+def read(path: Path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path: Path):
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def text_of(path: Path) -> str:
+    return "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+
+
+def outputs(path: Path):
+    return [output for cell in code_cells(path) for output in cell.outputs]
+
+
+def by_name(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+every_executed = pytest.mark.parametrize("path", EXECUTED, ids=by_name)
+every_lesson = pytest.mark.parametrize("path", LESSONS, ids=by_name)
+everything = pytest.mark.parametrize("path", [*EXECUTED, *EXERCISES], ids=by_name)
+
+
+def test_there_are_five_of_each_with_the_same_names():
+    names = [path.name for path in LESSONS]
+    assert len(names) == 5
+    assert [path.name for path in SOLUTIONS] == names == [path.name for path in EXERCISES]
+
+
+@everything
+def test_a_notebook_is_valid_and_names_a_kernel(path):
+    notebook = read(path)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+
+
+@every_executed
+def test_a_notebook_is_stored_executed_from_top_to_bottom_without_errors(path):
+    assert [cell.execution_count for cell in code_cells(path)] == list(range(1, len(code_cells(path)) + 1))
+    assert not [output for output in outputs(path) if output.output_type == "error" or output.get("name") == "stderr"]
+
+
+@everything
+def test_badge_and_set_up_come_from_the_address_in_pyproject(path):
+    cells = read(path).cells
+    assert notebooks.badge(path) in cells[0].source
+    assert code_cells(path)[0].source == notebooks.set_up()
+
+
+def test_the_address_of_the_repository_stands_nowhere_else():
+    address = notebooks.address().removeprefix("https://github.com/")
+    files = [p for folder in ("course_lib", "tests", "tools", "docs", "benchmarks") for p in (ROOT / folder).rglob("*")]
+    holders = [p for p in files if p.suffix in (".py", ".md", ".jinja2") and address in p.read_text(encoding="utf-8")]
+    assert holders == []
+
+
+@every_executed
+def test_a_tagged_cell_gives_its_reason_and_most_cells_are_compared(path):
+    tagged = [c for c in code_cells(path) if {"nbval-ignore-output", "nbval-skip"} & set(c.metadata.get("tags", []))]
+    for cell in tagged:
+        print(by_name(path), cell.id, "·", cell.metadata.get("reason"))
+        assert len(cell.metadata.get("reason", "")) > 10, f"{cell.id} carries a tag without a reason:\n{cell.source}"
+    assert len(tagged) * 3 < len(code_cells(path))
+
+
+@everything
+def test_no_unknown_tags_and_no_nbval_comments(path):
+    known = {"nbval-ignore-output", "nbval-raises-exception", "set-up", "test-only"}
+    for cell in read(path).cells:
+        assert set(cell.metadata.get("tags", [])) <= known
+        assert "NBVAL_" not in cell.source
+
+
+@everything
+def test_relative_links_lead_somewhere_and_images_are_not_remote(path):
+    text = text_of(path)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not re.match(r"(https?:|#|mailto:)", target):
+            assert (path.parent / target.split("#")[0]).exists(), target
+    assert not re.search(r"!\[[^\]]*\]\(https?:|<img[^>]+src=.https?:", text)
+
+
+@everything
+def test_web_links_are_whole(path):
+    for target in re.findall(r"\]\((https?:[^)\s]*)\)", text_of(path)):
+        assert re.fullmatch(r"https://[\w.-]+\.[a-z]{2,}(/[\w./#?=&%~+,-]*)?", target), target
+
+
+@everything
+def test_nothing_of_the_machine_it_was_made_on_is_in_it(path):
+    stored = path.read_text(encoding="utf-8")
+    assert not re.search(r"/(?:root|home|tmp|work)/|\.cache/|ipykernel_\d|at 0x[0-9a-f]{6}", stored)
+
+
+@every_lesson
+def test_a_lesson_has_its_parts(path):
+    text = text_of(path)
+    assert text.startswith(f"# {int(path.name[:2])} · ")
+    missing = [heading for heading in NEEDED if heading not in text]
+    assert not missing
+    assert len(re.findall(r"<details>", text)) >= 4
+    assert len(re.findall(r"arxiv|arXiv", text)) >= 2
+    assert len(re.findall(r"\b(?:19|20)\d\d\b", text)) >= 3
+
+
+@every_lesson
+def test_the_cells_of_a_lesson_are_short_and_claims_are_asserted(path):
+    for cell in code_cells(path):
+        assert len(cell.source.splitlines()) <= LONGEST_CELL, cell.source
+    assert sum("assert " in cell.source for cell in code_cells(path)) >= 5
+
+
+@every_lesson
+def test_a_lesson_shows_its_place_two_plots_and_its_widget(path):
+    number = int(path.name[:2])
+    sources = "\n".join(cell.source for cell in code_cells(path))
+    assert f"where_we_are({number})" in sources
+    figures = [output for output in outputs(path) if "image/png" in output.get("data", {})]
+    assert len(figures) >= 3
+    assert WIDGETS[number - 1] in sources
+    static = [
+        output.data["text/html"] for output in outputs(path) if "Run this cell" in output.get("data", {}).get("text/html", "")
+    ]
+    assert static, "the widget has no static form"
+
+
+@pytest.mark.parametrize("path", EXERCISES, ids=by_name)
+def test_exercises_are_what_the_solutions_give(path, tmp_path):
+    notebooks.make_exercises(tmp_path)
+    assert path.read_text(encoding="utf-8") == (tmp_path / path.name).read_text(encoding="utf-8"), "run `make exercises`"
+
+
+@pytest.mark.parametrize("path", EXERCISES, ids=by_name)
+def test_exercises_hold_no_answers(path):
+    text = path.read_text(encoding="utf-8")
+    assert BEGIN not in text and LINE not in text
+    assert not [output for cell in json.loads(text)["cells"] for output in cell.get("outputs", [])]
