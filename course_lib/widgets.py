@@ -1,0 +1,416 @@
+"""Widgets for the lessons: thin views over plain functions, which can be called without a widget.
+
+Text of models is escaped everywhere. Each widget has a static form, a table, for readers without a kernel.
+"""
+
+import base64
+import difflib
+import html
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import ipywidgets as ipw
+
+from course_lib import judging, plots
+from course_lib.errors import CourseLibError, InputError
+from course_lib.steps.base import DROP_REASON
+from course_lib.steps.formatting import FormatTextGenerationDPO
+
+Row = Mapping[str, Any]
+MOST = 4000  # characters of one text that are shown; the rest is counted
+EDGE = "1px solid var(--jp-border-color1, rgba(128, 128, 128, 0.5))"
+CELL = f"border: {EDGE}; padding: 4px 8px; vertical-align: top; text-align: left;"
+WRAP = "overflow-wrap: anywhere; white-space: pre-wrap;"
+GRID = "border-collapse: collapse; margin: 0 0 8px;"
+# Dollar signs in a model's text are no formulas: both classes keep MathJax out, in old and in new versions.
+PLAIN = 'class="tex2jax_ignore mathjax_ignore" style="overflow-x: auto; line-height: 1.4;"'
+NOTE = '<p style="line-height: 1.4; margin: 6px 0;">'
+MARKS = {
+    "del": "text-decoration: line-through; background: rgba(213, 94, 0, 0.25); color: inherit;",
+    "ins": "text-decoration: underline; background: rgba(0, 114, 178, 0.25); color: inherit;",
+}
+# Controls, marks that turn the direction of the text around them, halves of characters: shown by name, never obeyed.
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class View:
+    """A widget as the value of a cell: `box` for a live front end, `static` (HTML) for all others, `controls` by name."""
+
+    def __init__(self, name: str, controls: Sequence[ipw.Widget], body: ipw.Widget, static: str, box: ipw.Widget | None = None):
+        self.name, self.static = name, static
+        self.controls = {control.description: control for control in controls}
+        self.body = body
+        self.box = box or ipw.VBox([*controls, body])
+
+    def __repr__(self) -> str:
+        return f"{self.name}. Run this cell to get the controls: {_short(', '.join(self.controls), 200)}."
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
+        page = f"<div {PLAIN}><p><em>Run this cell to get the controls.</em></p>{self.static}</div>"
+        return {"text/plain": repr(self), "text/html": page, "application/vnd.jupyter.widget-view+json": view}
+
+
+# --- text and tables ----------------------------------------------------------------------------------------------------
+
+
+def shown(text: Any) -> str:
+    """Any text as harmless HTML: escaped, control characters by name, cut after `MOST` characters."""
+    text = str(text).replace("\r\n", "\n")
+    visible = UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text[:MOST])
+    return html.escape(visible) + _more(len(text))
+
+
+def _more(length: int) -> str:
+    return f" … ({length - MOST:,} more characters)" if length > MOST else ""
+
+
+def as_text(value: Any) -> str:
+    """A value as a table shows it: floats with 2 decimals, None as "-", lists joined."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if value is None:
+        return "-"
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        return f"{value:.2f}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {as_text(one)}" for key, one in value.items())
+    return ", ".join(map(as_text, value)) if isinstance(value, list | tuple) else str(value)
+
+
+class Table:
+    """Rows as a table, in HTML and in text."""
+
+    def __init__(self, rows: Sequence[Row], columns: Sequence[str] | None = None):
+        self.rows = [] if isinstance(rows, Mapping) else list(rows)
+        if isinstance(rows, Mapping) or not all(isinstance(row, Mapping) for row in self.rows):
+            raise InputError("A table is made of a list of dicts, one per row. For a single dict, give [dict].")
+        known = list(dict.fromkeys(name for row in self.rows for name in row))
+        unknown = [name for name in columns or [] if known and name not in known]
+        if unknown:
+            raise InputError(f"No row has the column {as_text(unknown)}. There is: {as_text(known)}.")
+        self.columns = list(known if columns is None else columns)
+
+    def _repr_html_(self) -> str:
+        return _grid(self.columns, [[row.get(name) for name in self.columns] for row in self.rows])
+
+    def __repr__(self) -> str:
+        cells = [self.columns, *([as_text(row.get(name)) for name in self.columns] for row in self.rows)]
+        short = [[_short(cell, 40) for cell in line] for line in cells]
+        widths = [max(map(len, column)) for column in zip(*short, strict=True)]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in short]
+        return "\n".join(lines) if self.rows else "(no rows)"
+
+
+def table(rows: Sequence[Row], columns: Sequence[str] | None = None) -> Table:
+    """A table of `rows`, or of some of their `columns`; as the value of a cell it is shown as HTML."""
+    return Table(rows, columns)
+
+
+def _grid(columns: Sequence[str], lines: Sequence[Sequence[Any]], style: str = "") -> str:
+    if not lines:
+        return f"{NOTE}(no rows)</p>"
+    head = "".join(f'<th scope="col" style="{CELL}">{shown(name)}</th>' for name in columns)
+    body = "".join(f"<tr>{''.join(map(_cell, line))}</tr>" for line in lines)
+    return f'<div {PLAIN}><table style="{GRID} {style}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(value: Any) -> str:
+    text = as_text(value)
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    width = "white-space: pre;" if len(text) <= 16 else f"min-width: {7.5 if len(text) <= 40 else 13}em; {WRAP}"
+    return f'<td dir="auto" style="{CELL} {width} {"text-align: right;" if number else ""}">{shown(text)}</td>'
+
+
+def _facts(lines: Mapping[str, str]) -> str:
+    """A table with headers at the left; the values are HTML already."""
+    body = "".join(
+        f'<tr><th scope="row" style="{CELL} width: 9em;">{name}</th><td dir="auto" style="{CELL} {WRAP}">{value}</td></tr>'
+        for name, value in lines.items()
+    )
+    return f'<div {PLAIN}><table style="{GRID} width: 100%;"><tbody>{body}</tbody></table></div>'
+
+
+def _short(text: Any, most: int) -> str:
+    line = UNSEEN.sub("?", " ".join(str(text).split()))
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def _picture(fig, words: str) -> str:
+    data = base64.b64encode(plots.png(fig)).decode("ascii")
+    return f'<img style="max-width: 100%; width: 640px;" alt="{shown(words)}" src="data:image/png;base64,{data}">'
+
+
+# --- what widgets share -------------------------------------------------------------------------------------------------
+
+
+def _dropdown(name: str, options: Sequence[Any]) -> ipw.Dropdown:
+    return ipw.Dropdown(description=name, options=options, layout={"width": "98%", "max_width": "640px"})
+
+
+def _slider(name: str, value: float, low: float, high: float, step: float) -> ipw.FloatSlider:
+    looks = {"style": {"description_width": "110px"}, "layout": {"width": "98%", "max_width": "480px"}}
+    return ipw.FloatSlider(description=name, value=value, min=low, max=high, step=step, continuous_update=False, **looks)
+
+
+def _row_dropdown(rows: Sequence[Row], columns: Sequence[str]) -> ipw.Dropdown:
+    _checked_rows(rows, columns)
+    return _dropdown("row", [(f"{n}. {_short(row['instruction'], 60)}", n - 1) for n, row in enumerate(rows, 1)])
+
+
+def _checked_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:
+    if not rows:
+        raise InputError("There are no rows to show. Give at least one.")
+    for number, row in enumerate(rows):
+        missing = [name for name in columns if name not in row]
+        if missing:
+            raise InputError(f"Row {number} has no {', '.join(missing)}. A row needs: {', '.join(columns)}.")
+
+
+def _drawn(controls: Sequence[ipw.Widget], draw: Callable[[], str]) -> ipw.HTML:
+    """What `draw` gives, now and again whenever a control changes."""
+    body = ipw.HTML(draw())
+
+    def again(change) -> None:
+        body.value = _guarded(draw)
+
+    for control in controls:
+        control.observe(again, names="value")
+    return body
+
+
+def _guarded(draw: Callable[[], str]) -> str:
+    """What `draw` gives, or its error as text: nobody sees what a callback raises."""
+    try:
+        return draw()
+    except Exception as error:
+        kind = "" if isinstance(error, CourseLibError) else f"{type(error).__name__}: "
+        return f'<p role="alert"><strong>This did not work.</strong> {shown(kind + str(error))}</p>'
+
+
+# --- chapter 1: completions side by side --------------------------------------------------------------------------------
+
+
+def side_by_side(
+    llms: Mapping[str, Any],
+    instruction: str,
+    system_prompt: str = "",
+    temperature: float = 0.7,
+    top_p: float = 1.0,
+    max_new_tokens: int = 48,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """One completion by each model, as rows `{"model", "completion"}`; None where a model could not write.
+
+    Raises:
+        InputError: no model, an empty instruction, or a sampling argument out of range.
+    """
+    if not llms:
+        raise InputError("No model is chosen. Choose at least one.")
+    if not isinstance(instruction, str) or not instruction.strip():
+        raise InputError("The instruction is empty. Write what the models should answer.")
+    system = [{"role": "system", "content": system_prompt}] if (system_prompt or "").strip() else []
+    chat = [*system, {"role": "user", "content": instruction}]
+    arguments = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed}
+    return [{"model": name, "completion": llm.generate([chat], **arguments)[0]["generations"][0]} for name, llm in llms.items()]
+
+
+def completion_explorer(llms: Mapping[str, Any], instruction: str, system_prompt: str = "", max_new_tokens: int = 48) -> View:
+    """Change what the models are asked and how they sample, press "Write", and compare. `side_by_side` does the work."""
+    wide = {"style": {"description_width": "110px"}, "layout": {"width": "98%"}}
+    asked = ipw.Textarea(description="instruction", value=instruction, rows=3, **wide)
+    system = ipw.Text(description="system prompt", value=system_prompt, **wide)
+    sliders = [_slider("temperature", 0.7, 0, 1.5, 0.1), _slider("top-p", 1.0, 0.1, 1, 0.05)]
+    seed = ipw.BoundedIntText(description="seed", value=0, max=1_000_000, style={"description_width": "110px"})
+    chosen = [ipw.Checkbox(description=name, value=True, indent=False, layout={"width": "auto"}) for name in llms]
+    button = ipw.Button(description="Write", button_style="primary")
+
+    def draw() -> str:
+        models = {check.description: llms[check.description] for check in chosen if check.value}
+        heat, top = (round(slider.value, 2) for slider in sliders)
+        rows = side_by_side(models, asked.value, system.value, heat, top, max_new_tokens, seed.value)
+        texts = [row["completion"] or "(wrote nothing)" for row in rows]
+        note = f"{NOTE}temperature {heat:.2f}, top-p {top:.2f}, seed {seed.value}, at most {max_new_tokens} tokens</p>"
+        return _grid([row["model"] for row in rows], [texts], "width: 100%; table-layout: fixed;") + note
+
+    def write(_) -> None:
+        button.disabled, body.value = True, '<p role="status">Writing …</p>'
+        body.value, button.disabled = _guarded(draw), False
+
+    body = ipw.HTML(draw())
+    button.on_click(write)
+    box = ipw.VBox([asked, system, *sliders, seed, ipw.HBox([*chosen, button], layout={"flex_flow": "row wrap"}), body])
+    given = {"instruction": shown(instruction), "system prompt": shown(system_prompt or "-")}
+    return View(
+        "Completions side by side", [asked, system, *sliders, seed, *chosen, button], body, _facts(given) + body.value, box
+    )
+
+
+# --- chapter 2: before and after ----------------------------------------------------------------------------------------
+
+
+def marked_difference(before: str | None, after: str | None) -> str:
+    """Both texts as one piece of HTML: words that went in `<del>`, words that came in `<ins>`, compared by `difflib`."""
+    old, new = (re.findall(r"\s*\S+", (text or "")[:MOST]) for text in (before, after))
+    matcher = difflib.SequenceMatcher(None, [w.strip() for w in old], [w.strip() for w in new], autojunk=False)
+    parts = []
+    for kind, a, b, c, d in matcher.get_opcodes():
+        went, came = "".join(old[a:b]), "".join(new[c:d])
+        parts.append(shown(came) if kind == "equal" else _marked("del", went) + _marked("ins", came))
+    return "".join(parts).lstrip(" ") + _more(max(len(before or ""), len(after or "")))
+
+
+def _marked(tag: str, text: str) -> str:
+    words = text.lstrip()
+    space = shown(text[: len(text) - len(words)]) or " "
+    return f'{space}<{tag} style="{MARKS[tag]}">{shown(words)}</{tag}>' if words else ""
+
+
+def before_after(rows: Sequence[Row]) -> View:
+    """Look at rewrites one by one: rows with `instruction`, `before`, `after`, `criterion`, `fault` (None, or why refused)."""
+    choice = _row_dropdown(rows, ["instruction", "before", "after", "criterion", "fault"])
+    body = _drawn([choice], lambda: _rewrite(rows[choice.value]))
+    return View("Before and after", [choice], body, _first(rows, 3, _rewrite))
+
+
+def _rewrite(row: Row) -> str:
+    refused = f"<strong>Refused:</strong> {shown(row['fault'])}. The text before is kept."
+    return _facts(
+        {
+            "instruction": shown(row["instruction"]),
+            "criterion": shown(as_text(row["criterion"])),
+            "difference": marked_difference(row["before"], row["after"]) or "<em>(both empty)</em>",
+            "key": _marked("del", "only before") + _marked("ins", "only after"),
+            "outcome": refused if row["fault"] else "<strong>Used.</strong>",
+        }
+    )
+
+
+def _first(rows: Sequence[Row], most: int, draw: Callable[[Row], str]) -> str:
+    rest = f"{NOTE}… and {len(rows) - most} more.</p>" if len(rows) > most else ""
+    return "<br>".join(map(draw, rows[:most])) + rest
+
+
+# --- chapter 3: ratings -------------------------------------------------------------------------------------------------
+
+
+def rating_table(row: Row, aspect: str) -> list[dict[str, Any]]:
+    """A line per completion: `writer`, `completion`, `rating`, `P(1) to P(5)`, `rationale`; None where there is none."""
+    if aspect not in row["aspects"]:
+        raise InputError(f"This row has no aspect {aspect!r}. There is: {', '.join(row['aspects']) or 'none'}.")
+    judged = row["aspects"][aspect]
+    sources = {
+        "writer": row.get("generation_models"),
+        "completion": row["generations"],
+        "rating": judged.get("ratings"),
+        "P(1) to P(5)": judged.get("distributions"),
+        "rationale": judged.get("rationales"),
+    }
+    return [
+        {name: values[k] if values is not None and k < len(values) else None for name, values in sources.items()}
+        for k in range(len(row["generations"]))
+    ]
+
+
+def rating_browser(rows: Sequence[Row]) -> View:
+    """Choose a row and an aspect; see each completion with its rating, distribution and rationale.
+
+    Args:
+        rows: with `instruction`, `generations`, `generation_models`, and `aspects`, for each a dict of lists
+            `ratings`, `distributions` (five probabilities or None), `rationales`.
+    """
+    choice = _row_dropdown(rows, ["instruction", "generations", "aspects"])
+    names = list(dict.fromkeys(name for row in rows for name in row["aspects"]))
+    if not names:
+        raise InputError('No row has an aspect. Give "aspects": {"helpfulness": {"ratings": […]}} in each row.')
+    aspect = _dropdown("aspect", names)
+    body = _drawn([choice, aspect], lambda: _rated(rows[choice.value], aspect.value, picture=True))
+    return View(
+        "Ratings", [choice, aspect], body, _first(rows, 2, lambda row: _rated(row, next(iter(row["aspects"]), names[0])))
+    )
+
+
+def _rated(row: Row, aspect: str, picture: bool = False) -> str:
+    lines = rating_table(row, aspect)
+    used = [name for name in (lines[0] if lines else []) if any(line[name] is not None for line in lines)]
+    page = _facts({"instruction": shown(row["instruction"]), "aspect": shown(aspect)}) + Table(lines, used)._repr_html_()
+    chances = [line["P(1) to P(5)"] for line in lines]
+    if not picture or all(one is None for one in chances):
+        return page
+    names = [f"{k}. {line['writer'] or 'completion'}" for k, line in enumerate(lines, 1)]
+    words = "; ".join(f"{name}: {as_text(one)}" for name, one in zip(names, chances, strict=True))
+    return page + _picture(plots.rating_distribution(chances, names), f"Probability of each rating from 1 to 5. {words}")
+
+
+# --- chapter 4: judges --------------------------------------------------------------------------------------------------
+
+
+def bench_lines(
+    judged: Mapping[str, Sequence[Row]], name: str, against: str = "worse", by: str | None = "category"
+) -> list[dict[str, Any]]:
+    """`judging.pair_accuracy` of one judge, by name; the last line is `all`."""
+    if name not in judged:
+        raise InputError(f"There is no judge {name!r}. There is: {', '.join(judged) or 'none'}.")
+    return judging.pair_accuracy(judged[name], against, by)
+
+
+def judge_bench(judged: Mapping[str, Sequence[Row]]) -> View:
+    """Choose a judge and see where it is right: `judged` holds the items of `judging.rate_items` for each judge."""
+    items = [item for one in judged.values() for item in one]
+    if not items or not all(judged.values()):
+        raise InputError('There are no judged items. Give {"name of the judge": judging.rate_items(judge, items)}.')
+    others = [name for name in ("worse", "off_topic") if all(name in item["ratings"] for item in items)]
+    kinds = [name for name in ("category", "worse_kind") if all(name in item for item in items)]
+    controls = [_dropdown("judge", list(judged)), _dropdown("against", others), _dropdown("group by", kinds)]
+    body = _drawn(controls, lambda: _bench(judged, *(control.value for control in controls)))
+    lines = [{"judge": j, "against": o, **bench_lines(judged, j, o, None)[0]} for j in judged for o in others]
+    static = Table(lines, ["judge", "against", "items", "accuracy", "low", "high", "ties"])
+    return View("Judge bench", controls, body, static._repr_html_())
+
+
+def _bench(judged: Mapping[str, Sequence[Row]], name: str, against: str, by: str) -> str:
+    lines = bench_lines(judged, name, against, by)
+    line, other = lines[-1], against.replace("_", "-")
+    overall = (
+        f"{name} rates the good answer above the {other} one in {line['accuracy']:.0%} of {line['items']} items "
+        f"(95% interval {line['low']:.0%} to {line['high']:.0%}); {line['ties']:.0%} are ties."
+    )
+    fig = plots.accuracy_by_group(lines, f"{name}: good above {other}")
+    return f"{NOTE}{shown(overall)}</p>" + _picture(fig, f"Accuracy by {by}. {overall}")
+
+
+# --- chapter 5: pairs ---------------------------------------------------------------------------------------------------
+
+
+def pairs_at(rows: Sequence[Row], min_margin: float, max_similarity: float) -> dict[str, Any]:
+    """What `FormatTextGenerationDPO` makes of rated rows: `{"kept": [pairs], "dropped": {reason: count}}`."""
+    step = FormatTextGenerationDPO(min_margin=min_margin, max_similarity=max_similarity)
+    rated = [{key: value for key, value in row.items() if key != DROP_REASON} for row in rows]
+    made = [row for batch in step.process(rated) for row in batch]
+    reasons = Counter(row[DROP_REASON] for row in made if DROP_REASON in row)
+    return {"kept": [row for row in made if DROP_REASON not in row], "dropped": dict(reasons.most_common())}
+
+
+def margin_slider(rows: Sequence[Row]) -> View:
+    """Ask for clearer pairs and see what is left: rows with `instruction`, `generations`, `generation_models`, `ratings`."""
+    _checked_rows(rows, ["instruction", "generations", "ratings"])
+    controls = [_slider("min margin", 0, 0, 4, 0.05), _slider("max similarity", 0.9, 0.5, 1, 0.05)]
+    body = _drawn(controls, lambda: _pairs(rows, *(round(control.value, 2) for control in controls), picture=True))
+    return View("Pairs by margin", controls, body, _pairs(rows, 0, 0.9))
+
+
+def _pairs(rows: Sequence[Row], min_margin: float, max_similarity: float, picture: bool = False) -> str:
+    result = pairs_at(rows, min_margin, max_similarity)
+    counts = {"kept": len(result["kept"]), **result["dropped"]}
+    words = f"{counts['kept']} of {len(rows)} rows give a pair. " + as_text(result["dropped"])
+    lines = sorted(map(_pair, result["kept"]), key=lambda line: line["margin"])[:3]
+    drawn = _picture(plots.bars(counts, "rows", "Rows kept, and dropped by reason"), words) if picture else ""
+    return f"{NOTE}{shown(words)}</p>{drawn}{NOTE}The closest calls among the pairs kept:</p>{Table(lines)._repr_html_()}"
+
+
+def _pair(pair: Row) -> dict[str, Any]:
+    sides = {side: pair[side][-1]["content"] for side in ("chosen", "rejected")}
+    return {"instruction": pair["prompt"], **sides, "margin": pair["chosen_rating"] - pair["rejected_rating"]}
