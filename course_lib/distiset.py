@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,21 @@ from course_lib.errors import InputError
 
 CARD = "README.md"
 MARK = "distiset.json"
+
+
+@contextmanager
+def no_progress_bars():
+    """Saving takes no time worth a bar; whoever wanted bars has them again afterwards."""
+    from datasets import disable_progress_bars, enable_progress_bars
+    from datasets.utils import are_progress_bars_disabled
+
+    were_off = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not were_off:
+            enable_progress_bars()
 
 
 class Distiset(dict):
@@ -50,7 +66,9 @@ class Distiset(dict):
         try:
             for name, datasets in self.items():
                 # datasets writes no file for no rows, and then cannot read the folder back.
-                datasets.save_to_disk(str(work / name), num_shards={s: None if len(d) else 1 for s, d in datasets.items()})
+                with no_progress_bars():
+                    shards = {split: None if len(dataset) else 1 for split, dataset in datasets.items()}
+                    datasets.save_to_disk(str(work / name), num_shards=shards)
             (work / MARK).write_text(json.dumps({"configs": list(self)}), encoding="utf-8")
             if self.card:
                 (work / CARD).write_text(self.card, encoding="utf-8")

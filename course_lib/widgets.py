@@ -5,11 +5,9 @@ Text of models is escaped everywhere. Each widget has a static form, a table, fo
 
 import base64
 import difflib
-import html
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral, Real
 from typing import Any
 
 import ipywidgets as ipw
@@ -18,22 +16,15 @@ from course_lib import judging, plots
 from course_lib.errors import CourseLibError, InputError
 from course_lib.steps.base import DROP_REASON
 from course_lib.steps.formatting import FormatTextGenerationDPO
+from course_lib.tables import MOST, NOTE, PLAIN, Table, as_text, facts, grid, rest_of, shortened, shown, table
+
+__all__ = ["View", "before_after", "completion_explorer", "judge_bench", "margin_slider", "rating_browser", "table"]
 
 Row = Mapping[str, Any]
-MOST = 4000  # characters of one text that are shown; the rest is counted
-EDGE = "1px solid var(--jp-border-color1, rgba(128, 128, 128, 0.5))"
-CELL = f"border: {EDGE}; padding: 4px 8px; vertical-align: top; text-align: left;"
-WRAP = "overflow-wrap: anywhere; white-space: pre-wrap;"
-GRID = "border-collapse: collapse; margin: 0 0 8px;"
-# Dollar signs in a model's text are no formulas: both classes keep MathJax out, in old and in new versions.
-PLAIN = 'class="tex2jax_ignore mathjax_ignore" style="overflow-x: auto; line-height: 1.4;"'
-NOTE = '<p style="line-height: 1.4; margin: 6px 0;">'
 MARKS = {
     "del": "text-decoration: line-through; background: rgba(213, 94, 0, 0.25); color: inherit;",
     "ins": "text-decoration: underline; background: rgba(0, 114, 178, 0.25); color: inherit;",
 }
-# Controls, marks that turn the direction of the text around them, halves of characters: shown by name, never obeyed.
-UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class View:
@@ -46,102 +37,12 @@ class View:
         self.box = box or ipw.VBox([*controls, body])
 
     def __repr__(self) -> str:
-        return f"{self.name}. Run this cell to get the controls: {_short(', '.join(self.controls), 200)}."
+        return f"{self.name}. Run this cell to get the controls: {shortened(', '.join(self.controls), 200)}."
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
         page = f"<div {PLAIN}><p><em>Run this cell to get the controls.</em></p>{self.static}</div>"
         return {"text/plain": repr(self), "text/html": page, "application/vnd.jupyter.widget-view+json": view}
-
-
-# --- text and tables ----------------------------------------------------------------------------------------------------
-
-
-def shown(text: Any) -> str:
-    """Any text as harmless HTML: escaped, control characters by name, cut after `MOST` characters."""
-    text = str(text).replace("\r\n", "\n")
-    visible = UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text[:MOST])
-    return html.escape(visible) + _more(len(text))
-
-
-def _more(length: int) -> str:
-    return f" … ({length - MOST:,} more characters)" if length > MOST else ""
-
-
-def as_text(value: Any) -> str:
-    """A value as a table shows it: floats with 2 decimals, None as "-", lists joined."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if value is None:
-        return "-"
-    if isinstance(value, Real) and not isinstance(value, Integral):
-        return f"{value:.2f}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {as_text(one)}" for key, one in value.items())
-    return ", ".join(map(as_text, value)) if isinstance(value, list | tuple) else str(value)
-
-
-class Table:
-    """Rows as a table, in HTML and in text."""
-
-    def __init__(self, rows: Sequence[Row], columns: Sequence[str] | None = None):
-        self.rows = [] if isinstance(rows, Mapping) else list(rows)
-        if isinstance(rows, Mapping) or not all(isinstance(row, Mapping) for row in self.rows):
-            raise InputError("A table is made of a list of dicts, one per row. For a single dict, give [dict].")
-        known = list(dict.fromkeys(name for row in self.rows for name in row))
-        unknown = [name for name in columns or [] if known and name not in known]
-        if unknown:
-            raise InputError(f"No row has the column {as_text(unknown)}. There is: {as_text(known)}.")
-        self.columns = list(known if columns is None else columns)
-
-    def _repr_html_(self) -> str:
-        return _grid(self.columns, [[row.get(name) for name in self.columns] for row in self.rows])
-
-    def __repr__(self) -> str:
-        cells = [self.columns, *([as_text(row.get(name)) for name in self.columns] for row in self.rows)]
-        short = [[_short(cell, 40) for cell in line] for line in cells]
-        widths = [max(map(len, column)) for column in zip(*short, strict=True)]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in short]
-        return "\n".join(lines) if self.rows else "(no rows)"
-
-
-def table(rows: Sequence[Row], columns: Sequence[str] | None = None) -> Table:
-    """A table of `rows`, or of some of their `columns`; as the value of a cell it is shown as HTML."""
-    return Table(rows, columns)
-
-
-def _grid(columns: Sequence[str], lines: Sequence[Sequence[Any]], style: str = "") -> str:
-    if not lines:
-        return f"{NOTE}(no rows)</p>"
-    head = "".join(f'<th scope="col" style="{CELL}">{shown(name)}</th>' for name in columns)
-    body = "".join(f"<tr>{''.join(map(_cell, line))}</tr>" for line in lines)
-    return f'<div {PLAIN}><table style="{GRID} {style}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _cell(value: Any) -> str:
-    text = as_text(value)
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    width = "white-space: pre;" if len(text) <= 16 else f"min-width: {7.5 if len(text) <= 40 else 13}em; {WRAP}"
-    return f'<td dir="auto" style="{CELL} {width} {"text-align: right;" if number else ""}">{shown(text)}</td>'
-
-
-def _facts(lines: Mapping[str, str]) -> str:
-    """A table with headers at the left; the values are HTML already."""
-    body = "".join(
-        f'<tr><th scope="row" style="{CELL} width: 9em;">{name}</th><td dir="auto" style="{CELL} {WRAP}">{value}</td></tr>'
-        for name, value in lines.items()
-    )
-    return f'<div {PLAIN}><table style="{GRID} width: 100%;"><tbody>{body}</tbody></table></div>'
-
-
-def _short(text: Any, most: int) -> str:
-    line = UNSEEN.sub("?", " ".join(str(text).split()))
-    return line if len(line) <= most else line[: most - 1] + "…"
-
-
-def _picture(fig, words: str) -> str:
-    data = base64.b64encode(plots.png(fig)).decode("ascii")
-    return f'<img style="max-width: 100%; width: 640px;" alt="{shown(words)}" src="data:image/png;base64,{data}">'
 
 
 # --- what widgets share -------------------------------------------------------------------------------------------------
@@ -158,7 +59,7 @@ def _slider(name: str, value: float, low: float, high: float, step: float) -> ip
 
 def _row_dropdown(rows: Sequence[Row], columns: Sequence[str]) -> ipw.Dropdown:
     _checked_rows(rows, columns)
-    return _dropdown("row", [(f"{n}. {_short(row['instruction'], 60)}", n - 1) for n, row in enumerate(rows, 1)])
+    return _dropdown("row", [(f"{n}. {shortened(row['instruction'], 60)}", n - 1) for n, row in enumerate(rows, 1)])
 
 
 def _checked_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:
@@ -189,6 +90,11 @@ def _guarded(draw: Callable[[], str]) -> str:
     except Exception as error:
         kind = "" if isinstance(error, CourseLibError) else f"{type(error).__name__}: "
         return f'<p role="alert"><strong>This did not work.</strong> {shown(kind + str(error))}</p>'
+
+
+def _picture(fig, words: str) -> str:
+    data = base64.b64encode(plots.png(fig)).decode("ascii")
+    return f'<img style="max-width: 100%; width: 640px;" alt="{shown(words)}" src="data:image/png;base64,{data}">'
 
 
 # --- chapter 1: completions side by side --------------------------------------------------------------------------------
@@ -234,7 +140,7 @@ def completion_explorer(llms: Mapping[str, Any], instruction: str, system_prompt
         rows = side_by_side(models, asked.value, system.value, heat, top, max_new_tokens, seed.value)
         texts = [row["completion"] or "(wrote nothing)" for row in rows]
         note = f"{NOTE}temperature {heat:.2f}, top-p {top:.2f}, seed {seed.value}, at most {max_new_tokens} tokens</p>"
-        return _grid([row["model"] for row in rows], [texts], "width: 100%; table-layout: fixed;") + note
+        return grid([row["model"] for row in rows], [texts], "width: 100%; table-layout: fixed;") + note
 
     def write(_) -> None:
         button.disabled, body.value = True, '<p role="status">Writing …</p>'
@@ -245,7 +151,7 @@ def completion_explorer(llms: Mapping[str, Any], instruction: str, system_prompt
     box = ipw.VBox([asked, system, *sliders, seed, ipw.HBox([*chosen, button], layout={"flex_flow": "row wrap"}), body])
     given = {"instruction": shown(instruction), "system prompt": shown(system_prompt or "-")}
     return View(
-        "Completions side by side", [asked, system, *sliders, seed, *chosen, button], body, _facts(given) + body.value, box
+        "Completions side by side", [asked, system, *sliders, seed, *chosen, button], body, facts(given) + body.value, box
     )
 
 
@@ -260,7 +166,7 @@ def marked_difference(before: str | None, after: str | None) -> str:
     for kind, a, b, c, d in matcher.get_opcodes():
         went, came = "".join(old[a:b]), "".join(new[c:d])
         parts.append(shown(came) if kind == "equal" else _marked("del", went) + _marked("ins", came))
-    return "".join(parts).lstrip(" ") + _more(max(len(before or ""), len(after or "")))
+    return "".join(parts).lstrip(" ") + rest_of(max(len(before or ""), len(after or "")))
 
 
 def _marked(tag: str, text: str) -> str:
@@ -278,7 +184,7 @@ def before_after(rows: Sequence[Row]) -> View:
 
 def _rewrite(row: Row) -> str:
     refused = f"<strong>Refused:</strong> {shown(row['fault'])}. The text before is kept."
-    return _facts(
+    return facts(
         {
             "instruction": shown(row["instruction"]),
             "criterion": shown(as_text(row["criterion"])),
@@ -336,7 +242,7 @@ def rating_browser(rows: Sequence[Row]) -> View:
 def _rated(row: Row, aspect: str, picture: bool = False) -> str:
     lines = rating_table(row, aspect)
     used = [name for name in (lines[0] if lines else []) if any(line[name] is not None for line in lines)]
-    page = _facts({"instruction": shown(row["instruction"]), "aspect": shown(aspect)}) + Table(lines, used)._repr_html_()
+    page = facts({"instruction": shown(row["instruction"]), "aspect": shown(aspect)}) + Table(lines, used)._repr_html_()
     chances = [line["P(1) to P(5)"] for line in lines]
     if not picture or all(one is None for one in chances):
         return page

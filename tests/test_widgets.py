@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from course_lib import widgets
+from course_lib import tables, widgets
 from course_lib.errors import InputError
 from course_lib.llms import LLM, ScriptedLLM
 
@@ -78,7 +78,7 @@ def checked(page: str) -> Tags:
     assert {tag for tag, _ in tags.seen} <= ALLOWED
     assert not [name for _, attrs in tags.seen for name in attrs if name.startswith("on")]
     assert all(attrs["src"].startswith("data:image/png;base64,") and attrs["alt"] for tag, attrs in tags.seen if tag == "img")
-    assert not widgets.UNSEEN.search(page)
+    assert not tables.UNSEEN.search(page)
     return tags
 
 
@@ -109,11 +109,11 @@ def test_hostile_text_is_only_text(text):
 
 
 def test_shown_escapes_names_what_cannot_be_seen_and_counts_what_it_leaves_out():
-    assert widgets.shown("<b>&\"'") == "&lt;b&gt;&amp;&quot;&#x27;"
-    assert widgets.shown("a\0b\u202ec\ud800") == "a[U+0000]b[U+202E]c[U+D800]"
-    assert widgets.shown("a\r\nb\tc\u200f") == "a\nb\tc\u200f"
-    long = widgets.shown("x" * (widgets.MOST + 1234))
-    assert long.startswith("x" * widgets.MOST + " …")
+    assert tables.shown("<b>&\"'") == "&lt;b&gt;&amp;&quot;&#x27;"
+    assert tables.shown("a\0b\u202ec\ud800") == "a[U+0000]b[U+202E]c[U+D800]"
+    assert tables.shown("a\r\nb\tc\u200f") == "a\nb\tc\u200f"
+    long = tables.shown("x" * (tables.MOST + 1234))
+    assert long.startswith("x" * tables.MOST + " …")
     assert long.endswith("(1,234 more characters)")
 
 
@@ -136,9 +136,9 @@ def test_a_table_can_show_some_columns_in_another_order():
 def test_numpy_values_are_shown_like_python_values():
     import numpy as np
 
-    assert widgets.as_text(np.float32(0.126)) == "0.13"
-    assert widgets.as_text(np.array([0.126, 1.0])) == "0.13, 1.00"
-    assert widgets.as_text(np.int64(3)) == "3"
+    assert tables.as_text(np.float32(0.126)) == "0.13"
+    assert tables.as_text(np.array([0.126, 1.0])) == "0.13, 1.00"
+    assert tables.as_text(np.int64(3)) == "3"
 
 
 def test_a_table_without_rows_says_so():

@@ -1,0 +1,103 @@
+"""Text and tables as harmless HTML: what models wrote is escaped, and shown rather than obeyed."""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+from course_lib.errors import InputError
+
+Row = Mapping[str, Any]
+MOST = 4000  # characters of one text that are shown; the rest is counted
+EDGE = "1px solid var(--jp-border-color1, rgba(128, 128, 128, 0.5))"
+CELL = f"border: {EDGE}; padding: 4px 8px; vertical-align: top; text-align: left;"
+WRAP = "overflow-wrap: anywhere; white-space: pre-wrap;"
+GRID = "border-collapse: collapse; margin: 0 0 8px;"
+# Dollar signs in a model's text are no formulas: both classes keep MathJax out, in old and in new versions.
+PLAIN = 'class="tex2jax_ignore mathjax_ignore" style="overflow-x: auto; line-height: 1.4;"'
+NOTE = '<p style="line-height: 1.4; margin: 6px 0;">'
+# Controls, marks that turn the direction of the text around them, halves of characters: shown by name, never obeyed.
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: Any) -> str:
+    """Any text as harmless HTML: escaped, control characters by name, cut after `MOST` characters."""
+    text = str(text).replace("\r\n", "\n")
+    visible = UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text[:MOST])
+    return html.escape(visible) + rest_of(len(text))
+
+
+def rest_of(length: int) -> str:
+    return f" … ({length - MOST:,} more characters)" if length > MOST else ""
+
+
+def as_text(value: Any) -> str:
+    """A value as a table shows it: floats with 2 decimals, None as "-", lists joined."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if value is None:
+        return "-"
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        return f"{value:.2f}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {as_text(one)}" for key, one in value.items())
+    return ", ".join(map(as_text, value)) if isinstance(value, list | tuple) else str(value)
+
+
+class Table:
+    """Rows as a table, in HTML and in text."""
+
+    def __init__(self, rows: Sequence[Row], columns: Sequence[str] | None = None):
+        self.rows = [] if isinstance(rows, Mapping) else list(rows)
+        if isinstance(rows, Mapping) or not all(isinstance(row, Mapping) for row in self.rows):
+            raise InputError("A table is made of a list of dicts, one per row. For a single dict, give [dict].")
+        known = list(dict.fromkeys(name for row in self.rows for name in row))
+        unknown = [name for name in columns or [] if known and name not in known]
+        if unknown:
+            raise InputError(f"No row has the column {as_text(unknown)}. There is: {as_text(known)}.")
+        self.columns = list(known if columns is None else columns)
+
+    def _repr_html_(self) -> str:
+        return grid(self.columns, [[row.get(name) for name in self.columns] for row in self.rows])
+
+    def __repr__(self) -> str:
+        cells = [self.columns, *([as_text(row.get(name)) for name in self.columns] for row in self.rows)]
+        short = [[shortened(cell, 40) for cell in line] for line in cells]
+        widths = [max(map(len, column)) for column in zip(*short, strict=True)]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in short]
+        return "\n".join(lines) if self.rows else "(no rows)"
+
+
+def table(rows: Sequence[Row], columns: Sequence[str] | None = None) -> Table:
+    """A table of `rows`, or of some of their `columns`; as the value of a cell it is shown as HTML."""
+    return Table(rows, columns)
+
+
+def grid(columns: Sequence[str], lines: Sequence[Sequence[Any]], style: str = "") -> str:
+    if not lines:
+        return f"{NOTE}(no rows)</p>"
+    head = "".join(f'<th scope="col" style="{CELL}">{shown(name)}</th>' for name in columns)
+    body = "".join(f"<tr>{''.join(map(_cell, line))}</tr>" for line in lines)
+    return f'<div {PLAIN}><table style="{GRID} {style}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(value: Any) -> str:
+    text = as_text(value)
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    width = "white-space: pre;" if len(text) <= 16 else f"min-width: {7.5 if len(text) <= 40 else 13}em; {WRAP}"
+    return f'<td dir="auto" style="{CELL} {width} {"text-align: right;" if number else ""}">{shown(text)}</td>'
+
+
+def facts(lines: Mapping[str, str]) -> str:
+    """A table with headers at the left; the values are HTML already."""
+    body = "".join(
+        f'<tr><th scope="row" style="{CELL} width: 9em;">{name}</th><td dir="auto" style="{CELL} {WRAP}">{value}</td></tr>'
+        for name, value in lines.items()
+    )
+    return f'<div {PLAIN}><table style="{GRID} width: 100%;"><tbody>{body}</tbody></table></div>'
+
+
+def shortened(text: Any, most: int) -> str:
+    line = UNSEEN.sub("?", " ".join(str(text).split()))
+    return line if len(line) <= most else line[: most - 1] + "…"
