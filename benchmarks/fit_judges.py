@@ -19,6 +19,7 @@ import numpy as np
 
 from course_lib.judging import ANSWERS, labelled_items
 from course_lib.llms import TransformersLLM
+from course_lib.llms.base import LinearHead
 from course_lib.llms.weights import PACKAGED
 from course_lib.steps.load import DATA
 
@@ -34,7 +35,8 @@ def pairs_of(items) -> list[tuple[list[dict], str]]:
 
 def features_of(llm: TransformersLLM, items, layers) -> np.ndarray:
     """Shape (items, answers, features)."""
-    found = {p: one for batch in llm.completion_features(pairs_of(items), layers) for p, one in batch.items()}
+    batches = llm.completion_features(pairs_of(items), layers, LinearHead.question)
+    found = {p: one for batch in batches for p, one in batch.items()}
     return np.stack([found[p] for p in range(len(found))]).reshape(len(items), len(ANSWERS), -1)
 
 
@@ -64,8 +66,8 @@ def accuracy(scores: np.ndarray) -> tuple[float, float]:
     return float((scores[:, 0] > scores[:, 1]).mean()), float((scores[:, 0] > scores[:, 2]).mean())
 
 
-def cross_validated(features: dict[str, np.ndarray], relevance: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Accuracy on items left out: of each model's head, of relevance, and of their weighted sum."""
+def cross_validated(features: dict[str, np.ndarray], relevance: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores of items left out, shape (items, answers): of each model's head, of relevance, and their weighted sum."""
     items = len(relevance)
     folds = np.random.default_rng(0).permutation(items) % FOLDS
     scores = {name: np.zeros((items, len(ANSWERS))) for name in features}
@@ -75,7 +77,7 @@ def cross_validated(features: dict[str, np.ndarray], relevance: np.ndarray) -> d
             scores[name][folds == fold] = values[folds == fold] @ weights + bias
     scores["relevance"] = relevance
     scores["all together"] = sum(WEIGHTS[name] * one for name, one in scores.items())
-    return {name: accuracy(one) for name, one in scores.items()}
+    return scores
 
 
 def log_likelihoods(llm: TransformersLLM, items, with_instruction: bool = True) -> np.ndarray:
@@ -98,8 +100,12 @@ def main() -> None:
     cut = round(float(np.median(gain[:, 0])), 4)
     relevance = {"weight": WEIGHTS["relevance"], "cut": cut, **moments(gain.clip(max=cut))}
     standardised = (gain.clip(max=cut) - relevance["mean"]) / relevance["sd"]
-    for name, (worse, off) in cross_validated(features, standardised).items():
+    scores = cross_validated(features, standardised)
+    for name, (worse, off) in {name: accuracy(one) for name, one in scores.items()}.items():
         print(f"cross-validated on {len(items)} items, {name}: good > worse {worse:.3f}, good > off-topic {off:.3f}")
+    kinds = np.array([item["worse_kind"] for item in items])
+    for kind in sorted(set(kinds)):
+        print(f"    all together, {kind}: good > worse {accuracy(scores['all together'][kinds == kind])[0]:.3f}")
     heads = {name: fitted(values) for name, values in features.items()}
     fit = {
         "heads": {n: {"layers": LAYERS[n], "weight": WEIGHTS[n], "bias": round(heads[n][1], 5)} for n in heads},

@@ -26,6 +26,7 @@ from course_lib.steps.tasks import LikelihoodRating, RewardHeadRating, Task, Ult
 
 PAGE = Path(__file__).parent.parent / "docs" / "judges.md"
 SMALL, BASE = PACKAGED
+COSTS = "<!-- costs: made by benchmarks/ratings.py -->", "<!-- end of costs -->"
 
 
 def judges() -> dict[str, Task]:
@@ -79,8 +80,22 @@ def main() -> None:
     ]
     rows = [line(name, judge, items, items[: options.timed]) for name, judge in judges().items()]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])
-    PAGE.write_text(page(table, kinds_table(items), len(items), options), encoding="utf-8")
+    costs = costs_of(PAGE.read_text(encoding="utf-8")) if PAGE.is_file() else ""
+    PAGE.write_text(with_costs(page(table, kinds_table(items), len(items), options), costs), encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
+
+
+def costs_of(text: str) -> str:
+    """What stands between the markers of costs."""
+    start, end = COSTS
+    return text.split(start)[1].split(end)[0].strip() if start in text else ""
+
+
+def with_costs(text: str, costs: str) -> str:
+    """The page with `costs` between its markers, in place of what stood there."""
+    start, end = COSTS
+    before, rest = text.split(start)
+    return f"{before}{start}\n\n{costs}\n\n{end}{rest.split(end)[1]}"
 
 
 def kinds_table(items: list) -> str:
@@ -106,6 +121,11 @@ with 95% Wilson intervals; a tie counts as not right. Cost: {options.timed * 3} 
 
 A reward head reads tone, form, completeness and relevance from a small model's hidden states. What a model of this size
 does not know, its head cannot see either: read the line `wrong`. For facts, ask a larger model.
+
+## What a rating costs
+
+{COSTS[0]}
+{COSTS[1]}
 """
 
 

@@ -183,7 +183,7 @@ def before_after(rows: Sequence[Row]) -> View:
 
 
 def _rewrite(row: Row) -> str:
-    refused = f"<strong>Refused:</strong> {shown(row['fault'])}. The text before is kept."
+    refused = f"<strong>Refused:</strong> {shown(row['fault'])}. Nobody gets to choose it."
     return facts(
         {
             "instruction": shown(row["instruction"]),

@@ -87,8 +87,21 @@ def tidied(notebook):
         cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in KEPT if cell.metadata.get(key)})
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET, None)
-            output.pop("metadata", None) if output.output_type == "stream" else None
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
     return notebook
+
+
+def _joined(outputs: list) -> list:
+    """Outputs with neighbouring pieces of one stream as one: where a kernel cuts them is chance."""
+    kept: list = []
+    for output in outputs:
+        last = kept[-1] if kept else None
+        if last is not None and output.output_type == "stream" and last.get("name") == output.name:
+            last.text += output.text
+        else:
+            kept.append(output)
+    return kept
 
 
 def run(path: Path, timeout: int = 900) -> None:

@@ -114,7 +114,7 @@ def _judged(one: Question, answer: Any) -> Outcome:
 
 
 def unattempted(answer: Any) -> bool:
-    """Whether `answer` is `...`, holds it, or is a function or class whose body is nothing but `...`."""
+    """Whether `answer` is `...`, holds it, or is a function or a class whose bodies are nothing but `...`."""
     if answer is ...:
         return True
     if isinstance(answer, Mapping):
@@ -124,7 +124,8 @@ def unattempted(answer: Any) -> bool:
     if inspect.isfunction(answer):
         return _empty(answer)
     if inspect.isclass(answer):
-        return any(_empty(method) for method in vars(answer).values() if inspect.isfunction(method))
+        methods = [value for value in vars(answer).values() if inspect.isfunction(value)]
+        return bool(methods) and all(map(_empty, methods))
     return False
 
 

@@ -87,5 +87,5 @@ def solution_code(number: int, name: str) -> str:
 
 
 def _without_marks(source: str) -> str:
-    lines = [line for line in source.splitlines() if line.strip() not in (BEGIN, END) and "ex.check(" not in line]
+    lines = [line for line in source.splitlines() if line.strip() not in (BEGIN, END) and not re.match(r"\s*(# )?ex\.", line)]
     return "\n".join(line.rstrip().removesuffix(LINE).rstrip() for line in lines).strip()

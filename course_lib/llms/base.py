@@ -44,15 +44,17 @@ class LinearHead:
     Args:
         layers: after which layers the hidden states are read.
         weights: float32, shape `(len(layers) * 3 * hidden size,)`.
+        question: asked after a completion, so that the model has its verdict in mind when its hidden states are read.
     """
 
     layers: tuple[int, ...]
     weights: Any
     bias: float
+    question: str = "Is this answer correct?"
 
     @property
     def fingerprint(self) -> str:
-        return result_key(list(self.layers), self.weights.tobytes().hex(), self.bias)
+        return result_key(list(self.layers), self.weights.tobytes().hex(), self.bias, self.question)
 
 
 @dataclass
@@ -241,7 +243,7 @@ class LLM:
         first = {key: position for position, key in reversed(list(enumerate(hashed)))}
         wanted = {position for key, position in first.items() if key not in known}
         self.usage.cached += len(hashed) - len(wanted)
-        if wanted and replaying():
+        if wanted and store and replaying():
             raise CacheError(
                 f"{len(wanted)} of {len(hashed)} results of {self.model_name} are not among the recorded ones, for example "
                 f"{repr(keys[min(wanted)])[:200]}. COURSE_LIB_REPLAY is set, so no model was run. Record again "

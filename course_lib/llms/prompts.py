@@ -60,6 +60,13 @@ class Prompts:
             )
         return spelled[0][:shared], tokens
 
+    def encode_question(self, question: str) -> list[int]:
+        """Token ids of a next message that asks `question`, as they follow a completion, up to where its answer begins."""
+        mark = "\ue000"
+        turns = [("user", mark), ("assistant", mark), ("user", question)]
+        text = self.render([{"role": role, "content": content} for role, content in turns])
+        return self._ids(text.split(mark)[2], plain=False)
+
     def text(self, tokens: list[int], stop_strings: list[str]) -> str:
         """The completion that `tokens` spell, up to the first stop string, without the spaces around it."""
         text = self.tokenizer.decode(tokens, skip_special_tokens=True)

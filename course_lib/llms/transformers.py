@@ -2,7 +2,7 @@
 
 import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, cached_property
 from typing import Any
@@ -132,6 +132,8 @@ class TransformersLLM(LLM):
         import torch
         from transformers import AutoModelForCausalLM
 
+        from course_lib.llms.products import with_fast_products
+
         self.prompts  # noqa: B018 - a missing chat template is an error before the weights are read
         device = self.device or best_device()
         dtype = getattr(torch, best_dtype(device, self.weights.folder) if self.dtype == "auto" else self.dtype)
@@ -139,7 +141,7 @@ class TransformersLLM(LLM):
         settings = {"dtype": dtype, "attn_implementation": "sdpa", **placed, **self.model_kwargs}
         with quiet_transformers():
             model = AutoModelForCausalLM.from_pretrained(self.weights.folder, use_safetensors=True, **settings)
-        return (model if self.device_map is not None else model.to(device)).eval()
+        return with_fast_products((model if self.device_map is not None else model.to(device)).eval())
 
     def unload(self) -> None:
         """Drop this object's hold on the weights; the last holder frees the memory."""
@@ -181,9 +183,20 @@ class TransformersLLM(LLM):
         return rows
 
     def _decoded(self, todo: list[int], rows: dict[int, Any], arguments: dict[str, Any]) -> Iterator[list[int]]:
-        """Decode the rows at `todo` as one batch, halved as often as memory asks for."""
+        """Decode the rows at `todo` as one batch, or in the parts that memory allows."""
         from course_lib.llms.decoding import decode
 
+        def write(part: list[int]) -> None:
+            for p in part:
+                rows[p] = replace(rows[p], tokens=[], finish_reason="")
+            live = [rows[p] for p in part]
+            decode(self.hf_model, live, arguments, self._end_tokens, self.prompts.pad, most_nodes(self.hf_model))
+
+        for part, _ in self._in_memory(todo, write):
+            yield part
+
+    def _in_memory(self, todo: list[int], compute: Callable[[list[int]], Any]) -> Iterator[tuple[list[int], Any]]:
+        """`(part, compute(part))` over `todo`: all at once, or in parts halved as often as memory asks for."""
         queue = [todo] if todo else []
         while queue:
             part = queue.pop(0)
@@ -191,15 +204,12 @@ class TransformersLLM(LLM):
                 queue[:0] = [part[: self._most_rows], part[self._most_rows :]]
                 continue
             try:
-                live = [rows[p] for p in part]
-                decode(self.hf_model, live, arguments, self._end_tokens, self.prompts.pad, most_nodes(self.hf_model))
+                found = compute(part)
             except (RuntimeError, MemoryError) as error:
                 self._halve(len(part), error)
-                for p in part:
-                    rows[p] = replace(rows[p], tokens=[], finish_reason="")
                 queue.insert(0, part)
                 continue
-            yield part
+            yield part, found
 
     def _halve(self, size: int, error: BaseException) -> None:
         """Remember a smaller batch after running out of memory; any other error, or one row alone, is raised."""
@@ -249,34 +259,37 @@ class TransformersLLM(LLM):
         yield from self._over_trees(rows, {p: row[0][0] for p, row in targets.items()}, wanted, score)
 
     def _head_scores(self, pairs, head, wanted) -> Iterator[dict[int, float | None]]:
-        rows, starts = self._scoring_rows(pairs)
+        rows, starts = self._scoring_rows(pairs, head.question)
         yield {p: None for p in wanted if p not in rows}
-        for features in self._features(rows, starts, head.layers, wanted):
+        for features in self._features(rows, starts, head.layers, head.question, wanted):
             yield {p: round(float(one @ head.weights) + head.bias, 4) for p, one in features.items()}
 
-    def completion_features(self, pairs, layers) -> Iterator[dict[int, Any]]:
+    def completion_features(self, pairs, layers, question) -> Iterator[dict[int, Any]]:
         """Batches `{position: features}` of `(chat, completion)` pairs; see `tree.hidden_features`. Nothing is cached."""
-        rows, starts = self._scoring_rows(pairs)
-        yield from self._features(rows, starts, layers, set(rows))
+        rows, starts = self._scoring_rows(pairs, question)
+        yield from self._features(rows, starts, layers, question, set(rows))
 
-    def _features(self, rows, starts, layers, wanted) -> Iterator[dict[int, Any]]:
+    def _features(self, rows, starts, layers, question, wanted) -> Iterator[dict[int, Any]]:
         from course_lib.llms.tree import hidden_features
 
-        rows = {p: [*row, self.tokenizer.eos_token_id] for p, row in rows.items()}
+        closing = self.prompts.encode_question(question)
+        ends = {p: len(row) for p, row in rows.items()}
+        rows = {p: [*row, *closing] for p, row in rows.items()}
 
         def pool(todo, prefix):
-            batch = [rows[p] for p in todo], [starts[p] for p in todo]
+            batch = [rows[p] for p in todo], [(starts[p], ends[p]) for p in todo]
             return hidden_features(self.hf_model, *batch, layers, prefix).numpy()
 
         yield from self._over_trees(rows, starts, wanted, pool)
 
-    def _scoring_rows(self, pairs) -> tuple[dict[int, list[int]], dict[int, int]]:
+    def _scoring_rows(self, pairs, closing: str = "") -> tuple[dict[int, list[int]], dict[int, int]]:
         """Token ids of prompt and completion, and where the completion begins; without what is empty or does not fit."""
         encode = cache(lambda text: self.prompts.encode(json.loads(text)))
+        room = self.context - (len(self.prompts.encode_question(closing)) if closing else 0)
         rows, starts = {}, {}
         for position, (chat, completion) in enumerate(pairs):
             prompt, added = encode(json.dumps(chat)), self.prompts.encode_completion(completion)
-            if added and len(prompt) + len(added) < self.context:
+            if added and len(prompt) + len(added) < room:
                 rows[position], starts[position] = prompt + added, len(prompt)
         return rows, starts
 
@@ -289,15 +302,7 @@ class TransformersLLM(LLM):
         shared = shared_length(list(rows.values()), most=min(first_places.values()))
         prefix = read_prefix(self.hf_model, next(iter(rows.values()))[:shared])
         for batch in tree_batches({p: row[shared:] for p, row in rows.items()}, most_nodes(self.hf_model)):
-            queue = [[p for p in batch if p in wanted]]
-            while queue:
-                part = queue.pop(0)
-                try:
-                    found = compute(part, prefix) if part else []
-                except (RuntimeError, MemoryError) as error:
-                    self._halve(len(part), error)
-                    queue[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]
-                    continue
+            for part, found in self._in_memory([p for p in batch if p in wanted], lambda part: compute(part, prefix)):
                 yield dict(zip(part, found, strict=True))
 
 

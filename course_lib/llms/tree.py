@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 LEAST_PREFIX = 16  # tokens; a shorter beginning costs less to read again than to keep
+ROOM = 64  # tokens for which a cache that grows keeps room
 
 
 @dataclass
@@ -26,6 +28,38 @@ class Prefix:
         for number, (keys, values) in enumerate(self.layers):
             cache.update(keys, values, number)
         return cache
+
+
+class RoomyLayer(DynamicLayer):
+    """Keys and values of one layer with room behind them, so that a step writes one token instead of copying them all."""
+
+    _room: list[torch.Tensor] | None = None
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
+        start, new = self.get_seq_length(), (key_states, value_states)
+        end = start + key_states.shape[-2]
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        if self._room is None or self._room[0].shape[-2] < end:
+            self._room = [one.new_empty(*one.shape[:-2], end + ROOM, one.shape[-1]) for one in new]
+            if start:
+                for room, old in zip(self._room, (self.keys, self.values), strict=True):
+                    room[..., :start, :] = old
+        for room, one in zip(self._room, new, strict=True):
+            room[..., start:end, :] = one
+        self.keys, self.values = (room[..., :end, :] for room in self._room)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        super().batch_select_indices(indices)
+        self._room = None
+
+
+def growing_cache(config) -> DynamicCache:
+    """An empty cache for a batch that grows by a token per step; layers with a sliding window stay as they are."""
+    cache = DynamicCache(config=config)
+    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
 
 
 def shared_length(rows: Sequence[Sequence[int]], most: int) -> int:
@@ -156,7 +190,7 @@ def prefill(model, prompts: Sequence[Sequence[int]], most_nodes: int) -> tuple[l
         where = torch.tensor([[0] * (longest - len(path)) + path for path in paths], device=model.device)
         parts.append([(_spread(layer.keys, where), _spread(layer.values, where)) for layer in small.layers])
         order += batch
-    cache = DynamicCache(config=model.config)
+    cache = growing_cache(model.config)
     for number, layers in enumerate(zip(*parts, strict=True)):
         cache.update(torch.cat([keys for keys, _ in layers]), torch.cat([values for _, values in layers]), number)
     return order, cache, torch.cat(logits)
@@ -189,19 +223,19 @@ def _logits(model, tree: TokenTree, kept: torch.Tensor, cache: DynamicCache, pas
 
 @torch.inference_mode()
 def hidden_features(
-    model, rows: Sequence[Sequence[int]], starts: Sequence[int], layers: Sequence[int], prefix: Prefix
+    model, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int]], layers: Sequence[int], prefix: Prefix
 ) -> torch.Tensor:
     """What `model` holds in mind of completions: hidden states after `layers`, pooled.
 
     Args:
-        rows: token ids of prompt, completion and one token that ends it.
-        starts: where the completion begins in each row.
+        rows: token ids of prompt, completion and a question about it.
+        places: where the completion begins in each row, and where it has ended.
         layers: numbers of layers, 0 for the embeddings.
         prefix: what all rows begin with, from `read_prefix`; no completion begins in it.
 
     Returns:
         float32, shape `(rows, len(layers) * 3 * hidden size)`: for each layer the mean over the completion's tokens, its
-        last token, and the end token.
+        last token, and the last token of the row, where the model is about to answer the question.
     """
     tree = TokenTree()
     paths = [tree.add(row[prefix.length :]) for row in rows]
@@ -209,8 +243,8 @@ def hidden_features(
     out = _forward(model, tree, prefix.cache(), prefix.length, logits_to_keep=kept, output_hidden_states=True)
     states = [finite(out.hidden_states[layer][0].float()) for layer in layers]
     pooled = []
-    for path, start in zip(paths, starts, strict=True):
-        inside = path[start - prefix.length : -1]
+    for path, (start, end) in zip(paths, places, strict=True):
+        inside = path[start - prefix.length : end - prefix.length]
         pooled.append(torch.cat([part for one in states for part in (one[inside].mean(0), one[inside[-1]], one[path[-1]])]))
     return torch.stack(pooled).cpu()
 

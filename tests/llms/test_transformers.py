@@ -2,15 +2,18 @@
 
 import gc
 import os
+import platform
 
 import psutil
 import pytest
 import torch
+from transformers.cache_utils import DynamicLayer
 
 from course_lib.errors import InputError, WeightsError
 from course_lib.llms import TransformersLLM
 from course_lib.llms.devices import best_dtype, filled_batches
-from course_lib.llms.tree import tree_batches
+from course_lib.llms.products import OneDnnLinear
+from course_lib.llms.tree import ROOM, RoomyLayer, tree_batches
 from course_lib.steps.load import shipped_instructions
 
 ARGUMENTS = {"max_new_tokens": 24}
@@ -205,6 +208,28 @@ def test_running_out_of_memory_halves_the_batch_and_the_size_is_remembered(chats
     llm.unload()
 
 
+def test_scoring_halves_its_batch_too(chats, monkeypatch):
+    from course_lib.llms import tree
+
+    llm = TransformersLLM("smollm2-135m", use_cache=False)
+    completions = [f"Number {p} it is." for p in range(6)]
+    expected = llm.token_log_probs(chats[:6], completions)
+    sizes, real = [], tree.log_probs_of
+
+    def short_of_memory(model, rows, *rest):
+        sizes.append(len(rows))
+        if len(rows) > 2:
+            raise MemoryError
+        return real(model, rows, *rest)
+
+    monkeypatch.setattr(tree, "log_probs_of", short_of_memory)
+    found = llm.token_log_probs(chats[:6], completions)
+    for one, two in zip(found, expected, strict=True):
+        assert one == pytest.approx(two, abs=1e-3)
+    assert sizes == [6, 3, 1, 1, 1, 1, 1, 1]
+    llm.unload()
+
+
 def test_other_runtime_errors_are_not_taken_for_memory(chats, monkeypatch):
     from course_lib.llms import decoding
 
@@ -214,6 +239,38 @@ def test_other_runtime_errors_are_not_taken_for_memory(chats, monkeypatch):
     monkeypatch.setattr(decoding, "decode", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         TransformersLLM("smollm2-135m", use_cache=False).generate(chats[:2], max_new_tokens=2)
+
+
+def test_fast_products_are_the_same_products_and_leave_gradients_alone():
+    torch.manual_seed(0)
+    plain = torch.nn.Linear(576, 1536)
+    fast = OneDnnLinear(576, 1536)
+    fast.load_state_dict(plain.state_dict())
+    x = torch.randn(3, 5, 576)
+    with torch.inference_mode():
+        assert torch.allclose(fast(x), plain(x), atol=1e-5)
+    fast(x).sum().backward()
+    assert fast.weight.grad is not None
+
+
+def test_only_float32_models_on_a_cpu_get_fast_products(tiny_model_folder):
+    for dtype, expected in (("float32", platform.machine().lower() in ("x86_64", "amd64")), ("bfloat16", False)):
+        llm = TransformersLLM(str(tiny_model_folder), dtype=dtype)
+        assert any(isinstance(module, OneDnnLinear) for module in llm.hf_model.modules()) == expected
+        llm.unload()
+
+
+def test_a_cache_with_room_holds_what_a_growing_one_holds():
+    torch.manual_seed(0)
+    plain, roomy = DynamicLayer(), RoomyLayer()
+    for number, width in enumerate((7, 1, 1, ROOM, 1, 1, ROOM + 3)):
+        keys, values = torch.randn(2, 2 if number < 4 else 1, 3, width, 8)
+        for one, two in zip(plain.update(keys, values), roomy.update(keys, values), strict=True):
+            assert torch.equal(one, two)
+        if number == 3:
+            plain.batch_select_indices(torch.tensor([1]))
+            roomy.batch_select_indices(torch.tensor([1]))
+    assert roomy.get_seq_length() == plain.get_seq_length()
 
 
 def test_a_prompt_longer_than_the_context_is_data_with_a_reason(tiny_model_folder):

@@ -6,7 +6,7 @@ import pytest
 from course_lib.errors import InputError
 from course_lib.judging import default_judge, labelled_items, likelihood_panel, pair_accuracy, rate_items
 from course_lib.llms import ScriptedLLM, TransformersLLM
-from course_lib.llms.base import LLM
+from course_lib.llms.base import LLM, LinearHead
 from course_lib.steps.tasks import LikelihoodRating, RewardHeadRating, YesNoRating
 from course_lib.steps.tasks.likelihood import fit, reward_head, squashed
 
@@ -124,10 +124,10 @@ def test_head_features_equal_those_of_a_plain_forward_pass():
 
     llm = TransformersLLM("smollm2-135m", use_cache=False)
     chat = [{"role": "user", "content": "Name a planet."}]
-    [features] = [batch[0] for batch in llm.completion_features([(chat, "Jupiter, I think.")], (16, 22))]
+    [features] = [batch[0] for batch in llm.completion_features([(chat, "Jupiter, I think.")], (16, 22), LinearHead.question)]
     prompt, added = llm.prompts.encode(chat), llm.prompts.encode_completion("Jupiter, I think.")
     with torch.inference_mode():
-        ids = torch.tensor([[*prompt, *added, llm.tokenizer.eos_token_id]])
+        ids = torch.tensor([[*prompt, *added, *llm.prompts.encode_question(LinearHead.question)]])
         states = llm.hf_model(ids, output_hidden_states=True).hidden_states
     inside = slice(len(prompt), len(prompt) + len(added))
     expected = [part for i in (16, 22) for part in (states[i][0, inside].mean(0), states[i][0, inside][-1], states[i][0, -1])]

@@ -1,0 +1,381 @@
+"""Chapter 2, EvolQuality: what the answers are checked for."""
+
+import math
+import re
+from functools import partial
+
+from course_lib.exercises.questions import Wrong, call, equal, of_type, question, require, shown
+from course_lib.judging import labelled_items
+from course_lib.llms import ScriptedLLM
+from course_lib.steps.load import DATA, read_jsonl
+from course_lib.steps.tasks import EvolQuality
+
+# What a template might use for its gaps: in a row it is nothing but text.
+HOSTILE = "<PROMPT> <INSTRUCTION> <RESPONSE> <CRITERION> {instruction} {response} {wish} {0} %s $wish {{ instruction }} {{ x }}"
+HOSTILE_ROW = {"instruction": f"What is meant by {HOSTILE}?", "response": f"{{{{ 7 * 7 }}}} {{% if x %}} {HOSTILE} are marks."}
+BREAD = {
+    "instruction": "What makes bread dough rise before it goes into the oven?",
+    "response": "Yeast eats sugar in the dough and gives off a gas. The gas stays in the dough as bubbles, so it swells.",
+}
+PARIS = {"instruction": "What is the capital of France?", "response": "The capital is Paris."}
+GOOD = "It is something small that has a large effect, given enough time and a warm place to stand in."
+WISHES = {
+    "brevity": "Make it shorter: say the same thing in a single sentence.",
+    "plain words": "Make it simpler, keep <RESPONSE>, {response} and {{ x }} as they are, and use short words.",
+}
+NOT_BOOLEAN = "Expected True or False; for {} it returned {}."
+
+
+def scripted_task() -> EvolQuality:
+    return EvolQuality(llm=ScriptedLLM([GOOD]))
+
+
+@question(
+    "🐢",
+    "What does the criterion of a row depend on? Section 4 of the lesson lists it.",
+    "Try it: EvolQuality(llm=ScriptedLLM(['x'])).criterion(row) gives the criterion of a row without asking a model.",
+    kind="concept",
+)
+def after_a_change(answer):
+    """A dict with the keys "order", "seed", "response" and "other column": True if that change can give a row another
+    criterion, False if it cannot."""
+    of_type(answer, dict, "a dict")
+    rows = [{"instruction": f"Question {n}?", "response": f"Draft {n}."} for n in range(20)]
+    before = [scripted_task().criterion(row) for row in rows]
+    changed = {
+        "order": [scripted_task().criterion(row) for row in rows[::-1]][::-1],
+        "seed": [EvolQuality(llm=ScriptedLLM([GOOD]), seed=1).criterion(row) for row in rows],
+        "response": [scripted_task().criterion({**row, "response": "Another draft."}) for row in rows],
+        "other column": [scripted_task().criterion({**row, "id": n}) for n, row in enumerate(rows)],
+    }
+    require(set(answer) == set(changed), f"Expected the keys {', '.join(changed)}; your answer is {shown(answer)}.")
+    for name, after in changed.items():
+        others = sum(a != b for a, b in zip(before, after, strict=True))
+        where = f"{name}: in a trial with {len(rows)} rows, {others} got another criterion"
+        equal(answer[name], others > 0, where)
+
+
+@question(
+    "🐢",
+    "A row can have several entries in evolution_failures: one for each rewrite of a chain.",
+    "None means that the rewrite was used. Go through the rows, and in each through its list.",
+)
+def count_outcomes(answer):
+    """A function of rows with a column evolution_failures: a dict from outcome to count, "used" standing for None."""
+    rows = [{"evolution_failures": failures} for failures in ([None], ["no change"], [None], ["no change"], ["too long"])]
+    chain = [{"evolution_failures": ["empty", None, None]}, {"evolution_failures": [None, "empty", "refusal"]}]
+    cases = {
+        "one rewrite a row": (rows, {"used": 2, "no change": 2, "too long": 1}),
+        "chains of three rewrites": (chain, {"used": 3, "empty": 2, "refusal": 1}),
+        "rows of which all were used": ([rows[0], rows[2]], {"used": 2}),
+        "no rows": ([], {}),
+    }
+    for words, (given, expected) in cases.items():
+        came = call(answer, given)
+        require(not isinstance(came, dict) or None not in came, f"For {words}: count None under the name 'used'.")
+        if given is chain and isinstance(came, dict):
+            one_a_row = sum(came.values()) == len(chain)
+            require(not one_a_row, f"For {words}: you counted one outcome for a row; each rewrite of a chain counts.")
+        equal(came, expected, f"for {words}")
+
+
+LEAKS = {
+    "a heading above the text": "# Better answer\nParis, on the Seine.",
+    "a heading with another number of #": "## Better answer\nParis, on the Seine.",
+    "a heading in bold": "**Better answer**\n\nParis, on the Seine.",
+    "a heading in capitals": "BETTER ANSWER\nParis, on the Seine.",
+    "a heading and a colon": "Draft answer: Paris, on the Seine.",
+    "a heading and a colon in bold": "**Better answer:** Paris, on the Seine.",
+    "a heading further down": "Paris, on the Seine.\n\n  # Question\nWhat is the capital of Spain?",
+}
+CLEAN = {
+    "a heading's words in a sentence": "Paris. A better answer would name the river, too.",
+    "a sentence that begins with a heading's words": "Better answers take time, but this one is easy.",
+    "a heading's word before other words and a colon": "Question everything: that is how science works.",
+    "a heading of its own": "# Rivers\n\nThe Seine flows through Paris.",
+    "a plain text": "Paris, on the Seine.",
+    "an empty text": "",
+}
+
+
+@question(
+    "🐕",
+    "The headings are the lines of the prompt that begin with #. What is left of them without #, * and capitals?",
+    "Look at each line of the rewrite, and there at what stands before the first colon: line.partition(':')[0].",
+    "Compare with ==. `in` and startswith also catch sentences that only use the words.",
+)
+def leaks_heading(answer):
+    """A function of (rewrite, prompt): True if a line of the rewrite is a heading of the prompt, or a heading and a colon."""
+    prompt = scripted_task().format_input(PARIS)[0]["content"]
+    for words, text in LEAKS.items():
+        _leak_case(answer, text, prompt, True, words)
+    for words, text in CLEAN.items():
+        _leak_case(answer, text, prompt, False, words)
+    other = "Make it shorter.\n\n## Task\nName a fruit.\n\n## Short version"
+    _leak_case(answer, "Short version: an apple.", other, True, "a heading of another prompt")
+    _leak_case(answer, "# Better answer\nAn apple.", other, False, "a heading that is not in this prompt")
+    _leak_case(answer, "Make it shorter.\nAn apple.", "Make it shorter.", False, "a prompt without headings")
+
+
+def _leak_case(answer, rewrite: str, prompt: str, expected: bool, words: str) -> None:
+    came = call(answer, rewrite, prompt)
+    require(type(came).__name__.startswith("bool"), NOT_BOOLEAN.format(words, shown(came)))
+    verdict = "is a leak" if expected else "is no leak"
+    require(bool(came) == expected, f"{words.capitalize()}: {rewrite!r} {verdict}, but your function returned {came}.")
+
+
+@question(
+    "🐕",
+    "Print the first line of each chosen text, and read.",
+    "A heading of that prompt has the word `response` at its end, but for signs. Not every one begins with #.",
+    'line.strip("#[]:* ").lower().endswith("response") for the first line of the chosen text.',
+    kind="fault",
+)
+def leaked_pairs(answer):
+    """The ids of the pairs in faulty_preferences.jsonl in which a text begins with a line that announces a response."""
+    require(isinstance(answer, list | tuple | set | frozenset), f"Expected a list of ids; your answer is {shown(answer)}.")
+    rows = read_jsonl(DATA / "faulty_preferences.jsonl")
+    wanted = {row["id"] for row in rows if _announces(row["chosen"]) or _announces(row["rejected"])}
+    signed = {row["id"] for row in rows if row["chosen"].startswith("#")}
+    came = set(answer)
+    by_sign = "You found the one kind that begins with #. Models also leak other brackets, and announcements."
+    require(came != signed, by_sign)
+    extra, missing = len(came - wanted), len(wanted - came)
+    require(not extra, f"{extra} of your {len(came)} ids are pairs without such a line. A # or a colon alone is no leak.")
+    require(not missing, f"{missing} of {len(wanted)} pairs with such a line are missing.")
+
+
+def _announces(text: str) -> bool:
+    first, _, rest = text.strip().partition("\n")
+    return bool(rest) and re.sub(r"\W+", " ", first).lower().strip().endswith("response")
+
+
+def length_ratios(kind: str) -> list[float]:
+    """How many times as long as the good answer, in words, the worse one is: for the labelled items of a kind, sorted."""
+    items = [item for item in labelled_items("fit") if item["worse_kind"] == kind]
+    return sorted(len(item["worse"].split()) / len(item["good"].split()) for item in items)
+
+
+def share_above(values: list[float], limit: float) -> float:
+    return sum(value > limit for value in values) / len(values)
+
+
+@question(
+    "🐕",
+    "Half is 0.5 on the vertical axis. Go from there to the line of the padded answers, then down.",
+    "Mind which of the two lines you follow: the padded answers are the longer ones.",
+    kind="plot",
+)
+def limit_for_padded(answer):
+    """The limit, read from the figure to within 0.5, at which half of the padded answers are refused."""
+    of_type(answer, int | float, "a number, such as 1.5")
+    padded, wrong = length_ratios("padded"), length_ratios("wrong")
+    expected, other = padded[len(padded) // 2], wrong[len(wrong) // 2]
+    require(answer > 0, f"{answer}: a limit says how many times as long a text may be, so it is above 0.")
+    if abs(answer - expected) <= 0.5:
+        return
+    refused = f"at {answer:g}, {share_above(padded, answer):.0%} of the padded answers are refused"
+    figure = _drawn(padded, wrong, answer, expected)
+    require(abs(answer - other) > 0.2, f"It looks as if you followed the line of the wrong answers; {refused}.", figure)
+    raise Wrong(f"{answer:g} is too {'low' if answer < expected else 'high'}: {refused}.", figure)
+
+
+def _drawn(padded, wrong, answer, expected):
+    from course_lib.plots import COLOURS, lines
+
+    limits = [n / 8 for n in range(65)]
+    curves = {
+        name: [(x, share_above(values, x)) for x in limits] for name, values in {"padded": padded, "wrong": wrong}.items()
+    }
+    fig = lines(curves, "limit (times the good answer's words)", "share refused", "Your answer, and a right one")
+    ax = fig.axes[0]
+    ax.axvline(min(answer, 8), color=COLOURS[5], linewidth=2, label=f"yours, {answer:.1f}")
+    ax.axvline(expected, color=COLOURS[2], linewidth=2, linestyle="--", label=f"right, {expected:.1f}")
+    ax.legend()
+    return fig
+
+
+def rated(before: int, after: int | None, rating_before: float, rating_after: float | None) -> dict:
+    """A row with a draft and a rewrite of so many words, and their ratings."""
+    rewrite = None if after is None else " ".join(["longer"] * after)
+    return {
+        "before": " ".join(["word"] * before),
+        "after": rewrite,
+        "rating_before": rating_before,
+        "rating_after": rating_after,
+    }
+
+
+RATED = [
+    rated(10, 30, 2.5, 2.0),
+    rated(10, 25, 2.0, 3.0),
+    rated(10, 20, 3.0, 4.5),
+    rated(10, 18, 2.0, 3.0),
+    rated(10, 12, 3.0, 3.0),
+    rated(10, 10, 3.0, 2.0),
+    rated(10, 9, 3.0, 3.0),
+    rated(12, 10, 3.0, 4.0),
+    rated(20, 10, 2.0, 2.0),
+    rated(25, 10, 2.0, 3.0),
+    rated(30, 10, 2.0, 4.0),
+    rated(20, None, 3.0, None),
+]
+
+
+@question(
+    "🐕",
+    "Leave out the refused ones first: without a rewrite there is no pair, neither won nor lost.",
+    "The ratio of a pair: words of the longer text divided by words of the shorter one. max and min help.",
+    "Add 1 for a win and 0.5 for a tie, then divide by the number of pairs that are left; None if there are none.",
+)
+def win_rate(answer):
+    """A function of (rows, max_ratio): the share of pairs in which the rewrite has the higher rating, a tie counting half.
+    Pairs without a rewrite do not count, nor do those whose longer text has more than max_ratio times the words of the
+    shorter one. None if no pair is left."""
+    for limit in (math.inf, 2, 1.25, 3):
+        _win_case(answer, RATED, limit)
+    _win_case(answer, RATED[4:5], 2)
+    for words, rows in {"refused rewrites only": RATED[-1:], "no rows": [], "no pair within the limit": RATED[:1]}.items():
+        came = call(answer, rows, 1.5)
+        require(came is None, f"For {words} at max_ratio 1.5 there is nothing to divide by: expected None, {shown(came)} came.")
+
+
+def _win_case(answer, rows: list[dict], limit: float) -> None:
+    came, where = call(answer, rows, limit), f"for {len(rows)} rows and max_ratio {limit:g}"
+    expected = _win_rate(rows, limit)
+    for words, variant in MISUNDERSTOOD.items():
+        looks_so = type(came) is float and came == variant(rows, limit) != expected
+        require(not looks_so, f"{where.capitalize()}: {shown(came)} came. It looks as if {words}.")
+    equal(came, expected, where)
+
+
+def _win_rate(rows, limit, tie=0.5, both_ways=True, size=lambda text: len(text.split()), refused=0):
+    wins = []
+    for row in rows:
+        if row["after"] is None:
+            continue
+        before, after = size(row["before"]), size(row["after"])
+        ratio = max(before / after, after / before) if both_ways else after / before
+        won = 1 if row["rating_after"] > row["rating_before"] else 0
+        wins += [tie if row["rating_after"] == row["rating_before"] else won] if ratio <= limit else []
+    return sum(wins) / (len(wins) + refused) if wins else None
+
+
+MISUNDERSTOOD = {
+    "ties were counted as losses": partial(_win_rate, tie=0.0),
+    "ties were counted as wins": partial(_win_rate, tie=1.0),
+    "you looked at texts that grew only; a rewrite may also shrink": partial(_win_rate, both_ways=False),
+    "you counted characters; the ratio is one of words": partial(_win_rate, size=len),
+    "the refused rewrite was counted as a loss": partial(_win_rate, refused=1),
+}
+
+
+@question(
+    "🦁",
+    "Subclass EvolQuality. `criterion(self, row, evolution=0)` names the criterion, `format_input(self, row, criterion=None)` "
+    "makes the chat.",
+    "An f-string fills each gap once. Two calls of str.replace, or a template made of the row's text, do not.",
+    "The inherited check refuses headings that begin with #, and five words in a row of your prompt. Write your prompt like "
+    "this, or override fault.",
+)
+def own_criterion(answer):
+    """A function of (llm, name, wish): a task that rewrites `response` by the criterion `name`, whose prompt holds the
+    instruction, the response and `wish`, and that refuses rewrites in which a line of the prompt comes back."""
+    rows = [HOSTILE_ROW, BREAD, PARIS]
+    for name, wish in WISHES.items():
+        chats, made = _run(answer, rows, name, wish, GOOD)
+        for row, chat in zip(rows, chats, strict=False):
+            _holds_values(_text(chat), {**row, "criterion": wish})
+        require(len(chats) >= len(rows), f"{len(rows)} rows went in, but `llm` was asked {len(chats)} times.")
+        require(len(made) == len(rows), f"{len(rows)} rows went in, {len(made)} came out.")
+        for row in made:
+            came = row.get("evolved_response")
+            require(came == GOOD, f"The model wrote {GOOD!r}; evolved_response is {shown(came)}. A sound rewrite must be used.")
+            equal(row.get("evolution_criteria"), [name], "the column evolution_criteria")
+        for leaked in _lines_of_ones_own(_text(chats[1]), [*BREAD.values(), wish]):
+            reply = f"{leaked}\n{GOOD}"
+            _, [row] = _run(answer, [BREAD], name, wish, reply)
+            reason = f"A model repeats a line of your prompt: {shown(reply)}. That rewrite was used; refuse it."
+            require(row.get("evolved_response") is None, reason)
+
+
+def _run(answer, rows: list[dict], name: str, wish: str, reply: str):
+    """The chats that the learner's task sends for `rows` to a model that always says `reply`, and the rows that it makes."""
+    chats: list = []
+    task = call(answer, ScriptedLLM(lambda chat: chats.append(chat) or reply), name, wish)
+    require(
+        not isinstance(task, type), f"Your function returned the class {shown(task)}; return a task made of it, …(llm=llm)."
+    )
+    require(hasattr(task, "process"), f"Expected a task, such as EvolQuality(llm=llm); your function returned {shown(task)}.")
+    return chats, call(partial(_all_rows, task), rows)
+
+
+def _text(chat: list[dict]) -> str:
+    return "\n".join(message["content"] for message in chat)
+
+
+def _all_rows(task, rows: list[dict]) -> list[dict]:
+    return [row for part in task.process(rows) for row in part]
+
+
+def _holds_values(prompt: str, values: dict[str, str]) -> None:
+    for name, text in values.items():
+        near = prompt.find(text[:12])
+        came = f"there stands {prompt[near : near + 70]!r}" if near >= 0 else "nothing like it is there"
+        require(text in prompt, f"The {name} is not in the prompt as it was given: expected {text[:70]!r}; {came}.")
+
+
+def _lines_of_ones_own(prompt: str, given: list[str]) -> list[str]:
+    """The lines of a prompt that hold words and no text of `given`, and the whole prompt."""
+    ours = prompt
+    for text in given:
+        ours = ours.replace(text, "\0")
+    return [line for line in ours.splitlines() if re.search(r"\w", line) and "\0" not in line] + [prompt]
+
+
+ECHOES = {
+    "the instruction, then an answer": "What is the capital of France? It is Paris, on the Seine.",
+    "the instruction in bold capitals": "**WHAT IS THE CAPITAL OF FRANCE?**\n\nIt is Paris, on the Seine.",
+    "the instruction without its question mark": "What is the capital of France\nIt is Paris, on the Seine.",
+    "the instruction in the middle": "Sure. What is the capital of  France? It is Paris, on the Seine.",
+}
+NO_ECHOES = {
+    "an answer in the words of the instruction": "The capital of France is Paris, on the Seine.",
+    "a question that is another one": "It is Paris, on the Seine. What is the capital of Spain?",
+}
+
+
+@question(
+    "🦁",
+    "Override fault(self, rewrite, trace, prompt), as the lesson's KeepsNumbers does. See trace.row['instruction'].",
+    're.findall(r"\\w+", text.lower()) gives the words of a text, without signs and capitals.',
+    "return super().fault(rewrite, trace, prompt) or (a reason if the instruction's words stand in the rewrite, else None).",
+)
+def refuses_echo(answer):
+    """A subclass of EvolQuality that also refuses, with a reason, rewrites that repeat the instruction word for word
+    (capitals, signs and spaces aside)."""
+    of_type(answer, type, "a class")
+    require(issubclass(answer, EvolQuality), f"Expected a subclass of EvolQuality; your class is {answer.__name__}.")
+    for words, text in ECHOES.items():
+        fault = _fault_of(answer, [text], words)
+        require(fault, f"With {words}, {text!r} was used. Refuse it.")
+        require(isinstance(fault, str), f"With {words}, the reason is {shown(fault)}. Give a short text, such as 'echo'.")
+    for words, text in NO_ECHOES.items():
+        fault = _fault_of(answer, [text], words)
+        require(fault is None, f"With {words}, {text!r} was refused ({shown(fault)}). It does not repeat the instruction.")
+    for text, expected in {"# Better answer\nParis.": "prompt leaked", "The capital is **Paris**!": "no change"}.items():
+        came = _fault_of(answer, [text], expected)
+        lost = f"The check for {expected!r} got lost: for {text!r} the reason is {shown(came)}. Ask super().fault(…) first."
+        require(came == expected, lost)
+    echo, good = next(iter(ECHOES.values())), next(iter(NO_ECHOES.values()))
+    fault = _fault_of(answer, [echo, good], "a second attempt")
+    require(fault is None, f"An echo, then a sound second attempt: refused with {shown(fault)}. Judge each text by itself.")
+
+
+def _fault_of(answer, replies: list[str], words: str):
+    """Why a model's rewrite of the Paris row was not used; None if it was. `replies`: its text at each attempt."""
+    left = iter(replies)
+    task = call(partial(answer, llm=ScriptedLLM(lambda chat: next(left, replies[-1]))))
+    [row] = call(partial(_all_rows, task), [PARIS])
+    [fault] = row["evolution_failures"]
+    return fault
