@@ -1,0 +1,227 @@
+"""How fast: all measurements, and docs/speed.md from them.
+
+    .venv/bin/python benchmarks/speed.py [--parts distilabel limits growth gpu] [--fresh]
+
+Every number is kept in the user's cache folder as soon as it is known, so a run that was stopped goes on; `--fresh`
+forgets them first. Parts take from 5 (growth) to 30 minutes (distilabel) on two cores. Keep the machine quiet.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from measuring import Results, machine
+
+PAGE = Path(__file__).parent.parent / "docs" / "speed.md"
+PARTS = ("distilabel", "limits", "growth", "gpu")
+# Shapes of models that do not come by pip; speed does not depend on what the weights are.
+SHAPES = {
+    "SmolLM2-1.7B": {
+        "model_type": "llama",
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "max_position_embeddings": 8192,
+        "tie_word_embeddings": True,
+    },
+    "Qwen2.5-1.5B": {
+        "model_type": "qwen2",
+        "hidden_size": 1536,
+        "intermediate_size": 8960,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 32768,
+        "vocab_size": 151_936,
+        "tie_word_embeddings": True,
+    },
+}
+
+
+def default_results() -> Results:
+    """The numbers measured so far on this machine."""
+    from course_lib.paths import cache_folder
+
+    return Results(cache_folder() / "benchmarks" / "speed.json")
+
+
+# --- on a GPU -----------------------------------------------------------------------------------------------------
+
+
+def random_model(shape: dict, folder: Path, dtype: str = "bfloat16") -> Path:
+    """A model of `shape` with random weights and the tokenizer of smollm2-135m, saved in `folder`."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from course_lib.llms import TransformersLLM
+
+    tokenizer = TransformersLLM("smollm2-135m").tokenizer
+    settings = {"vocab_size": len(tokenizer), **shape, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def generate_batch(llm, batch: int) -> dict:
+    """Seconds of Transformers' continuous batching for the rows of `limits.decoding`."""
+    from limits import NEW_TOKENS, prompts
+    from measuring import seconds_of
+    from transformers import GenerationConfig
+
+    sampling = {"do_sample": True, "temperature": 0.7, "top_k": 50, "max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
+    # No end token: rows must write as many tokens as ours do.
+    settings = GenerationConfig(**sampling, pad_token_id=llm.prompts.pad, eos_token_id=-1)
+    asked = prompts(llm, batch)
+    written = {}
+
+    def run():
+        written.update(llm.hf_model.generate_batch(inputs=asked, generation_config=settings, progress_bar=False))
+
+    # The first call sets the continuous batching up.
+    seconds = seconds_of(run, repeat=2)
+    return {"seconds": seconds, "tokens": sum(len(one.generated_tokens) for one in written.values())}
+
+
+def measure_gpu(results: Results) -> None:
+    """The tables of `limits` on a GPU, and `generate_batch` beside them; nothing where there is none."""
+    import limits
+    import torch
+
+    from course_lib.llms import TransformersLLM
+
+    if not torch.cuda.is_available():
+        return
+    results.put("gpu", "device", {"name": torch.cuda.get_device_name()})
+    _measure_model(results, TransformersLLM("smollm2-135m", use_cache=False), "smollm2-135m", limits)
+    for name, shape in SHAPES.items():
+        with tempfile.TemporaryDirectory() as work:
+            folder = random_model(shape, Path(work) / name)
+            _measure_model(results, TransformersLLM(str(folder), use_cache=False), name, limits)
+
+
+def _measure_model(results: Results, llm, name: str, limits) -> None:
+    limits.measure(results, llm, label=f"gpu {name}")
+    for batch in (32, 256):
+        results.measure("gpu", f"{name}: generate_batch {batch}", lambda: generate_batch(llm, batch))  # noqa: B023 - called at once
+    llm.unload()
+
+
+def gpu_report(results: Results) -> str:
+    import limits
+    from measuring import table
+
+    if "device" not in results["gpu"]:
+        return (
+            "**The tables for a GPU are still to be measured.** `benchmarks/speed.py --parts gpu` makes them where there "
+            "is one: the tables of the section before with smollm2-135m and with random weights of the shape of "
+            f"{' and '.join(SHAPES)} in bfloat16, and Transformers' `generate_batch` beside our batches."
+        )
+    parts = [f"On one {results['gpu']['device']['name']}."]
+    lines = []
+    for name in ("smollm2-135m", *SHAPES):
+        parts.append(limits.report(results, f"gpu {name}"))
+        for batch in (32, 256):
+            theirs, ours = (
+                results["gpu"].get(f"{name}: generate_batch {batch}"),
+                results[f"gpu {name}"].get(f"decoding {batch}"),
+            )
+            if theirs and ours:
+                pace = [theirs["tokens"] / theirs["seconds"], batch * limits.NEW_TOKENS / ours["seconds"]]
+                lines.append([name, batch, *(f"{p:.0f}" for p in pace), f"{pace[1] / pace[0]:.2f}"])
+    parts.append(table(["model", "rows", "generate_batch, tokens/s", "ours, tokens/s", "ratio"], lines))
+    return "\n\n".join(part for part in parts if part)
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+
+def page(results: Results) -> str:
+    import distilabel_side
+    import growth
+    import limits
+
+    sections = {
+        "Beside distilabel 1.5.3": (SIDE_BY_SIDE, distilabel_side.report(results), SIDE_BY_SIDE_READ),
+        "Against the limit of the machine": (LIMITS, limits.report(results), LIMITS_READ),
+        "bfloat16 on this CPU": (BFLOAT16, limits.report(results, "limits bfloat16"), ""),
+        "Growth, overhead, start": (GROWTH, growth.report(results), GROWTH_READ),
+        "On a GPU": (gpu_report(results),),
+    }
+    intro = f"# How fast\n\nMade by `benchmarks/speed.py` on {machine()}. Trust the ratios: absolute times are of one machine."
+    made = [f"## {title}\n\n" + "\n\n".join(part for part in parts if part) for title, parts in sections.items()]
+    return "\n\n".join([intro, *made]) + "\n"
+
+
+SIDE_BY_SIDE = """\
+The same weights (smollm2-135m, float32), instructions and sampling arguments; two models in `pooling`, which are the same
+one twice. Each run is a fresh process with an empty cache. "s" is the whole process with its start; "models loaded" is
+from the first request to the last answer. EvolQuality and UltraFeedback have prompts of their own in each library; ours
+rates and explains within a frame, distilabel's model writes freely. Memory is the peak of the whole process tree."""
+
+SIDE_BY_SIDE_READ = """\
+distilabel runs one process per step and one prompt at a time. As installed, each process starts a thread per core and
+its threads spin while they wait, so two models on two cores hold each other up. With one thread per process, or with
+threads that sleep, it is four times as fast: that is the figure to compare with."""
+
+LIMITS = """\
+Two operations per weight and token are counted: the body for each token read, the output layer where logits are computed.
+Attention, norms and sampling are work that is not counted. The padded loop is left padding and Transformers' `generate`
+on an unchanged model, with the same prompts and arguments."""
+
+LIMITS_READ = """\
+What was tried, on one thread, in processor seconds (64 rows unless it says otherwise):
+
+| variant | tokens/s, 1 row | 16 rows | 64 rows | prefill of 64 prompts, s | scoring, tokens/s |
+| --- | --- | --- | --- | --- | --- |
+| PyTorch's products, cache grown by copying | 30 | 151 | 220 | 4.6 | 305 |
+| oneDNN's products, cache with room (kept) | 33 | 248 | 342 to 387 | 2.7 | 514 to 537 |
+| the same, at most 256 tokens in a tree instead of 512 | 30 | 217 | 372 | 2.6 | 555 |
+| the same, weights of the body packed once for oneDNN | 35 | 317 | 463 | 2.6 | 574 |
+| the same in bfloat16, not packed | 37 | 327 | 673 | 1.9 | 788 |
+
+PyTorch takes MKL for float32 products, which on this processor reaches less than half of what oneDNN does with the same
+numbers (110 and 244 GFLOP/s on one core). Copying the cache at each step cost 7% of the time at 64 rows; a cache with room
+behind it writes one token. Packed weights are faster still, but they are no longer tensors that can be read, saved or
+trained, so the model keeps plain ones for now. What remains beside the products is attention, then many small operations
+between them. bfloat16 products are 1.8 times faster still (441 GFLOP/s on one core), but they change what is written, so
+float32 stays the default; `dtype="bfloat16"` asks for them."""
+
+BFLOAT16 = ""
+GROWTH = """\
+`scripted` runs two writers and a judge that follow a script through a whole pipeline: nothing but the work around the
+models. The real runs write 32 tokens per row; cache and bookkeeping are all that is not inside the model's batches."""
+GROWTH_READ = ""
+
+
+def main() -> None:
+    import distilabel_side
+    import growth
+    import limits
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="none: only write the page")
+    parser.add_argument("--fresh", action="store_true", help="forget the numbers that were measured before")
+    options = parser.parse_args()
+    results = default_results()
+    if options.fresh:
+        results.path.unlink(missing_ok=True)
+        results = default_results()
+    if "distilabel" in options.parts:
+        distilabel_side.measure(results)
+    if "limits" in options.parts:
+        limits.measure_here(results)
+    if "growth" in options.parts:
+        growth.measure(results)
+    if "gpu" in options.parts:
+        measure_gpu(results)
+    PAGE.write_text(page(results), encoding="utf-8")
+    print(f"wrote {PAGE}")
+
+
+if __name__ == "__main__":
+    main()
