@@ -162,15 +162,25 @@ def fill_cache(folder: Path) -> None:
 
 def record() -> None:
     """Run all notebooks on an empty cache and store what the models said, sorted, in `RECORDED`."""
+    from course_lib.llms import choose_models
+    from course_lib.llms.weights import PACKAGED
+
+    if choose_models()[0] != list(PACKAGED):
+        raise SystemExit("The lessons are stored with the packaged models. Set COURSE_LIB_MODELS=packaged and run again.")
     with tempfile.TemporaryDirectory() as name:
         link_weights(Path(name))
-        os.environ.update(COURSE_LIB_CACHE=name, COURSE_LIB_MODELS="packaged")
+        os.environ["COURSE_LIB_CACHE"] = name
         for path in [*lessons(), *solutions()]:
             print(path.relative_to(ROOT), flush=True)
             run(path)
-        connection = sqlite3.connect(Path(name) / "results.sqlite")
-        rows = connection.execute("SELECT key, model, value FROM results ORDER BY key").fetchall()
-        connection.close()
+        keep_results(Path(name))
+
+
+def keep_results(folder: Path) -> None:
+    """Store the results of the cache in `folder` as the recorded ones."""
+    connection = sqlite3.connect(folder / "results.sqlite")
+    rows = connection.execute("SELECT key, model, value FROM results ORDER BY key").fetchall()
+    connection.close()
     lines = [json.dumps([key, model, json.loads(value)], separators=(",", ":")) for key, model, value in rows]
     RECORDED.write_bytes(gzip.compress("\n".join(lines).encode("ascii"), compresslevel=9, mtime=0))
     print(f"{len(rows)} results, {RECORDED.stat().st_size / 1e6:.2f} MB, in {RECORDED.relative_to(ROOT)}")

@@ -3,7 +3,6 @@
 import math
 from itertools import combinations
 
-from course_lib.errors import CourseLibError
 from course_lib.exercises.questions import Wrong, call, chosen_from, equal, of_type, question, require, shown
 from course_lib.judging import labelled_items
 from course_lib.llms import ScriptedLLM
@@ -223,10 +222,7 @@ def diverse_pool(answer):
 
 
 def _pool_case(answer, asked, llms, keep) -> None:
-    try:
-        distiset = call(answer, asked, llms, keep)
-    except CourseLibError as error:
-        raise Wrong(f"The pipeline says: {error}") from error
+    distiset = call(answer, asked, llms, keep)
     chats = [[{"role": "user", "content": text}] for text in asked]
     written = [[llm.generate([chat])[0]["generations"][0] for llm in llms] for chat in chats]
     names = [llm.model_name for llm in llms]

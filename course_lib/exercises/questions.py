@@ -21,6 +21,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from course_lib.errors import CourseLibError
+
 LEVELS = ("🐢", "🐕", "🦁")
 KINDS = ("code", "plot", "fault", "concept")
 SHOWN = 160  # characters of a value in a message
@@ -223,6 +225,8 @@ def _number(value: Any) -> bool:
 
 
 def _named(error: BaseException) -> str:
+    if isinstance(error, CourseLibError):  # says itself what to do next, at its end
+        return str(error)
     return f"{type(error).__name__}: {error}"[:SHOWN] if str(error) else type(error).__name__
 
 

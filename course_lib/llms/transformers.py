@@ -12,6 +12,7 @@ from course_lib.llms.cache import result_key
 from course_lib.llms.devices import MOST_ROWS, batch_budget, best_device, best_dtype, filled_batches, most_nodes
 from course_lib.llms.prompts import Prompts
 from course_lib.llms.weights import Weights, quiet_transformers, resolve
+from course_lib.paths import replaying
 
 SCORING_LOGITS = 2**28  # elements of the logits held at once while scoring: 1 GiB in float32
 
@@ -106,8 +107,8 @@ class TransformersLLM(LLM):
         return [self.tokenizer.decode([token]) for token in self.prompts.encode_completion(completion)]
 
     def fits(self, text: str) -> bool:
-        # A token covers at least one byte, so short texts need no tokenizer.
-        if len(text.encode("utf-8", "replace")) < self.context // 2:
+        # A token covers at least one byte, so short texts need no tokenizer; a replay has neither it nor a context.
+        if replaying() or len(text.encode("utf-8", "replace")) < self.context // 2:
             return True
         return len(self.prompts.encode([{"role": "user", "content": text}])) < self.context
 

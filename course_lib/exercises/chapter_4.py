@@ -1,0 +1,385 @@
+"""Chapter 4, judging the judge: what the answers are checked for."""
+
+import math
+import random
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from itertools import combinations
+
+from course_lib.exercises.questions import Wrong, call, equal, of_type, question, require, shown
+from course_lib.judging import Item, cohens_kappa, default_judge, pair_accuracy, preference, rate_items, wilson_interval
+from course_lib.steps.load import DATA, read_jsonl
+
+# What a made-up judge did in each category: (right, ties, items). The longest bars are not the surest ones.
+TRIAL = {
+    "advice": (5, 0, 6),
+    "creative": (9, 1, 12),
+    "explanation": (20, 14, 40),
+    "facts": (56, 0, 80),
+    "format": (18, 0, 20),
+    "how-to": (66, 4, 100),
+    "reasoning": (11, 3, 40),
+}
+SIGNS = {"+": "plus", "−": "minus", "×": "times"}
+ASKED = (
+    "What is {a} {sign} {b}?",
+    "{a} {sign} {b} = ? Just the number.",
+    "How much is {a} {word} {b}?",
+    "Please work out {a} {sign} {b} for me.",
+)
+SAID = (
+    "{n:,}",
+    "{a} {sign} {b} = {n:,}.",
+    "That makes {n:,}. I took {a} and {b} from your question.",
+    "The answer is {n:,}, since {a} {sign} {b} is {n:,}.",
+)
+LARGER_BY = {"+": (305, 360), "−": (5, 60), "×": (5, 60)}
+ERRORS = (10, -1, 100, -10, 1, 20)
+SUMS, SHOWN_BOTH_WAYS = 12, [("good", "worse"), ("worse", "good")]
+
+
+def trial() -> list[Item]:
+    """Rated items of a made-up judge, in seven categories: what the figure shows."""
+    ratings = {"right": (4.2, 3.1), "tie": (3.6, 3.6), "wrong": (2.9, 3.8)}
+    items = []
+    for category, (right, ties, count) in TRIAL.items():
+        for verdict in ["right"] * right + ["tie"] * ties + ["wrong"] * (count - right - ties):
+            items.append({"category": category, "ratings": dict(zip(("good", "worse"), ratings[verdict], strict=True))})
+    return items
+
+
+def sums(part: str = "practice") -> list[Item]:
+    """Twelve items with `instruction`, `good` and `worse`: a sum, and its result said rightly and wrongly in the same words."""
+    rng = random.Random(part)
+    items = []
+    for k in range(SUMS):
+        sign, b = "+−×"[k % 3], rng.randint(12, 89)
+        # Once, the right result is one of the numbers in the question.
+        a = 2 * b if k == 4 else b + rng.randint(*LARGER_BY[sign])
+        words = {"a": a, "b": b, "sign": sign, "word": SIGNS[sign]}
+        right, error = {"+": a + b, "−": a - b, "×": a * b}[sign], rng.choice(ERRORS)
+        texts = {name: SAID[k // 3].format(n=n, **words) for name, n in (("good", right), ("worse", right + error))}
+        items.append({"id": f"{part}-{k}", "instruction": ASKED[k % 4].format(**words), **texts})
+    return items
+
+
+@cache
+def default_share(part: str) -> float:
+    """The share of `sums(part)` in which the default judge rates the good answer higher."""
+    return pair_accuracy(rate_items(default_judge(), sums(part), ("good", "worse")))[-1]["accuracy"]
+
+
+def _alike(came, other) -> bool:
+    try:
+        equal(came, other, "")
+    except Wrong:
+        return False
+    return True
+
+
+def _undefined(came) -> bool:
+    return came is None or (isinstance(came, float) and math.isnan(came))
+
+
+@question(
+    "🐢",
+    "Count the items in which good is higher by at least 0.005, and divide by the number of all items.",
+    "A rating that is None cannot be compared: look for it before you subtract.",
+    "`preference(item)` from course_lib.judging says 'right', 'wrong', 'tie' or 'missing'.",
+)
+def accuracy(answer):
+    """A function: rated items in, the share (0 to 1) in which good is rated higher than worse by at least 0.005. Ties and
+    missing ratings count as not right. None for no items."""
+    _accuracy_case(answer, [(4, 2), (3, 3), (2, 4), (3.5, 3.25)], "four items with one tie")
+    _accuracy_case(answer, [(4, 2), (None, 3), (4, None), (None, None), (5, 1)], "five items, three of which lack a rating")
+    _accuracy_case(answer, [(4, 2), (3.402, 3.4), (3.4, 3.402), (3.406, 3.4)], "four items, two of which differ by 0.002")
+    _accuracy_case(answer, [(3, 3), (2, 2)], "two ties")
+    _accuracy_case(answer, [(3, 1)], "a single item")
+    came = call(answer, [])
+    require(_undefined(came), f"For no items there is no share: expected None; your function gives {shown(came)}.")
+
+
+def _accuracy_case(answer, pairs, where: str) -> None:
+    items = [{"instruction": "?", "ratings": {"good": good, "worse": worse}} for good, worse in pairs]
+    verdicts = Counter(preference(item) for item in items)
+    right, ties, missing = (verdicts[name] for name in ("right", "tie", "missing"))
+    came, count = call(answer, items), len(items)
+    decided = count - ties - missing
+    taken = {
+        "ties count as right here": (right + ties) / count,
+        "ties count as half right here": (right + ties / 2) / count,
+        "ties and missing ratings were left out of the number of items": right / decided if decided else math.nan,
+        "missing ratings were left out of the number of items": right / (count - missing) if missing else math.nan,
+    }
+    for reading, other in taken.items():
+        require(not _alike(came, other) or _alike(other, right / count), f"For {where}: {reading}; they are not right.")
+    equal(came, right / count, f"for {where}")
+
+
+SITUATIONS = {
+    "off_topic": ("likelihood", "throwing out answers to another question, at the lowest price"),
+    "decent": ("default", "choosing the better of two decent answers"),
+    "sums": ("program", "sums on bills"),
+    "reasons": ("text", "reasons that people can read"),
+}
+BECAUSE = {
+    "likelihood": "it measures how likely a text is: cheap, good at spotting answers to something else, and blind to the rest",
+    "default": "it was fitted on labelled answers: right in about nine of ten, but it cannot compute and it writes nothing",
+    "program": "it computes, so it is always right about numbers; it has no opinion on anything else",
+    "text": "it writes its reasons, which is dear; its verdicts depend on the order in which answers are shown",
+}
+
+
+@question(
+    "🐢",
+    "Which of the four can write? Which can compute? Each of the four judges is used once.",
+    "Look at the table of section 11: situation, judge, because.",
+    kind="concept",
+)
+def which_judge(answer):
+    """A dict from off_topic, decent, sums and reasons to a judge for that job: "likelihood", "default", "program", "text"."""
+    of_type(answer, dict, "a dict")
+    require(set(answer) == set(SITUATIONS), f"Expected the keys {list(SITUATIONS)}; your dict has {list(answer)}.")
+    for job, (right, words) in SITUATIONS.items():
+        came = answer[job].strip().lower() if isinstance(answer[job], str) else answer[job]
+        allowed = isinstance(came, str) and came in BECAUSE
+        require(allowed, f"{job}: {shown(came)} is no judge here; allowed: {', '.join(BECAUSE)}.")
+        require(came == right, f"{job} is about {words}. Of {came!r} we know: {BECAUSE.get(came)}.")
+
+
+@question(
+    "🐕",
+    "With p = right/items and z = 1.96: middle p + z²/(2·items), spread z·sqrt(p(1−p)/items + z²/(4·items²)).",
+    "Both ends are (middle ∓ spread) divided by 1 + z²/items.",
+    "Without items nothing is known: return (0.0, 1.0) before you divide.",
+)
+def wilson(answer):
+    """A function of (right, items): the low and the high end of the 95% Wilson interval (z = 1.96). Without items (0, 1)."""
+    for right, items in [(8, 10), (34, 40), (20, 40), (0, 10), (10, 10), (1, 1), (0, 0), (320, 400)]:
+        came, expected = call(answer, right, items), wilson_interval(right, items)
+        where = f"for {right} right of {items}"
+        if items:
+            share, z = right / items, 1.96
+            half = z * math.sqrt(share * (1 - share) / items)
+            textbook = _alike(came, (share - half, share + half))
+            reading = "the textbook interval p ± z·sqrt(p(1−p)/n), which gives nonsense near 0 and 1"
+            require(not textbook, f"F{where[1:]}: this is {reading}. Expected Wilson's.")
+            one_sigma = _alike(came, wilson_interval(right, items, 1.0))
+            require(
+                not one_sigma, f"F{where[1:]}: this is Wilson's interval with z = 1, which holds in 68%. Expected z = 1.96."
+            )
+            undivided = [end * (1 + z * z / items) for end in expected]
+            require(not _alike(came, undivided), f"F{where[1:]}: divide both ends by 1 + z²/items.")
+        equal(came, expected, where)
+
+
+@question(
+    "🐕",
+    "The bar is what came out; the line on it is where the truth may lie. The dashed line is a coin.",
+    "A long bar on six items has a long interval. Look for lines that lie wholly to the right of the dashed one.",
+    kind="plot",
+)
+def beats_a_coin(answer):
+    """The categories, read from the figure, in which the judge is surely better than a coin: the whole interval above 0.5."""
+    require(
+        isinstance(answer, list | tuple | set | frozenset), f"Expected a list of categories; your answer is {shown(answer)}."
+    )
+    names = [name.strip().lower() if isinstance(name, str) else name for name in answer]
+    strange = [name for name in names if name not in TRIAL]
+    require(not strange, f"{shown(strange)}: not among the categories; allowed: {', '.join(TRIAL)}.")
+    lines = {line["group"]: line for line in pair_accuracy(trial(), by="category")}
+    wanted = {name for name in TRIAL if lines[name]["low"] > 0.5}
+    came = set(names)
+    if came == wanted:
+        return
+    figure = _drawn_choice(list(lines.values()), came, wanted)
+    for name in sorted(came - wanted):
+        interval = f"from {lines[name]['low']:.2f} to {lines[name]['high']:.2f}"
+        raise Wrong(f"{name} ({lines[name]['items']} items): its interval goes {interval}, so it may be a coin.", figure)
+    raise Wrong(f"{len(wanted - came)} more: a shorter bar on many items can be surer than a longer one on few.", figure)
+
+
+def _drawn_choice(lines, came, wanted):
+    from course_lib.plots import COLOURS, accuracy_by_group
+
+    fig = accuracy_by_group(lines, "What you chose, and what lies beyond a coin")
+    ax = fig.axes[0]
+    for place, line in enumerate(lines):
+        marks = ["yours" * (line["group"] in came), "surely better" * (line["group"] in wanted)]
+        colour = COLOURS[2] if (line["group"] in came) == (line["group"] in wanted) else COLOURS[5]
+        ax.text(0.01, place, ", ".join(filter(None, marks)), va="center", color="white", fontsize=8, backgroundcolor=colour)
+    return fig
+
+
+@question(
+    "🐕",
+    "In the second run the answers have changed places. If both runs say 'first': which answer won in each?",
+    "The same answer won both times where one run says 'first' and the other 'second'. Two ties agree as well.",
+    "The share for the first place is taken over all verdicts of both runs, ties included.",
+)
+def swap_agreement(answer):
+    """A function of two lists of verdicts ("first", "second" or "tie"), the second list with the answers exchanged: a dict
+    with "agreement" (share of items with the same answer preferred in both) and "first" (share of all verdicts)."""
+    cases = {
+        "a judge that always takes the first place": (["first"] * 4, ["first"] * 4),
+        "a judge that always takes the second place": (["second"] * 3, ["second"] * 3),
+        "a judge whom the order leaves cold": (["first", "second", "first"], ["second", "first", "second"]),
+        "a judge of whom all is a tie": (["tie"] * 2, ["tie"] * 2),
+        "one tie in one run": (["first", "tie", "second", "first"], ["second", "first", "second", "first"]),
+        "a tie in the second run": (["first", "first", "second"], ["second", "tie", "tie"]),
+    }
+    for where, (normal, turned) in cases.items():
+        opposite = {"first": "second", "second": "first", "tie": "tie"}
+        agreement = sum(b == opposite[a] for a, b in zip(normal, turned, strict=True)) / len(normal)
+        came, first = call(answer, normal, turned), (normal + turned).count("first") / (2 * len(normal))
+        given = came.get("agreement") if isinstance(came, dict) else None
+        naive = sum(a == b for a, b in zip(normal, turned, strict=True)) / len(normal)
+        place = f"For {where}: you count the same place. After the exchange, the same place is the other answer."
+        require(not _alike(given, naive) or _alike(naive, agreement), place)
+        equal(came, {"agreement": agreement, "first": first}, f"for {where}, {normal} and {turned}")
+    came = call(answer, [], [])
+    require(came is None, f"For no items there are no shares: expected None; your function gives {shown(came)}.")
+
+
+@question(
+    "🐕",
+    "Observed agreement: the share of places in which both say the same.",
+    "Chance: for each label, the share of it in the one list times the share of it in the other; add up.",
+    "Kappa is (observed − chance) / (1 − chance). When is the denominator 0?",
+)
+def kappa(answer):
+    """A function of two lists of verdicts, equally long: Cohen's kappa. None where it is not defined: for empty lists, and
+    where both say one and the same thing throughout."""
+    for a, b in [
+        ("AABB", "AABB"),
+        ("AAAB", "AABB"),
+        ("AAAAAAAAAB", "AAAAAAAABA"),
+        ("ABAB", "BABA"),
+        ("AAAA", "AABB"),
+        (["A", "tie", "B", "A", "tie", "A"], ["A", "tie", "A", "B", "tie", "tie"]),
+        (["A", "A", "B"], ["A", "tie", "tie"]),
+    ]:
+        _kappa_case(answer, list(a), list(b))
+    for a, words in (([], "two empty lists"), (["A", "A"], "two raters who both say A throughout")):
+        came = call(answer, a, a)
+        require(_undefined(came), f"For {words} kappa is not defined: expected None; your function gives {shown(came)}.")
+
+
+def _kappa_case(answer, a: list[str], b: list[str]) -> None:
+    came, expected, count = call(answer, a, b), cohens_kappa(a, b), len(a)
+    observed = sum(x == y for x, y in zip(a, b, strict=True)) / count
+    labels = set(a) | set(b)
+    even, pooled = 1 / len(labels), sum((a + b).count(label) ** 2 for label in labels) / (2 * count) ** 2
+    taken = {
+        "this is the plain share of equal verdicts. Take out what chance would give": observed,
+        "chance is not the same for all labels. Count how often each rater uses each": (observed - even) / (1 - even),
+        "the shares of both raters were pooled. Take each rater's own": (observed - pooled) / (1 - pooled),
+    }
+    where = f"for {a} and {b}"
+    for reading, other in taken.items():
+        require(not _alike(came, other) or _alike(other, expected), f"F{where[1:]}: {reading}.")
+    equal(came, expected, where)
+
+
+@question(
+    "🐕",
+    "Two pairs contradict each other if the prompt is the same and the texts have changed sides.",
+    "Look up (prompt, rejected, chosen) among all (prompt, chosen, rejected).",
+    "A pair whose two texts are the same is no contradiction: leave those out. Name both pairs of a contradiction.",
+    kind="fault",
+)
+def contradictions(answer):
+    """The ids of all pairs in faulty_preferences.jsonl that another pair contradicts: same prompt, texts exchanged."""
+    require(isinstance(answer, list | tuple | set | frozenset), f"Expected a list of ids; your answer is {shown(answer)}.")
+    rows = read_jsonl(DATA / "faulty_preferences.jsonl")
+    twos = [(one, other) for one, other in combinations(rows, 2) if _contradict(one, other)]
+    wanted = {row["id"] for two in twos for row in two}
+    same_prompt = {k["id"] for one, other in combinations(rows, 2) if one["prompt"] == other["prompt"] for k in (one, other)}
+    came = set(answer)
+    require(came != same_prompt, f"These {len(came)} share a prompt; only some of them have their texts the other way round.")
+    one_each = all(len(came & {one["id"], other["id"]}) == 1 for one, other in twos)
+    both = "You name one pair of each contradiction. Nobody knows which of the two is right: name both."
+    require(not (came <= wanted and one_each), both)
+    extra, missing = len(came - wanted), len(wanted - came)
+    require(not extra, f"{extra} of your {len(came)} ids are in no contradiction.")
+    require(not missing, f"{missing} of {len(wanted)} ids are missing.")
+
+
+def _contradict(one, other) -> bool:
+    turned = (other["prompt"], other["rejected"], other["chosen"])
+    return (one["prompt"], one["chosen"], one["rejected"]) == turned and one["chosen"] != one["rejected"]
+
+
+@question(
+    "🦁",
+    r"re.search(r'(\d+) (\+|−|×|plus|minus|times) (\d+)', instruction) finds the sum, or None if there is none.",
+    "Find the numbers of an answer with their commas: re.findall(r'\\d[\\d,]*', text), then take the commas out.",
+    "An answer may repeat the question's numbers. Look at the others first; only if there are none, look at all.",
+    seconds=120,
+)
+def judge_of_sums(answer):
+    """A judge that beats the default one on sums: a function from a row (a dict with instruction and generations) to a list
+    of ratings from 1 to 5, or a Step that adds the column ratings. None for a text it cannot judge: where the instruction
+    asks for no sum, and where the text is None."""
+    require(not isinstance(answer, type), f"Expected a judge; your answer is the class {shown(answer)}. Make one of it.")
+    items = sums("hidden")
+    both = [[_rated(answer, item, order) for item in items] for order in SHOWN_BOTH_WAYS]
+    for item, one, other in zip(items, *both, strict=True):
+        by_place = f"{item['instruction']!r}: shown in the other order, the same answers get other ratings. Do not go by place."
+        require(_alike([one["good"], one["worse"]], [other["good"], other["worse"]]), by_place)
+    for text in ("Write a short poem about 12 geese.", "Who was king in 1066, and who in 1087?"):
+        came = _ratings(answer, {"instruction": text, "generations": ["All of the 12 geese.", "1066"]})
+        equal(came, [None, None], f"for {text!r}, which asks for no sum")
+    first = {"instruction": items[0]["instruction"], "generations": [items[0]["good"], None]}
+    came = _ratings(answer, first)
+    require(
+        came[1] is None and came[0] is not None, f"For a good answer and one that is None: {came}; expected a rating and None."
+    )
+    _beats_default([{**item, "ratings": ratings} for item, ratings in zip(items, both[0], strict=True)])
+
+
+def _rated(answer, item: Item, order: Sequence[str]) -> dict[str, float | None]:
+    row = {"instruction": item["instruction"], "generations": [item[name] for name in order]}
+    return dict(zip(order, _ratings(answer, row), strict=True))
+
+
+def _ratings(answer, row) -> list[float | None]:
+    """What the learner's judge, a function or a step, says about a row: a rating or None for each of its texts."""
+    if hasattr(answer, "process"):
+        came = call(lambda one: next(made for rows in answer.process([one]) for made in rows)["ratings"], row)
+    else:
+        came = call(answer, row)
+    words = f"For {row['instruction']!r} with {len(row['generations'])} texts"
+    require(isinstance(came, list | tuple), f"{words}: expected a list of ratings; your judge gives {shown(came)}.")
+    count = len(row["generations"])
+    require(len(came) == count, f"{words}: your judge gives {len(came)} ratings; expected one for each text.")
+    for rating in came:
+        on_scale = rating is None or (isinstance(rating, int | float) and 1 <= rating <= 5)
+        require(on_scale, f"{words}: {shown(rating)} is no rating; allowed: numbers from 1 to 5, and None.")
+    return list(came)
+
+
+def _beats_default(judged: list[Item]) -> None:
+    """Surely better: the low end of the learner's interval lies above the default judge's share."""
+    mine, theirs = pair_accuracy(judged)[-1], default_share("hidden")
+    missed = [item for item in judged if preference(item) != "right"]
+    if mine["low"] > theirs:
+        return
+    verdicts = Counter(preference(item) for item in judged)
+    found = f"right in {verdicts['right']}, {verdicts['tie']} ties, {verdicts['missing']} without a rating"
+    bar = f"The low end of your 95% interval is {mine['low']:.2f}; it must lie above the default judge's {theirs:.2f}"
+    example = f"For instance {missed[0]['instruction']!r}: {missed[0]['ratings']}"
+    reason = f"Of {len(judged)} hidden sums your judge is {found}. {bar}. {example}."
+    raise Wrong(reason, _drawn_shares(mine, theirs, len(judged)))
+
+
+def _drawn_shares(mine, theirs, count):
+    from course_lib.plots import bars
+
+    shares = {"your judge": mine["accuracy"], "default judge": theirs}
+    intervals = {
+        "your judge": (mine["low"], mine["high"]),
+        "default judge": wilson_interval(round(theirs * count), count),
+    }
+    return bars(shares, "share of hidden sums judged rightly", "Yours, and the default judge", intervals, reference=theirs)
