@@ -196,7 +196,7 @@ def test_lesson_2_every_rewrite_can_be_looked_at(lab):
     assert len(options) > 1
     for option in reversed(options):
         box.get_by_label("row", exact=True).select_option(option)
-        words = re.sub(r"^\d+\. ", "", option).rstrip("…").strip()
+        words = re.sub(r"^\s*\d+\.\s+", "", option).rstrip("…").strip()
         expect(box.locator("td").first).to_contain_text(words[:30], timeout=REDRAW_MS)
         expect(box.locator("tr").last).to_contain_text(re.compile("Used|Refused"))
     assert box.locator("del, ins").count() > 2
@@ -215,7 +215,7 @@ def test_lesson_3_aspects_switch_and_the_distribution_is_drawn_anew(lab):
     assert len(pictures) > 1
     last = each_option(box, "row")[-1]
     box.get_by_label("row", exact=True).select_option(last)
-    expect(box.locator("td").first).to_contain_text(re.sub(r"^\d+\. ", "", last)[:30].rstrip("…"), timeout=REDRAW_MS)
+    expect(box.locator("td").first).to_contain_text(re.sub(r"^\s*\d+\.\s+", "", last)[:30].rstrip("…"), timeout=REDRAW_MS)
     picture(box, "widget-3")
 
 
