@@ -69,7 +69,7 @@ def with_head(notebook, path: Path):
     """Put the badge under the title, and the set-up cell in the cell marked `# set-up`."""
     title = notebook.cells[0]
     lines = [line for line in title.source.splitlines() if not line.startswith("[Open in Colab]")]
-    title.source = "\n".join([lines[0], "", badge(path), "", *lines[1:]]).replace("\n\n\n", "\n\n").rstrip()
+    title.source = "\n".join([lines[0], "", badge(path), "", "\n".join(lines[1:]).strip()])
     for cell in notebook.cells:
         if cell.cell_type == "code" and (cell.source.startswith("# set-up") or "set-up" in cell.metadata.get("tags", [])):
             cell.source = set_up()
