@@ -232,7 +232,15 @@ def rating_browser(rows: Sequence[Row]) -> View:
     names = list(dict.fromkeys(name for row in rows for name in row["aspects"]))
     if not names:
         raise InputError('No row has an aspect. Give "aspects": {"helpfulness": {"ratings": […]}} in each row.')
-    aspect = _dropdown("aspect", names)
+    aspect = _dropdown("aspect", list(rows[0]["aspects"]) or names)
+
+    def follow(change) -> None:
+        """Offer the aspects of the row that was chosen, and stay with the present one if it is among them."""
+        here, before = list(rows[choice.value]["aspects"]) or names, aspect.value
+        aspect.options = here
+        aspect.value = before if before in here else here[0]
+
+    choice.observe(follow, names="value")
     body = _drawn([choice, aspect], lambda: _rated(rows[choice.value], aspect.value, picture=True))
     return View(
         "Ratings", [choice, aspect], body, _first(rows, 2, lambda row: _rated(row, next(iter(row["aspects"]), names[0])))

@@ -98,7 +98,7 @@ def _unless_equal(came, misunderstood, reason: str) -> None:
 
 @question(
     "🐕",
-    "Where does the off-topic histogram end?",
+    "Five of a hundred off-topic answers may lie above the value: count bars from the right, not to the very end.",
     "Sort the values: 95 of 100 lie below the one you look for.",
     kind="plot",
 )
