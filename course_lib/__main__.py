@@ -129,8 +129,9 @@ def run_grade(given: list[str]) -> int:
     options = parser.parse_args(given)
     grades = grade_folder(options.folder, options.seconds, options.memory << 20)
     file = options.csv or options.folder / "grades.csv"
+    print(grade_table(grades))
     write_csv(grades, file)
-    print(f"{grade_table(grades)}\nWritten to {file}")
+    print(f"Written to {file}")
     return 0
 
 

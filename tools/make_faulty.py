@@ -2,8 +2,8 @@
 
     python tools/make_faulty.py
 
-48 sound pairs (36 train, 12 test) of labelled items that the judges were fitted on, then the faults named in FAULTS. The
-rows are shuffled with a fixed seed and numbered afterwards, so no position gives a fault away.
+48 sound pairs (36 train, 12 test) of labelled items that the judges were fitted on, then the faults that `planted`
+names. The rows are shuffled with a fixed seed and numbered afterwards, so no position gives a fault away.
 """
 
 import json
@@ -13,16 +13,6 @@ from course_lib.judging import labelled_items
 from course_lib.steps.load import DATA
 
 SOUND, TRAIN = 48, 36
-# Rows that each fault adds to the sound ones, or changes among them.
-FAULTS = {
-    "identical pair": 3,
-    "duplicate prompt": 3,
-    "test prompt in train": 3,
-    "contradictory preference": 2,
-    "leaked heading": 3,
-    "rating off the scale": 2,
-    "rating against the choice": 2,
-}
 HEADINGS = ("#Rewritten Response#:\n", "Here is the improved response:\n\n", "[Response]\n")
 
 
@@ -47,6 +37,8 @@ def sound_pairs(rng: random.Random) -> list[dict]:
 
 
 def planted(rows: list[dict]) -> list[dict]:
+    """`rows` with faults, added or changed, in this order: 3 identical pairs, 3 duplicate prompts, 3 test prompts in train,
+    2 contradictory preferences, 3 leaked headings, 2 ratings off the scale, 2 ratings against the choice."""
     train, test = rows[:TRAIN], rows[TRAIN:]
     more = []
     for k, row in enumerate(train[:3]):  # one of them differs in spaces and capitals alone

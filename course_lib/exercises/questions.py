@@ -109,7 +109,7 @@ def _judged(one: Question, answer: Any) -> Outcome:
         return Outcome(one.name, "incorrect", str(wrong), wrong.figure)
     except _Stopped:
         raise
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
+    except BaseException as error:  # in a thread of its own, where nobody else would see it
         reason = f"Your answer is {shown(answer)}, and looking at it raised {_named(error)}. Expected: {one.asks}"
         return Outcome(one.name, "incorrect", reason)
     return Outcome(one.name, "correct")
@@ -208,7 +208,7 @@ def _same(came: Any, expected: Any, tolerance: float) -> bool:
     if isinstance(expected, set | frozenset):
         return isinstance(came, set | frozenset | list | tuple) and set(came) == expected
     if isinstance(expected, Sequence):
-        if isinstance(came, str | Mapping) or not hasattr(came, "__len__") or len(came) != len(expected):
+        if isinstance(came, str | Mapping | set | frozenset) or not hasattr(came, "__len__") or len(came) != len(expected):
             return False
         return all(_same(c, e, tolerance) for c, e in zip(came, expected, strict=True))
     return bool(came == expected)
@@ -227,12 +227,15 @@ def _number(value: Any) -> bool:
 def _named(error: BaseException) -> str:
     if isinstance(error, CourseLibError):  # says itself what to do next, at its end
         return str(error)
-    return f"{type(error).__name__}: {error}"[:SHOWN] if str(error) else type(error).__name__
+    try:
+        words = f"{type(error).__name__}: {error}"[:SHOWN]
+    except Exception:
+        words = ""
+    return words.removesuffix(": ") or type(error).__name__
 
 
 def _where(function: Callable, error: BaseException) -> str:
-    """The line of the learner's own function in which the error arose."""
+    """The line of the learner's own function in which the error arose, or which called what raised it."""
     code = getattr(function, "__code__", None)
-    frames = [f for f, _ in traceback.walk_tb(error.__traceback__) if code and f.f_code.co_filename == code.co_filename]
-    lines = [line for f, line in traceback.walk_tb(error.__traceback__) if f in frames]
+    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code is code]
     return f" (line {lines[-1] - code.co_firstlineno + 1} of it)" if lines else ""

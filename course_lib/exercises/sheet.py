@@ -29,7 +29,8 @@ def chapter(number: int) -> "Sheet":
 
 def questions_in(module) -> list[Question]:
     """The questions that `module` declares, in the order in which they stand there."""
-    return [value.question for value in vars(module).values() if hasattr(value, "question")]
+    declared = [getattr(value, "question", None) for value in vars(module).values()]
+    return [one for one in declared if isinstance(one, Question)]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 python -m course_lib.exercises.submission BYTES      runs submission.ipynb, keeps report.json
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -13,9 +14,22 @@ from course_lib.exercises.grading import Grade
 from course_lib.exercises.sources import PACKAGE, solutions_folder
 from course_lib.paths import cache_folder
 
-SYSTEM = ("/proc", "/sys", "/dev", "/usr", "/lib", "/lib64")
+SYSTEM = ("/sys", "/dev", "/usr", "/lib", "/lib64")
 # Audit events, https://docs.python.org/3/library/audit_events.html
-REFUSED = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "os.kill", "socket.connect")
+REFUSED = (
+    "subprocess.Popen",
+    "os.system",
+    "os.exec",
+    "os.spawn",
+    "os.startfile",
+    "os.posix_spawn",
+    "os.fork",
+    "os.forkpty",
+    "os.kill",
+    "socket.connect",
+    "socket.sendto",
+    "socket.sendmsg",
+)
 LOOKS = ("open", "os.listdir", "os.scandir")
 CHANGES = (
     "os.remove",
@@ -43,7 +57,7 @@ def run_submission(memory: int) -> None:
         return
     sheets = _recorded_sheets()
     shell = _shell()
-    _limit_memory(memory)
+    _limit(memory)
     _fence(work)
     raised = 0
     for source in sources:
@@ -73,12 +87,15 @@ def _shell():
     return InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
 
 
-def _limit_memory(memory: int) -> None:
+def _limit(memory: int) -> None:
+    """At most `memory` bytes of address space, and as many in one file."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows has no such limit; time and the fence still hold.
         return
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    for limit in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE):
+        with contextlib.suppress(ValueError):  # macOS refuses the first; a stricter limit may be set already
+            resource.setrlimit(limit, (memory, memory))
 
 
 def _fence(work: Path) -> None:
@@ -86,6 +103,8 @@ def _fence(work: Path) -> None:
     import tempfile as temporary
 
     places = [sys.prefix, sys.base_prefix, cache_folder() / "weights", *SYSTEM, PACKAGE, solutions_folder()]
+    # Other processes' numbers are left out: their environments may hold secrets.
+    places += Path("/proc").glob("[a-z]*")
     places += [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
     readable, writable = [Path(p).resolve() for p in places], [work.resolve(), Path("/dev/null")]
     temporary.tempdir = str(work)
@@ -100,7 +119,7 @@ def _fence(work: Path) -> None:
         if event in REFUSED:
             raise PermissionError(f"{event} is not allowed in an exercise that is graded.")
         if event in LOOKS:
-            written = event == "open" and (arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+            written = event == "open" and (arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))
             if not inside(arguments[0], writable if written else [*readable, *writable]):
                 raise PermissionError(f"{arguments[0]} lies outside of the folder of this exercise.")
         elif event in CHANGES and not all(inside(a, writable) for a in arguments if isinstance(a, str | bytes)):

@@ -1,7 +1,8 @@
 """What a language model can do here: write completions, and score text that is already there.
 
-A backend supplies `model_name`, `fingerprint` and `_generate`, and, where it can see probabilities, `_choice_log_probs`
-and `_token_log_probs`. The base class looks every request up in the cache first and stores each batch as it comes.
+A backend supplies `model_name`, `fingerprint` and `_generate`, and what else it can: `_choice_log_probs`,
+`_token_log_probs` and `_head_scores` where it sees inside the model, `_render` and `_tokens` where it has a tokenizer.
+The base class looks every request up in the cache first and stores each batch as it comes.
 """
 
 import time
@@ -205,7 +206,8 @@ class LLM:
         import numpy as np
 
         pairs = self._pairs("head_scores", inputs, completions)
-        keys = [("head", head.fingerprint, chat, completion) for chat, completion in pairs]
+        fingerprint = head.fingerprint
+        keys = [("head", fingerprint, chat, completion) for chat, completion in pairs]
         scores = self._cached(keys, lambda wanted: self._head_scores(pairs, head, wanted))
         return np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
 

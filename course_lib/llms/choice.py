@@ -1,6 +1,7 @@
 """Which models suit this machine."""
 
 import os
+from http.client import HTTPException
 from urllib.request import Request, urlopen
 
 from course_lib.llms.devices import best_device
@@ -39,5 +40,5 @@ def _hub_answers() -> bool:
     try:
         with urlopen(Request(f"{address}/api/models/{LARGER[0]}"), timeout=HUB_WAIT) as answer:
             return answer.status == 200
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         return False

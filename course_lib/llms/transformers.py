@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache, cached_property
 from typing import Any
 
+from course_lib.errors import InputError
 from course_lib.llms.base import LLM, Chat, Request
 from course_lib.llms.cache import result_key
 from course_lib.llms.devices import MOST_ROWS, batch_budget, best_device, best_dtype, filled_batches, most_nodes
@@ -58,6 +59,8 @@ class TransformersLLM(LLM):
         self.tokenizer_name, self.chat_template = tokenizer, chat_template
         self.dtype, self.device, self.device_map = str(dtype).removeprefix("torch."), device, device_map
         self.model_kwargs = dict(model_kwargs or {})
+        if (attention := self.model_kwargs.get("attn_implementation", "sdpa")) != "sdpa":
+            raise InputError(f"attn_implementation={attention!r}; allowed: 'sdpa', the one that takes the masks used here.")
         self._shared_key: str | None = None
         self._most_rows = MOST_ROWS
 

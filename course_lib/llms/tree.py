@@ -40,7 +40,9 @@ class RoomyLayer(DynamicLayer):
         end = start + key_states.shape[-2]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        if self._room is None or self._room[0].shape[-2] < end:
+        # What rearranges the rows (`reorder_cache` and the like) leaves new tensors, which are not in this room.
+        lies_in = self._room is not None and self._room[0].data_ptr() == self.keys.data_ptr()
+        if not lies_in or self._room[0].shape[-2] < end:
             self._room = [one.new_empty(*one.shape[:-2], end + ROOM, one.shape[-1]) for one in new]
             if start:
                 for room, old in zip(self._room, (self.keys, self.values), strict=True):
@@ -52,7 +54,7 @@ class RoomyLayer(DynamicLayer):
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         super().batch_select_indices(indices)
-        self._room = None
+        self._room = None  # gives the memory back now
 
 
 def growing_cache(config) -> DynamicCache:
@@ -208,9 +210,11 @@ def _forward(model, tree: TokenTree, cache: DynamicCache, past: int = 0, **kwarg
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
     mask = sees[None, None].to(model.device)
-    if window and places.max() >= window and "sliding_attention" in (getattr(config, "layer_types", None) or ()):
-        near = sees & (places[:, None] - torch.cat([torch.arange(past), places]) < window)
-        mask = {"full_attention": mask, "sliding_attention": near[None, None].to(model.device)}
+    kinds = getattr(config, "layer_types", None)
+    if window and places.max() >= window and (not kinds or "sliding_attention" in kinds):
+        near = (sees & (places[:, None] - torch.cat([torch.arange(past), places]) < window))[None, None].to(model.device)
+        # Without `layer_types`, every layer has the window.
+        mask = {"full_attention": mask, "sliding_attention": near} if kinds else near
     ids = torch.tensor([tree.tokens], device=model.device)
     where = places[None].to(model.device)
     return model(ids, attention_mask=mask, position_ids=where, past_key_values=cache, use_cache=True, **kwargs)

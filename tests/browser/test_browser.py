@@ -248,6 +248,7 @@ def test_lesson_5_a_larger_margin_keeps_fewer_pairs(lab):
     assert at_first > 0
     move(box, "min margin", "ArrowRight", times=10)
     expect(said).not_to_have_text(re.compile(rf"^{at_first} of .*\. -?$"), timeout=REDRAW_MS)
+    assert kept() < at_first
     picture(box, "widget-5")
     move(box, "min margin", "End")
     expect(said).to_contain_text(re.compile(r"^0 of \d+ rows give a pair"), timeout=REDRAW_MS)

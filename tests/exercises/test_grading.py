@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from course_lib.__main__ import main
 from course_lib.errors import InputError
-from course_lib.exercises.grading import grade_folder
+from course_lib.exercises.grading import Grade, _reported, grade, grade_folder
 
 START = "from course_lib.exercises import chapter\nex = chapter(1)"
 
@@ -27,17 +28,16 @@ def one_right_answer() -> str:
     import importlib
 
     name, answers = next(iter(importlib.import_module("answers_1").RIGHT.items()))
-    folder = str(Path(__file__).parent)
     # The submission may not read this folder: the answer travels as a value where it can, else as its module's source.
     if isinstance(answers[0], str | int | float | list | dict | set | tuple):
         return f"ex.check({name!r}, {answers[0]!r})"
-    source = (Path(folder) / "answers_1.py").read_text(encoding="utf-8")
+    source = Path(__file__).with_name("answers_1.py").read_text(encoding="utf-8")
     return f"table = {{}}\nexec({source!r}, table)\nex.check({name!r}, table['RIGHT'][{name!r}][0])"
 
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
-    """Eight submissions, graded once."""
+    """Ten submissions, graded once."""
     folder = tmp_path_factory.mktemp("class")
     secret = tmp_path_factory.mktemp("elsewhere") / "secret.txt"
     secret.write_text("the answers", encoding="utf-8")
@@ -50,14 +50,15 @@ def graded(tmp_path_factory):
     notebook(folder, "fay.ipynb", START, f"open({str(folder / 'anna/01.ipynb')!r}, 'w').write('x')", right)
     notebook(folder, "gil.ipynb", START, "block = bytearray(3 * 2**30)", right)
     notebook(folder, "hal.ipynb", "print('no exercise here')")
-    notebook(folder, "ida.ipynb", START, "import os; os.system('touch leaked')", "import os; os._exit(5)", right)
+    notebook(folder, "ida.ipynb", START, f"import os; os.system({f'touch {folder}/leaked'!r})", "import os; os._exit(5)", right)
+    notebook(folder, "jon.ipynb", START, "import os; open(f'/proc/{os.getppid()}/environ').read()", right)
     grades = grade_folder(folder, seconds=40, memory=3 * 2**30)
     return folder, {Path(one.notebook).name: one for one in grades}
 
 
 def test_every_submission_has_a_line(graded):
     folder, grades = graded
-    assert len(grades) == len(list(folder.rglob("*.ipynb"))) == 9
+    assert len(grades) == len(list(folder.rglob("*.ipynb"))) == 10
 
 
 def test_a_right_answer_counts_and_an_error_costs_only_its_cell(graded):
@@ -89,6 +90,28 @@ def test_reading_and_writing_outside_of_its_folder_is_refused(graded):
 def test_more_memory_than_allowed_costs_only_its_cell(graded):
     _, grades = graded
     assert grades["gil.ipynb"].correct == 1 and "1 cells raised" in grades["gil.ipynb"].note
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
+def test_the_environment_of_the_grader_cannot_be_read(graded):
+    _, grades = graded
+    assert grades["jon.ipynb"].correct == 1 and "1 cells raised" in grades["jon.ipynb"].note
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes and links")
+def test_what_a_submission_leaves_in_place_of_a_report_or_of_itself_is_harmless(tmp_path):
+    nothing = Grade("x", note="nothing was reported")
+    report = tmp_path / "report.json"
+    sound = {"chapter": 1, "correct": 2, "attempted": 3, "questions": 4, "note": ""}
+    for text in ("", "[]", "[" * 100_000, json.dumps({**sound, "correct": "=1+1"}), json.dumps({**sound, "chapter": [1]})):
+        report.write_text(text, encoding="utf-8")
+        assert _reported(report, "x") == nothing
+    report.write_text(json.dumps({**sound, "note": 5}), encoding="utf-8")
+    assert _reported(report, "x") == Grade("x", 1, 2, 3, 4, "5")
+    os.mkfifo(tmp_path / "pipe")
+    assert _reported(tmp_path / "pipe", "x") == nothing
+    (tmp_path / "link.ipynb").symlink_to(notebook(tmp_path, "solution.ipynb", START))
+    assert "no regular file" in grade(tmp_path / "link.ipynb", "x").note
 
 
 def test_a_process_that_ends_itself_is_reported(graded):

@@ -87,6 +87,16 @@ def test_an_exception_of_the_learner_names_its_line_and_the_arguments():
     assert "line 3 of it" in reason
 
 
+def test_the_line_is_one_of_the_function_itself_whoever_raised():
+    def helper(x):
+        raise ValueError("no")
+
+    def calls_it(x):
+        return helper(x)
+
+    assert "raised ValueError: no (line 2 of it)" in judged(calls_it)[1]
+
+
 def test_wrong_values_say_what_came_what_was_expected_and_where():
     assert judged(lambda x: x * x) == ("incorrect", "For 1.5: your answer gives 2.25; expected 3.0.")
 
@@ -138,12 +148,18 @@ def test_an_endless_loop_ends_with_a_reason_and_the_thread_is_gone(loops):
     assert threading.active_count() == before
 
 
-def test_an_answer_that_exits_is_incorrect():
+class Mute(ValueError):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), Mute()], ids=lambda e: type(e).__name__)
+def test_an_answer_that_exits_or_cannot_say_why_is_incorrect(error):
     def leaves(x):
-        raise SystemExit(3)
+        raise error
 
     status, reason = judged(leaves)
-    assert status == "incorrect" and "SystemExit" in reason
+    assert status == "incorrect" and type(error).__name__ in reason
 
 
 def test_an_answer_cannot_change_the_data_of_the_check():
@@ -166,7 +182,16 @@ def test_equal_compares_by_meaning():
         ("x", "x"),
     ]:
         equal(came, expected, "here")
-    for came, expected in [(True, 1), ("1", 1), ([1], [1, 2]), ({"a": 1}, {"b": 1}), (1, True), (0, None), ("ab", ["a", "b"])]:
+    for came, expected in [
+        (True, 1),
+        ("1", 1),
+        ([1], [1, 2]),
+        ({"a": 1}, {"b": 1}),
+        (1, True),
+        (0, None),
+        ("ab", ["a", "b"]),
+        ({1, 2}, [1, 2]),
+    ]:
         with pytest.raises(Wrong):
             equal(came, expected, "here")
 
@@ -177,6 +202,12 @@ def test_options_explain_the_misunderstanding():
         chosen_from("max", "mean", {"max": "The likeliest digit ties too often."})
     with pytest.raises(Wrong, match="allowed: 'max', 'mean'"):
         chosen_from(4, "mean", {"max": "."})
+
+
+def test_only_declared_questions_are_questions():
+    module = types.ModuleType("made")
+    module.double, module.other = double, types.SimpleNamespace(question="What else?")
+    assert questions_in(module) == [double.question]
 
 
 def test_progress_hints_and_unknown_names():

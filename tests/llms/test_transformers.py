@@ -270,6 +270,9 @@ def test_a_cache_with_room_holds_what_a_growing_one_holds():
         if number == 3:
             plain.batch_select_indices(torch.tensor([1]))
             roomy.batch_select_indices(torch.tensor([1]))
+        if number == 1:
+            plain.reorder_cache(torch.tensor([1, 0]))
+            roomy.reorder_cache(torch.tensor([1, 0]))
     assert roomy.get_seq_length() == plain.get_seq_length()
 
 

@@ -32,7 +32,7 @@ def replayed(cache_path, monkeypatch):
     return cache_path
 
 
-def test_replay_knows_the_lessons_prompts_without_weights_and_refuses_what_was_not_recorded(replayed):
+def test_replay_has_both_models_and_refuses_what_was_not_recorded_without_weights(replayed):
     lines = gzip.decompress(notebooks.RECORDED.read_bytes()).splitlines()
     assert {json.loads(line)[1] for line in lines} >= {"smollm2-135m", "gemma-3-270m"}
     llm = TransformersLLM("smollm2-135m")
@@ -49,8 +49,8 @@ def test_the_recorded_results_are_small():
     assert notebooks.RECORDED.stat().st_size < 3_000_000
 
 
-def changed(source: Path, target: Path) -> str:
-    """A copy of a lesson with one number in one stored output changed; which one."""
+def write_changed(source: Path, target: Path) -> None:
+    """Write a copy of a lesson with one digit in one stored output changed."""
     notebook = nbformat.read(source, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type != "code" or "nbval-ignore-output" in cell.metadata.get("tags", []):
@@ -60,7 +60,7 @@ def changed(source: Path, target: Path) -> str:
                 last = str((int(found.group()[-1]) + 1) % 10)
                 output.text = output.text[: found.end() - 1] + last + output.text[found.end() :]
                 nbformat.write(notebook, target)
-                return cell.id
+                return
     raise AssertionError(f"{source} prints no number with two decimals")
 
 
@@ -69,7 +69,7 @@ def test_a_lesson_with_one_number_changed_is_caught(tmp_path):
     source = notebooks.lessons()[0]
     copy = source.with_name(f"tmp-{os.getpid()}-{source.name}")
     try:
-        changed(source, copy)
+        write_changed(source, copy)
         code = "import sys, notebooks, pathlib; sys.exit(notebooks.check([pathlib.Path(p) for p in sys.argv[1:]], replay=True))"
         run = [sys.executable, "-c", code]
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
@@ -83,7 +83,7 @@ def test_a_lesson_with_one_number_changed_is_caught(tmp_path):
 
 
 @pytest.mark.parametrize("number", range(1, 6))
-def test_an_untouched_exercise_notebook_runs_and_reports_none_right(number, monkeypatch):
+def test_an_untouched_exercise_notebook_runs_and_reports_none_right(number):
     [path] = (ROOT / "exercises").glob(f"{number:02}_*.ipynb")
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": path.parent}}).execute()

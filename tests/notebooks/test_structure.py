@@ -1,4 +1,4 @@
-"""What every lesson and every solution promises by its form. What they compute is checked by nbval (`make check-notebooks`)."""
+"""What every lesson and every solution promises by its form. What they compute is checked by nbval (`make test-notebooks`)."""
 
 import json
 import re
