@@ -4,6 +4,7 @@ import os
 from http.client import HTTPException
 from urllib.request import Request, urlopen
 
+from course_lib.errors import InputError
 from course_lib.llms.devices import best_device
 from course_lib.llms.weights import PACKAGED
 from course_lib.paths import replaying
@@ -16,10 +17,16 @@ def choose_models() -> tuple[list[str], str]:
     """Two models of two families, and a sentence that says why these.
 
     Larger ones from the hub where there are a GPU and a network, else the two packaged ones. The environment variable
-    `COURSE_LIB_MODELS` overrules: names separated by commas, or `packaged`.
+    `COURSE_LIB_MODELS` overrules: two names separated by a comma, or `packaged`.
+
+    Raises:
+        InputError: COURSE_LIB_MODELS holds other than two names.
     """
     wanted = [name.strip() for name in os.environ.get("COURSE_LIB_MODELS", "").split(",") if name.strip()]
     names = list(PACKAGED)
+    if wanted and wanted != ["packaged"] and len(wanted) != 2:
+        came = ",".join(wanted)
+        raise InputError(f"COURSE_LIB_MODELS={came!r}; allowed: two models, such as 'org/one,org/two', or 'packaged'.")
     if wanted == ["packaged"] or replaying():
         why = "the two packaged models, as asked for."
     elif wanted:

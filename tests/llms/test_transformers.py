@@ -7,13 +7,14 @@ import platform
 import psutil
 import pytest
 import torch
+from transformers import MistralConfig, MistralForCausalLM
 from transformers.cache_utils import DynamicLayer
 
 from course_lib.errors import InputError, WeightsError
 from course_lib.llms import TransformersLLM
 from course_lib.llms.devices import best_dtype, filled_batches
 from course_lib.llms.products import OneDnnLinear
-from course_lib.llms.tree import ROOM, RoomyLayer, tree_batches
+from course_lib.llms.tree import ROOM, RoomyLayer, log_probs_of, read_prefix, tree_batches
 from course_lib.steps.load import shipped_instructions
 
 ARGUMENTS = {"max_new_tokens": 24}
@@ -142,6 +143,26 @@ def test_scores_beyond_a_sliding_window_equal_a_plain_forward_pass():
         plain = gemma.hf_model(torch.tensor([prompt + added])).logits[0].log_softmax(-1)
     assert logs == pytest.approx([plain[len(prompt) - 1 + i, t].item() for i, t in enumerate(added)], abs=1e-3)
     gemma.unload()
+
+
+def test_a_window_in_every_layer_equals_a_plain_forward_pass():
+    """Configurations without `layer_types`, such as Mistral's, mean all layers by `sliding_window`."""
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
+    config = MistralConfig(vocab_size=50, num_hidden_layers=2, sliding_window=8, attn_implementation="sdpa", **sizes)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, row = MistralForCausalLM(config).eval(), torch.randint(0, 50, (30,)).tolist()
+    with torch.inference_mode():
+        plain = model(torch.tensor([row])).logits[0].log_softmax(-1)
+    targets = [(place, 3) for place in range(20, 30)]
+    for shared in (0, 18):
+        [logs] = log_probs_of(model, [row], [targets], 1000, read_prefix(model, row[:shared]))
+        assert logs == pytest.approx([plain[place, token].item() for place, token in targets], abs=1e-5)
+
+
+def test_attention_that_would_misread_the_masks_is_refused():
+    with pytest.raises(InputError, match="allowed: 'sdpa'"):
+        TransformersLLM("smollm2-135m", model_kwargs={"attn_implementation": "eager"})
 
 
 def test_unconditional_and_empty_completions(smollm, chats):

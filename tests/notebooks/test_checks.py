@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from course_lib.errors import CacheError
+from course_lib.errors import CacheError, InputError
 from course_lib.exercises import chapter
 from course_lib.llms import ScriptedLLM, TransformersLLM, choose_models
 
@@ -105,6 +105,9 @@ def test_models_are_chosen_for_the_machine_and_can_be_overruled(monkeypatch):
     assert all("/" in name for name in names) and "there is a GPU" in why
     monkeypatch.setenv("COURSE_LIB_MODELS", "a/b, c/d")
     assert choose_models() == (["a/b", "c/d"], "a/b and c/d: COURSE_LIB_MODELS asks for them.")
+    monkeypatch.setenv("COURSE_LIB_MODELS", "a/b")
+    with pytest.raises(InputError, match="two models"):
+        choose_models()
     monkeypatch.setenv("COURSE_LIB_MODELS", "packaged")
     assert choose_models()[0] == ["smollm2-135m", "gemma-3-270m"]
 
