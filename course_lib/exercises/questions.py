@@ -116,7 +116,7 @@ def _judged(one: Question, answer: Any) -> Outcome:
 
 
 def unattempted(answer: Any) -> bool:
-    """Whether `answer` is `...`, holds it, or is a function or a class whose bodies are nothing but `...`."""
+    """Whether `answer` is `...`, holds it, or is a function, or a class with a method, whose body is nothing but `...`."""
     if answer is ...:
         return True
     if isinstance(answer, Mapping):
@@ -126,8 +126,7 @@ def unattempted(answer: Any) -> bool:
     if inspect.isfunction(answer):
         return _empty(answer)
     if inspect.isclass(answer):
-        methods = [value for value in vars(answer).values() if inspect.isfunction(value)]
-        return bool(methods) and all(map(_empty, methods))
+        return any(_empty(method) for method in vars(answer).values() if inspect.isfunction(method))
     return False
 
 
