@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS results (
 ) WITHOUT ROWID
 """
 LOOKUP = 500  # keys in one SELECT; SQLite builds may allow as few as 999 parameters
+WAIT = 60  # seconds for another process to finish writing
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -122,10 +123,10 @@ class ResultCache:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise self._explained(error) from error
-            connection = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
+            connection = sqlite3.connect(self.path, timeout=WAIT, check_same_thread=False)
             # A damaged byte may be no UTF-8; it must reach the checksum, which tells it apart.
             connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
-            connection.execute("PRAGMA journal_mode=WAL")
+            _use_wal(connection)
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute(SCHEMA)
             self._connection = connection
@@ -144,6 +145,19 @@ class ResultCache:
             f"The results in {self.path} cannot be read or written ({error}). What was stored before is safe. "
             "Free some space or mend the permissions, or set COURSE_LIB_CACHE to another folder, and run again."
         )
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Put the file into WAL mode. Where two processes do so at once, SQLite says "locked" to one of them without waiting."""
+    given_up = time.monotonic() + WAIT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > given_up:
+                raise
+            time.sleep(0.02)
 
 
 def _bytes(text: str | bytes) -> bytes:
