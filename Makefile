@@ -67,4 +67,4 @@ $(VENV)/.installed-browser: $(VENV)/.installed-test
 	@touch $@
 
 clean:
-	rm -rf $(VENV) output
+	rm -rf $(VENV) output build

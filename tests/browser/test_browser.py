@@ -1,6 +1,6 @@
 """The lessons in a real browser: JupyterLab on loopback, headless Chromium, every control of every widget.
 
-Run by `make test-browser`, which brings Chromium; screenshots are kept in output/browser.
+Run by `make test-browser`, which brings Chromium; screenshots are kept in build/browser.
 """
 
 import importlib
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 notebooks = importlib.import_module("notebooks")
 
-PICTURES = ROOT / "output" / "browser"
+PICTURES = ROOT / "build" / "browser"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
