@@ -227,6 +227,15 @@ def histogram(
     return fig
 
 
+def with_answer(fig: Figure, yours: float, right: float, digits: int = 2, end: float = math.inf) -> Figure:
+    """`fig` with a vertical line at the value that a learner gave, at most at `end`, and a dashed one at the right value."""
+    ax = fig.axes[0]
+    ax.axvline(min(yours, end), color=COLOURS[5], linewidth=2, label=f"yours, {yours:.{digits}f}")
+    ax.axvline(right, color=COLOURS[2], linewidth=2, linestyle="--", label=f"right, {right:.{digits}f}")
+    ax.legend()
+    return fig
+
+
 def heatmap(
     values: Sequence[Sequence[float | None]],
     rows: Sequence[str],

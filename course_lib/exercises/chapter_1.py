@@ -3,7 +3,19 @@
 import math
 from itertools import combinations
 
-from course_lib.exercises.questions import Wrong, call, chosen_from, equal, of_type, question, require, shown
+from course_lib.exercises.questions import (
+    Wrong,
+    alike,
+    call,
+    chosen_from,
+    equal,
+    equal_ids,
+    ids_in,
+    of_type,
+    question,
+    require,
+    shown,
+)
 from course_lib.judging import labelled_items
 from course_lib.llms import ScriptedLLM
 from course_lib.steps.filtering import similarity
@@ -81,19 +93,9 @@ def _softmax_case(answer, logits, temperature) -> None:
     warmed = [math.exp((logit - max(logits)) * temperature) for logit in logits]
     upside_down = [weight / sum(warmed) for weight in warmed]
     where = f"for the logits {logits} at temperature {temperature}"
-    try:
-        equal(came, expected, where)
-    except Wrong:
-        _unless_equal(came, upside_down, f"{where}: it looks as if the logits were multiplied by the temperature. Divide.")
-        raise
-
-
-def _unless_equal(came, misunderstood, reason: str) -> None:
-    try:
-        equal(came, misunderstood, "")
-    except Wrong:
-        return
-    raise Wrong(reason)
+    multiplied = alike(came, upside_down) and not alike(came, expected)
+    require(not multiplied, f"{where}: it looks as if the logits were multiplied by the temperature. Divide.")
+    equal(came, expected, where)
 
 
 @question(
@@ -116,14 +118,10 @@ def unrelated_below(answer):
 
 
 def _drawn(values: list[float], answer: float, expected: float):
-    from course_lib.plots import COLOURS, histogram
+    from course_lib.plots import histogram, with_answer
 
     fig = histogram({"good and off-topic": values}, "similarity (share of words in common)", "Your answer, and a right one")
-    ax = fig.axes[0]
-    ax.axvline(answer, color=COLOURS[5], linewidth=2, label=f"yours, {answer:.2f}")
-    ax.axvline(expected, color=COLOURS[2], linewidth=2, linestyle="--", label=f"right, {expected:.2f}")
-    ax.legend()
-    return fig
+    return with_answer(fig, answer, expected)
 
 
 @question(
@@ -165,18 +163,15 @@ def _only(row: dict) -> dict:
 )
 def identical_pairs(answer):
     """The ids of the pairs in faulty_preferences.jsonl whose two texts are the same up to case and spaces."""
-    require(isinstance(answer, list | tuple | set | frozenset), f"Expected a list of ids; your answer is {shown(answer)}.")
+    came = ids_in(answer)
     rows = read_jsonl(DATA / "faulty_preferences.jsonl")
     wanted = {row["id"] for row in rows if similarity(row["chosen"], row["rejected"]) == 1}
     exact = {row["id"] for row in rows if row["chosen"] == row["rejected"]}
-    came = set(answer)
     by_letter = (
         f"You found the {len(exact)} that are equal letter by letter; {len(wanted - exact)} more differ in case and spaces."
     )
     require(came != exact, by_letter)
-    extra, missing = len(came - wanted), len(wanted - came)
-    require(not extra, f"{extra} of your {len(came)} ids are not identical pairs.")
-    require(not missing, f"{missing} of {len(wanted)} identical pairs are missing.")
+    equal_ids(came, wanted, "are not identical pairs", "identical pairs are missing")
 
 
 @question(

@@ -4,7 +4,7 @@ import math
 import re
 from functools import partial
 
-from course_lib.exercises.questions import Wrong, call, equal, of_type, question, require, shown
+from course_lib.exercises.questions import Wrong, call, equal, equal_ids, ids_in, of_type, question, require, shown
 from course_lib.judging import labelled_items
 from course_lib.llms import ScriptedLLM
 from course_lib.steps.load import DATA, read_jsonl
@@ -133,16 +133,14 @@ def _leak_case(answer, rewrite: str, prompt: str, expected: bool, words: str) ->
 )
 def leaked_pairs(answer):
     """The ids of the pairs in faulty_preferences.jsonl in which a text begins with a line that announces a response."""
-    require(isinstance(answer, list | tuple | set | frozenset), f"Expected a list of ids; your answer is {shown(answer)}.")
+    came = ids_in(answer)
     rows = read_jsonl(DATA / "faulty_preferences.jsonl")
     wanted = {row["id"] for row in rows if _announces(row["chosen"]) or _announces(row["rejected"])}
     signed = {row["id"] for row in rows if row["chosen"].startswith("#")}
-    came = set(answer)
     by_sign = "You found the one kind that begins with #. Models also leak other brackets, and announcements."
     require(came != signed, by_sign)
-    extra, missing = len(came - wanted), len(wanted - came)
-    require(not extra, f"{extra} of your {len(came)} ids are pairs without such a line. A # or a colon alone is no leak.")
-    require(not missing, f"{missing} of {len(wanted)} pairs with such a line are missing.")
+    extra = "are pairs without such a line. A # or a colon alone is no leak"
+    equal_ids(came, wanted, extra, "pairs with such a line are missing")
 
 
 def _announces(text: str) -> bool:
@@ -181,18 +179,14 @@ def limit_for_padded(answer):
 
 
 def _drawn(padded, wrong, answer, expected):
-    from course_lib.plots import COLOURS, lines
+    from course_lib.plots import lines, with_answer
 
     limits = [n / 8 for n in range(65)]
     curves = {
         name: [(x, share_above(values, x)) for x in limits] for name, values in {"padded": padded, "wrong": wrong}.items()
     }
     fig = lines(curves, "limit (times the good answer's words)", "share refused", "Your answer, and a right one")
-    ax = fig.axes[0]
-    ax.axvline(min(answer, 8), color=COLOURS[5], linewidth=2, label=f"yours, {answer:.1f}")
-    ax.axvline(expected, color=COLOURS[2], linewidth=2, linestyle="--", label=f"right, {expected:.1f}")
-    ax.legend()
-    return fig
+    return with_answer(fig, answer, expected, digits=1, end=limits[-1])
 
 
 def rated(before: int, after: int | None, rating_before: float, rating_after: float | None) -> dict:

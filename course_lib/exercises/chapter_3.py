@@ -4,7 +4,7 @@ import math
 import re
 
 from course_lib.errors import InputError
-from course_lib.exercises.questions import Wrong, call, chosen_from, equal, of_type, question, require, shown
+from course_lib.exercises.questions import Wrong, alike, call, chosen_from, equal, equal_ids, of_type, question, require, shown
 from course_lib.judging import TIE
 from course_lib.llms.base import LLM, check_chat
 from course_lib.llms.scripted import ScriptedLLM
@@ -51,14 +51,6 @@ def spread_of(distribution) -> float:
     return math.sqrt(sum(p * (rating - mean) ** 2 for rating, p in enumerate(distribution, start=1)))
 
 
-def _alike(came, other) -> bool:
-    try:
-        equal(came, other, "")
-    except Wrong:
-        return False
-    return True
-
-
 @question(
     "🐢",
     "Softmax: exp of each logit, divided by the sum of all five.",
@@ -71,14 +63,14 @@ def softmax_mean(answer):
         weights = [math.exp(logit - max(logits)) for logit in logits]
         chances = [weight / sum(weights) for weight in weights]
         came, expected, where = call(answer, logits), mean_of(chances), f"For the logits {logits}"
-        if _alike(came, expected):
+        if alike(came, expected):
             continue
-        require(not _alike(came, expected - 1), f"{where}: {came} is one too low. Places in a list begin at 0, ratings at 1.")
-        require(not _alike(came, chances), f"{where}: these are the five probabilities. One step is left: their mean rating.")
-        likeliest = chances.count(max(chances)) == 1 and _alike(came, likeliest_of(chances))
+        require(not alike(came, expected - 1), f"{where}: {came} is one too low. Places in a list begin at 0, ratings at 1.")
+        require(not alike(came, chances), f"{where}: these are the five probabilities. One step is left: their mean rating.")
+        likeliest = chances.count(max(chances)) == 1 and alike(came, likeliest_of(chances))
         require(not likeliest, f"{where}: {shown(came)} is the likeliest rating. The mean weighs all five.")
         naive = mean_of(logits) / (sum(logits) or 1)
-        require(not _alike(came, naive), f"{where}: {shown(came)} has the logits as weights. Make them probabilities first.")
+        require(not alike(came, naive), f"{where}: {shown(came)} has the logits as weights. Make them probabilities first.")
         off_scale = isinstance(came, int | float) and not 1 <= came <= 5
         require(not off_scale, f"{where}: {shown(came)} is not on the scale. A mean of ratings from 1 to 5 lies from 1 to 5.")
         try:
@@ -223,9 +215,7 @@ def faulty_ratings(answer):
     turned = came["off the scale"] == wanted["against the choice"] and came["against the choice"] == wanted["off the scale"]
     require(not turned, "The two lists are exchanged: a rating of 10 is off the scale.")
     for fault in wanted:
-        extra, missing = len(came[fault] - wanted[fault]), len(wanted[fault] - came[fault])
-        require(not extra, f"{fault}: {extra} of your {len(came[fault])} ids have no such fault.")
-        require(not missing, f"{fault}: {missing} of {len(wanted[fault])} are missing.")
+        equal_ids(came[fault], wanted[fault], "have no such fault", "are missing", f"{fault}: ")
 
 
 # Ratings in the order of the texts, and ratings of the same texts shown in reverse.
@@ -254,7 +244,7 @@ def both_orders(answer):
         paired = isinstance(came, list | tuple) and len(came) == 2
         require(paired, f"{where}: expected two lists, ratings and disagreement; it returned {shown(came)}.")
         expected = _both(forth, back[::-1])
-        unturned = _alike(came[0], _both(forth, back)[0]) and not _alike(came[0], expected[0])
+        unturned = alike(came[0], _both(forth, back)[0]) and not alike(came[0], expected[0])
         require(not unturned, f"{where}: the second list seems not to be turned round. Its first rating is the last text's.")
         equal(came[0], expected[0], f"{where}, the ratings")
         equal(came[1], expected[1], f"{where}, the disagreement")

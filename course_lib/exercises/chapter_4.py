@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import combinations
 
-from course_lib.exercises.questions import Wrong, call, equal, of_type, question, require, shown
+from course_lib.exercises.questions import Wrong, alike, call, equal, equal_ids, ids_in, of_type, question, require, shown
 from course_lib.judging import Item, cohens_kappa, default_judge, pair_accuracy, preference, rate_items, wilson_interval
 from course_lib.steps.load import DATA, read_jsonl
 
@@ -70,14 +70,6 @@ def default_share(part: str) -> float:
     return pair_accuracy(rate_items(default_judge(), sums(part), ("good", "worse")))[-1]["accuracy"]
 
 
-def _alike(came, other) -> bool:
-    try:
-        equal(came, other, "")
-    except Wrong:
-        return False
-    return True
-
-
 def _undefined(came) -> bool:
     return came is None or (isinstance(came, float) and math.isnan(came))
 
@@ -113,7 +105,7 @@ def _accuracy_case(answer, pairs, where: str) -> None:
         "missing ratings were left out of the number of items": right / (count - missing) if missing else math.nan,
     }
     for reading, other in taken.items():
-        require(not _alike(came, other) or _alike(other, right / count), f"For {where}: {reading}; they are not right.")
+        require(not alike(came, other) or alike(other, right / count), f"For {where}: {reading}; they are not right.")
     equal(came, right / count, f"for {where}")
 
 
@@ -162,15 +154,15 @@ def wilson(answer):
         if items:
             share, z = right / items, 1.96
             half = z * math.sqrt(share * (1 - share) / items)
-            textbook = _alike(came, (share - half, share + half))
+            textbook = alike(came, (share - half, share + half))
             reading = "the textbook interval p ± z·sqrt(p(1−p)/n), which gives nonsense near 0 and 1"
             require(not textbook, f"F{where[1:]}: this is {reading}. Expected Wilson's.")
-            one_sigma = _alike(came, wilson_interval(right, items, 1.0))
+            one_sigma = alike(came, wilson_interval(right, items, 1.0))
             require(
                 not one_sigma, f"F{where[1:]}: this is Wilson's interval with z = 1, which holds in 68%. Expected z = 1.96."
             )
             undivided = [end * (1 + z * z / items) for end in expected]
-            require(not _alike(came, undivided), f"F{where[1:]}: divide both ends by 1 + z²/items.")
+            require(not alike(came, undivided), f"F{where[1:]}: divide both ends by 1 + z²/items.")
         equal(came, expected, where)
 
 
@@ -236,7 +228,7 @@ def swap_agreement(answer):
         given = came.get("agreement") if isinstance(came, dict) else None
         naive = sum(a == b for a, b in zip(normal, turned, strict=True)) / len(normal)
         place = f"For {where}: you count the same place. After the exchange, the same place is the other answer."
-        require(not _alike(given, naive) or _alike(naive, agreement), place)
+        require(not alike(given, naive) or alike(naive, agreement), place)
         equal(came, {"agreement": agreement, "first": first}, f"for {where}, {normal} and {turned}")
     came = call(answer, [], [])
     require(came is None, f"For no items there are no shares: expected None; your function gives {shown(came)}.")
@@ -278,7 +270,7 @@ def _kappa_case(answer, a: list[str], b: list[str]) -> None:
     }
     where = f"for {a} and {b}"
     for reading, other in taken.items():
-        require(not _alike(came, other) or _alike(other, expected), f"F{where[1:]}: {reading}.")
+        require(not alike(came, other) or alike(other, expected), f"F{where[1:]}: {reading}.")
     equal(came, expected, where)
 
 
@@ -291,19 +283,16 @@ def _kappa_case(answer, a: list[str], b: list[str]) -> None:
 )
 def contradictions(answer):
     """The ids of all pairs in faulty_preferences.jsonl that another pair contradicts: same prompt, texts exchanged."""
-    require(isinstance(answer, list | tuple | set | frozenset), f"Expected a list of ids; your answer is {shown(answer)}.")
+    came = ids_in(answer)
     rows = read_jsonl(DATA / "faulty_preferences.jsonl")
     twos = [(one, other) for one, other in combinations(rows, 2) if _contradict(one, other)]
     wanted = {row["id"] for two in twos for row in two}
     same_prompt = {k["id"] for one, other in combinations(rows, 2) if one["prompt"] == other["prompt"] for k in (one, other)}
-    came = set(answer)
     require(came != same_prompt, f"These {len(came)} share a prompt; only some of them have their texts the other way round.")
     one_each = all(len(came & {one["id"], other["id"]}) == 1 for one, other in twos)
     both = "You name one pair of each contradiction. Nobody knows which of the two is right: name both."
     require(not (came <= wanted and one_each), both)
-    extra, missing = len(came - wanted), len(wanted - came)
-    require(not extra, f"{extra} of your {len(came)} ids are in no contradiction.")
-    require(not missing, f"{missing} of {len(wanted)} ids are missing.")
+    equal_ids(came, wanted, "are in no contradiction")
 
 
 def _contradict(one, other) -> bool:
@@ -327,7 +316,7 @@ def judge_of_sums(answer):
     both = [[_rated(answer, item, order) for item in items] for order in SHOWN_BOTH_WAYS]
     for item, one, other in zip(items, *both, strict=True):
         by_place = f"{item['instruction']!r}: shown in the other order, the same answers get other ratings. Do not go by place."
-        require(_alike([one["good"], one["worse"]], [other["good"], other["worse"]]), by_place)
+        require(alike([one["good"], one["worse"]], [other["good"], other["worse"]]), by_place)
     for text in ("Write a short poem about 12 geese.", "Who was king in 1066, and who in 1087?"):
         came = _ratings(answer, {"instruction": text, "generations": ["All of the 12 geese.", "1066"]})
         equal(came, [None, None], f"for {text!r}, which asks for no sum")

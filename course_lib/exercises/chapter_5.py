@@ -4,7 +4,7 @@ import inspect
 import re
 import types
 
-from course_lib.exercises.questions import Wrong, call, equal, of_type, question, require, shown
+from course_lib.exercises.questions import Wrong, call, equal, equal_ids, of_type, question, require, shown
 from course_lib.llms import ScriptedLLM
 from course_lib.steps import Step, StepInput, StepOutput
 from course_lib.steps.load import DATA, read_jsonl
@@ -137,16 +137,12 @@ def margin_for_thirty(answer):
 
 
 def _drawn(margins: list[float], answer: float, expected: float):
-    from course_lib.plots import COLOURS, lines
+    from course_lib.plots import lines, with_answer
 
     kept = [(k / 5, sum(margin >= k / 5 for margin in margins)) for k in range(21)]
     fig = lines({"pairs kept": kept}, "least margin (points)", "pairs", "Your answer, and a right one")
-    ax = fig.axes[0]
-    ax.axhline(30, color="#666666", linewidth=1)
-    ax.axvline(answer, color=COLOURS[5], linewidth=2, label=f"yours, {answer:.2f}")
-    ax.axvline(expected, color=COLOURS[2], linewidth=2, linestyle="--", label=f"right, {expected:.2f}")
-    ax.legend()
-    return fig
+    fig.axes[0].axhline(30, color="#666666", linewidth=1)
+    return with_answer(fig, answer, expected)
 
 
 @question(
@@ -253,7 +249,10 @@ def leaks(answer):
     rows = faulty()
     truth = faults_of(rows)
     for fault in asked:
-        _ids_match(_ids(answer[fault], fault), truth[fault], _misread(rows)[fault], fault)
+        came = _ids(answer[fault], fault)
+        for reason, ids in _misread(rows)[fault].items():
+            require(came != ids, f"{fault}: {reason}.")
+        equal_ids(came, truth[fault], "do not have this fault", where=f"{fault}: ")
 
 
 def _misread(rows: list[dict]) -> dict[str, dict[str, set]]:
@@ -275,14 +274,6 @@ def _misread(rows: list[dict]) -> dict[str, dict[str, set]]:
             "rows of the test split are among them; only the train rows are asked for": tests | seen["test prompt in train"],
         },
     }
-
-
-def _ids_match(came: set, wanted: set, misread: dict[str, set], fault: str) -> None:
-    for reason, ids in misread.items():
-        require(came != ids, f"{fault}: {reason}.")
-    extra, missing = len(came - wanted), len(wanted - came)
-    require(not extra, f"{fault}: {extra} of your {len(came)} ids do not have this fault.")
-    require(not missing, f"{fault}: {missing} of {len(wanted)} ids are missing.")
 
 
 def _ids(given, fault: str) -> set:
@@ -485,7 +476,7 @@ def audit(answer):
     rows = faulty()
     came, expected = _audited(answer, rows), faults_of(rows)
     for fault in FAULTS:
-        _ids_match(came[fault], expected[fault], {}, f"In faulty_preferences.jsonl, {fault}")
+        equal_ids(came[fault], expected[fault], "do not have this fault", where=f"In faulty_preferences.jsonl, {fault}: ")
 
 
 def _audited(answer, rows: list[dict]) -> dict[str, set]:

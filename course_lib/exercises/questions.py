@@ -156,9 +156,31 @@ def call(function: Any, *arguments: Any, **named: Any) -> Any:
     return returned
 
 
+def alike(came: Any, expected: Any, tolerance: float = 1e-3) -> bool:
+    """Whether both are equal: numbers within `tolerance`, sequences place by place, sets and dicts by key."""
+    if isinstance(expected, bool) or expected is None:
+        # numpy's booleans are right answers too.
+        return came is expected if expected is None else type(came).__name__.startswith("bool") and bool(came) == expected
+    if isinstance(expected, int | float):
+        return _number(came) and math.isclose(float(came), expected, rel_tol=0, abs_tol=tolerance)
+    if isinstance(expected, str):
+        return isinstance(came, str) and came == expected
+    if isinstance(expected, Mapping):
+        if not isinstance(came, Mapping) or set(came) != set(expected):
+            return False
+        return all(alike(came[key], value, tolerance) for key, value in expected.items())
+    if isinstance(expected, set | frozenset):
+        return isinstance(came, set | frozenset | list | tuple) and set(came) == expected
+    if isinstance(expected, Sequence):
+        if isinstance(came, str | Mapping | set | frozenset) or not hasattr(came, "__len__") or len(came) != len(expected):
+            return False
+        return all(alike(c, e, tolerance) for c, e in zip(came, expected, strict=True))
+    return bool(came == expected)
+
+
 def equal(came: Any, expected: Any, where: str, tolerance: float = 1e-3) -> None:
-    """Raise `Wrong` unless both are equal: numbers within `tolerance`, sequences place by place, sets and dicts by key."""
-    if not _same(came, expected, tolerance):
+    """Raise `Wrong` unless both are `alike`."""
+    if not alike(came, expected, tolerance):
         raise Wrong(f"{where[:1].upper()}{where[1:]}: your answer gives {shown(came)}; expected {shown(expected)}.")
 
 
@@ -166,6 +188,19 @@ def require(condition: Any, reason: str, figure: Any = None) -> None:
     """Raise `Wrong(reason)` unless `condition` holds."""
     if not condition:
         raise Wrong(reason, figure)
+
+
+def ids_in(answer: Any) -> set:
+    """The ids that an answer names in a list, a tuple or a set."""
+    require(isinstance(answer, list | tuple | set | frozenset), f"Expected a list of ids; your answer is {shown(answer)}.")
+    return set(answer)
+
+
+def equal_ids(came: set, wanted: set, extra: str, missing: str = "ids are missing", where: str = "") -> None:
+    """Raise `Wrong` unless both are equal; `extra` and `missing` say in words what is the matter with so many of them."""
+    too_many, too_few = len(came - wanted), len(wanted - came)
+    require(not too_many, f"{where}{too_many} of your {len(came)} ids {extra}.")
+    require(not too_few, f"{where}{too_few} of {len(wanted)} {missing}.")
 
 
 def of_type(answer: Any, wanted: type | tuple[type, ...], words: str) -> None:
@@ -190,27 +225,6 @@ def shown(value: Any) -> str:
     except Exception:
         text = f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
-
-
-def _same(came: Any, expected: Any, tolerance: float) -> bool:
-    if isinstance(expected, bool) or expected is None:
-        # numpy's booleans are right answers too.
-        return came is expected if expected is None else type(came).__name__.startswith("bool") and bool(came) == expected
-    if isinstance(expected, int | float):
-        return _number(came) and math.isclose(float(came), expected, rel_tol=0, abs_tol=tolerance)
-    if isinstance(expected, str):
-        return isinstance(came, str) and came == expected
-    if isinstance(expected, Mapping):
-        if not isinstance(came, Mapping) or set(came) != set(expected):
-            return False
-        return all(_same(came[key], value, tolerance) for key, value in expected.items())
-    if isinstance(expected, set | frozenset):
-        return isinstance(came, set | frozenset | list | tuple) and set(came) == expected
-    if isinstance(expected, Sequence):
-        if isinstance(came, str | Mapping | set | frozenset) or not hasattr(came, "__len__") or len(came) != len(expected):
-            return False
-        return all(_same(c, e, tolerance) for c, e in zip(came, expected, strict=True))
-    return bool(came == expected)
 
 
 def _number(value: Any) -> bool:

@@ -56,7 +56,8 @@ class Note:
             return ""
         from base64 import b64encode
 
-        return f'<br><img alt="target beside yours" src="data:image/png;base64,{b64encode(self.picture).decode()}">'
+        data, style = b64encode(self.picture).decode(), "max-width: min(100%, 640px)"
+        return f'<br><img style="{style}" alt="target beside yours" src="data:image/png;base64,{data}">'
 
 
 class Sheet:
@@ -75,8 +76,7 @@ class Sheet:
         """Say whether `answer` is right, and why not if it is wrong."""
         outcome = self.outcomes[name] = outcome_of(self._question(name), answer)
         reason = f". {outcome.reason}" if outcome.reason else ""
-        picture = _png(outcome.figure) if outcome.figure is not None else None
-        return Note(f"{name}: {outcome.status}{reason}", MARKS[outcome.status], COLOURS[outcome.status], picture)
+        return Note(f"{name}: {outcome.status}{reason}", MARKS[outcome.status], COLOURS[outcome.status], _png(outcome.figure))
 
     def hint(self, name: str) -> Note:
         """The next hint; after the last one, the last one again."""
@@ -107,9 +107,7 @@ class Sheet:
         return self.questions[name]
 
 
-def _png(figure) -> bytes:
-    from io import BytesIO
+def _png(figure) -> bytes | None:
+    from course_lib.plots import png  # brings matplotlib, which most answers do not need
 
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    return None if figure is None else png(figure)
