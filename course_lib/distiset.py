@@ -1,5 +1,6 @@
 """The result of a pipeline: datasets by name, to save, read back, push to the hub, or hand to a trainer."""
 
+import glob
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from course_lib.errors import InputError
 
 CARD = "README.md"
 MARK = "distiset.json"
+NEW, OLD = "new", "old"  # inside the folder that a save works in
 
 
 @contextmanager
@@ -56,28 +58,35 @@ class Distiset(dict):
     def save_to_disk(self, distiset_path: str | Path) -> None:
         """Write all datasets into a folder, whole or not at all; a Distiset that is there already is replaced.
 
+        What a killed save left is removed by the next one into the same folder; only one at a time may write there.
+
         Raises:
             InputError: the folder holds something else.
         """
         target = Path(distiset_path).expanduser()
         check_target(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        tidy(target)
+        work = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
         try:
-            for name, datasets in self.items():
-                # datasets writes no file for no rows, and then cannot read the folder back.
-                with no_progress_bars():
-                    shards = {split: None if len(dataset) else 1 for split, dataset in datasets.items()}
-                    datasets.save_to_disk(str(work / name), num_shards=shards)
-            (work / MARK).write_text(json.dumps({"configs": list(self)}), encoding="utf-8")
-            if self.card:
-                (work / CARD).write_text(self.card, encoding="utf-8")
-            os.chmod(work, 0o755)
+            self._write(work / NEW)
+            # The old one is deleted last: a kill in between leaves one of the two whole.
             if target.exists():
-                shutil.rmtree(target)
-            work.rename(target)
+                os.rename(target, work / OLD)
+            os.rename(work / NEW, target)
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            tidy(target)
+
+    def _write(self, folder: Path) -> None:
+        folder.mkdir()
+        for name, datasets in self.items():
+            # datasets writes no file for no rows, and then cannot read the folder back.
+            with no_progress_bars():
+                shards = {split: None if len(dataset) else 1 for split, dataset in datasets.items()}
+                datasets.save_to_disk(str(folder / name), num_shards=shards)
+        (folder / MARK).write_text(json.dumps({"configs": list(self)}), encoding="utf-8")
+        if self.card:
+            (folder / CARD).write_text(self.card, encoding="utf-8")
 
     @classmethod
     def load_from_disk(cls, distiset_path: str | Path) -> "Distiset":
@@ -179,6 +188,23 @@ def check_target(target: Path) -> None:
     """Raise `InputError` if `target` is there and is not a saved Distiset."""
     if target.exists() and not (target / MARK).is_file() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target} holds something else than a Distiset; nothing was written. Choose another folder.")
+
+
+def _prefix(target: Path) -> str:
+    return f".{target.name}-saving-"
+
+
+def unfinished(target: Path) -> list[Path]:
+    """The folders that saves to `target` work in; when none is running, those that a kill left."""
+    return [folder for folder in target.parent.glob(f"{glob.escape(_prefix(target))}*") if folder.is_dir()]
+
+
+def tidy(target: Path) -> None:
+    """Remove the folders that saves to `target` worked in; the Distiset that was there before goes back if no new one came."""
+    for work in unfinished(target):
+        if (work / OLD).exists() and not target.exists():
+            os.rename(work / OLD, target)
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def dataset_from_shards(shards: Iterable[list[dict[str, Any]]], folder: Path, columns: Sequence[str] = ()):

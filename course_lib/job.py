@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from course_lib.distiset import MARK, Distiset
+from course_lib.distiset import MARK, Distiset, unfinished
 from course_lib.errors import InputError
 from course_lib.llms import TransformersLLM
 from course_lib.llms.weights import PACKAGED
@@ -138,7 +138,8 @@ def check_out(out: Path) -> None:
     """Raise `InputError` if the folder holds something that this job did not write."""
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file. Give a folder.")
-    if out.is_dir() and any(out.iterdir()) and not (out / "dataset" / MARK).is_file():
+    ours = (out / "dataset" / MARK).is_file() or unfinished(out / "dataset")
+    if out.is_dir() and any(out.iterdir()) and not ours:
         raise InputError(f"--out {out} holds other files; nothing was written there. Give a new or empty folder.")
 
 

@@ -1,9 +1,13 @@
 """The result of a pipeline: saved whole, read back equal, and taken by TRL's trainers."""
 
+import signal
+import subprocess
+import sys
+
 import pytest
 from datasets import Dataset
 
-from course_lib.distiset import Distiset
+from course_lib.distiset import Distiset, unfinished
 from course_lib.errors import InputError
 from course_lib.llms import ScriptedLLM
 from course_lib.pipeline import Pipeline
@@ -104,6 +108,59 @@ def test_save_that_fails_leaves_the_old_one_and_nothing_half_made(tmp_path):
     with pytest.raises(AttributeError):
         broken.save_to_disk(tmp_path / "saved")
     assert files_of(tmp_path) == before
+
+
+# Saves rows 4, 5 and 6 over what is there, and is killed where it is about to call `{function}` for the `{count}`th time.
+KILLED_SAVE = """
+import os, shutil, signal, sys
+from datasets import Dataset
+from course_lib.distiset import Distiset
+target, module, function, count = sys.argv[1], *sys.argv[2].split("."), int(sys.argv[3])
+distiset = Distiset.of({"default": Dataset.from_list([{"n": n} for n in (4, 5, 6)])})
+real, calls = getattr(globals()[module], function), []
+def killing(*arguments, **kwargs):
+    if ".saved-saving-" in str(arguments):
+        calls.append(arguments)
+        if len(calls) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments, **kwargs)
+setattr(globals()[module], function, killing)
+distiset.save_to_disk(target)
+"""
+MOMENTS = {"before the renames": ("os.rename", 1), "between them": ("os.rename", 2), "after them": ("shutil.rmtree", 1)}
+
+
+CASES = [(moment, old) for moment in MOMENTS for old in (True, False) if old or moment != "between them"]
+
+
+@pytest.mark.parametrize("moment, old", CASES)
+def test_killed_save_loses_no_dataset_and_the_next_one_removes_what_it_left(tmp_path, moment, old):
+    function, count = MOMENTS[moment]
+    if old:
+        distiset_of(*PAIRS).save_to_disk(tmp_path / "saved")
+    command = [sys.executable, "-c", KILLED_SAVE, str(tmp_path / "saved"), function, str(count)]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+    assert len(unfinished(tmp_path / "saved")) == 1
+    assert (tmp_path / "saved").exists() == (moment == "after them" or (old and moment == "before the renames"))
+    broken = distiset_of(*PAIRS)
+    broken["other"] = "not a dataset"
+    with pytest.raises(AttributeError):
+        broken.save_to_disk(tmp_path / "saved")
+    if old or moment == "after them":
+        rows = list(Distiset.load_from_disk(tmp_path / "saved")["default"]["train"])
+        assert rows == ([{"n": 4}, {"n": 5}, {"n": 6}] if moment == "after them" else PAIRS)
+    assert not unfinished(tmp_path / "saved")
+    distiset_of(*PAIRS).save_to_disk(tmp_path / "saved")
+    distiset_of(*PAIRS).save_to_disk(tmp_path / "undisturbed")
+    assert files_of(tmp_path / "saved") == files_of(tmp_path / "undisturbed")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["saved", "undisturbed"]
+
+
+def test_folders_of_others_are_not_taken_for_what_a_killed_save_left(tmp_path):
+    for name in (".saved-mine", ".other-saving-1", "saved-saving-1"):
+        (tmp_path / name).mkdir()
+    distiset_of(*PAIRS).save_to_disk(tmp_path / "saved")
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_folder_without_a_distiset_says_so(tmp_path):

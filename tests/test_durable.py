@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -14,8 +15,25 @@ OPTIONS = ["--limit", "8", "--max-new-tokens", "16"]
 KILLS = 20
 
 
-def start(cache: Path, out: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "course_lib", *OPTIONS, "--out", str(out)]
+# The command line, killed where `sys.argv[1]` is about to be called for the `sys.argv[2]`th time while saving.
+KILLED = """
+import os, shutil, signal, sys
+from course_lib.__main__ import main
+module, function, count = *sys.argv[1].split("."), int(sys.argv[2])
+real, calls = getattr(globals()[module], function), []
+def killing(*arguments, **kwargs):
+    if ".dataset-saving-" in str(arguments):
+        calls.append(arguments)
+        if len(calls) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments, **kwargs)
+setattr(globals()[module], function, killing)
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+def start(cache: Path, out: Path, program: tuple[str, ...] = ("-m", "course_lib")) -> subprocess.Popen:
+    command = [sys.executable, *program, *OPTIONS, "--out", str(out)]
     environment = {**os.environ, "COURSE_LIB_CACHE": str(cache)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -35,11 +53,11 @@ def undisturbed(tmp_path_factory):
     started = time.monotonic()
     process = start(another_cache(folder, "cache"), folder / "out")
     assert process.wait() == 0, process.communicate()
-    return files(folder / "out"), time.monotonic() - started
+    return files(folder / "out"), time.monotonic() - started, folder / "cache"
 
 
 def test_killed_at_twenty_random_moments_it_ends_with_the_same_bytes(undisturbed, tmp_path):
-    expected, seconds = undisturbed
+    expected, seconds, _ = undisturbed
     cache, moments = another_cache(tmp_path, "cache"), random.Random(7)
     for _ in range(KILLS):
         process = start(cache, tmp_path / "out")
@@ -54,9 +72,24 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_bytes(undisturbed
 
 
 def test_two_runs_at_once_on_one_cache_both_end_with_the_same_bytes(undisturbed, tmp_path):
-    expected, _ = undisturbed
+    expected, _, _ = undisturbed
     cache = another_cache(tmp_path, "cache")
     both = [start(cache, tmp_path / name) for name in ("one", "two")]
     for process in both:
         assert process.wait() == 0, process.communicate()
     assert files(tmp_path / "one") == files(tmp_path / "two") == expected
+
+
+def test_killed_while_it_saves_it_goes_on_and_ends_with_the_same_bytes(undisturbed, tmp_path):
+    expected, _, cache = undisturbed
+    # Before the first rename; while the rest of that is removed; with the new dataset in place; with the old one moved aside.
+    for function, count in (("os.rename", 1), ("shutil.rmtree", 1), ("shutil.rmtree", 2), ("os.rename", 2)):
+        killed = start(cache, tmp_path / "out", ("-c", KILLED, function, str(count)))
+        killed.communicate()
+        assert killed.returncode == -signal.SIGKILL
+        assert list((tmp_path / "out").glob(".dataset-saving-*"))
+    assert not (tmp_path / "out" / "dataset").exists()
+    last = start(cache, tmp_path / "out")
+    _, error = last.communicate()
+    assert last.returncode == 0, error
+    assert files(tmp_path / "out") == expected
