@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from course_lib.errors import CourseLibError
+from course_lib.errors import CacheError, CourseLibError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,7 +112,8 @@ def run_cache(given: list[str]) -> int:
     if not options.yes and input("Delete these results? [y/N] ").strip().lower() not in ("y", "yes"):
         print("Nothing was deleted.")
         return 0
-    print(f"Deleted {store.clear(options.older_than, options.model)} results.")
+    count = store.clear(options.older_than, options.model)
+    print(f"Deleted {'all' if count is None else count} results.")
     return 0
 
 
@@ -140,7 +141,10 @@ def cache_table(store) -> str:
     weights = store.path.parent / "weights"
     size = sum(file.stat().st_size for file in weights.rglob("*") if file.is_file())
     lines = [f"results  {store.path}  {store.path.stat().st_size / 1e6 if store.path.exists() else 0:.1f} MB"]
-    lines += [f"  {model}: {count} results, {bytes_ / 1e6:.1f} MB of text" for model, count, bytes_ in store.summary()]
+    try:
+        lines += [f"  {model}: {count} results, {bytes_ / 1e6:.1f} MB of text" for model, count, bytes_ in store.summary()]
+    except CacheError as error:
+        lines.append(f"  {error}")
     return "\n".join([*lines, f"weights  {weights}  {size / 1e6:.1f} MB"])
 
 

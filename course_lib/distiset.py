@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from course_lib.errors import InputError
+from course_lib.errors import InputError, writing
 
 CARD = "README.md"
 MARK = "distiset.json"
@@ -62,9 +62,14 @@ class Distiset(dict):
 
         Raises:
             InputError: the folder holds something else.
+            OutputError: the disk is full, or the folder not ours to write; what was there is unchanged.
         """
         target = Path(distiset_path).expanduser()
         check_target(target)
+        with writing_out("The dataset", target):
+            self._save(target)
+
+    def _save(self, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         tidy(target)
         work = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
@@ -205,6 +210,10 @@ def tidy(target: Path) -> None:
         if (work / OLD).exists() and not target.exists():
             os.rename(work / OLD, target)
         shutil.rmtree(work, ignore_errors=True)
+
+
+def writing_out(what: str, target: Path):
+    return writing(what, target, "Free some space there, mend the permissions, or choose another folder")
 
 
 def dataset_from_shards(shards: Iterable[list[dict[str, Any]]], folder: Path, columns: Sequence[str] = ()):

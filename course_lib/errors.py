@@ -1,5 +1,9 @@
 """Errors of ours. Each says what came, what is allowed and what to do next; a model's fault is data, not an error."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class CourseLibError(Exception):
     """Base of the errors that a user can mend. The command line prints it without a traceback."""
@@ -19,3 +23,19 @@ class WeightsError(CourseLibError, OSError):
 
 class CacheError(CourseLibError, OSError):
     """The store of results cannot be read or written."""
+
+
+class OutputError(CourseLibError, OSError):
+    """A folder that cannot be written: the disk is full, or the folder is not ours to write."""
+
+
+@contextmanager
+def writing(what: str, folder: Path | str, advice: str) -> Iterator[None]:
+    """Turn an `OSError` while `what` is written to `folder` into an `OutputError` that gives `advice`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{what} cannot be written to {folder} ({error}). {advice}, and run again: the results that the cache holds are "
+            "not computed anew."
+        ) from error

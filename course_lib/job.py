@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from course_lib.distiset import MARK, Distiset, unfinished
+from course_lib.distiset import MARK, Distiset, unfinished, writing_out
 from course_lib.errors import InputError
 from course_lib.llms import TransformersLLM
 from course_lib.llms.weights import PACKAGED
@@ -149,10 +149,12 @@ def write(distiset: Distiset, settings: Settings) -> None:
 
     out = settings.out
     distiset.save_to_disk(out / "dataset")
-    (out / "README.md").write_text(distiset.card, encoding="utf-8")
     rows = list(distiset["default"]["train"])
-    plots.save(plots.ratings_by_source(rows + dropped_rows(distiset), settings.sources), out / "scores.png")
-    plots.save(plots.margins(rows), out / "margins.png")
+    scores, margins = plots.ratings_by_source(rows + dropped_rows(distiset), settings.sources), plots.margins(rows)
+    with writing_out("Card and figures", out):
+        (out / "README.md").write_text(distiset.card, encoding="utf-8")
+        plots.save(scores, out / "scores.png")
+        plots.save(margins, out / "margins.png")
 
 
 def dropped_rows(distiset: Distiset) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS results (
 LOOKUP = 500  # keys in one SELECT; SQLite builds may allow as few as 999 parameters
 WAIT = 60  # seconds for another process to finish writing
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
 def result_key(*parts: Any) -> str:
@@ -71,8 +72,8 @@ class ResultCache:
         """`(model, results, bytes of text)` for each model."""
         return self._run("SELECT model, COUNT(*), SUM(LENGTH(value)) FROM results GROUP BY model ORDER BY model")
 
-    def clear(self, older_than_days: float | None = None, model: str | None = None) -> int:
-        """Delete results, all or those that match; how many went. Converted weights stay."""
+    def clear(self, older_than_days: float | None = None, model: str | None = None) -> int | None:
+        """Delete results, all or those that match; how many went, None if unknown. Converted weights stay."""
         where, values = ["1"], []
         if older_than_days is not None:
             where.append("created < ?")
@@ -80,9 +81,16 @@ class ResultCache:
         if model is not None:
             where.append("model = ?")
             values.append(model)
-        [(count,)] = self._run(f"SELECT COUNT(*) FROM results WHERE {' AND '.join(where)}", values)
-        self._run(f"DELETE FROM results WHERE {' AND '.join(where)}", values)
-        self._run("VACUUM")
+        chosen, count = f"FROM results WHERE {' AND '.join(where)}", None
+        try:
+            [(count,)] = self._run(f"SELECT COUNT(*) {chosen}", values)
+            self._run(f"DELETE {chosen}", values)
+            self._run("VACUUM")
+        except CacheError as error:
+            # On a full disk SQLite can neither open the file nor delete from it; deleting the file takes no room.
+            if values or _primary(error.__cause__) not in NO_ROOM:
+                raise
+            self._delete_files()
         return count
 
     def copy_to(self, folder: Path) -> None:
@@ -97,6 +105,15 @@ class ResultCache:
                 self._connection.close()
                 self._connection = None
 
+    def _delete_files(self) -> None:
+        self.close()
+        try:
+            # SQLite throws away a log that it finds without its file, so a kill in between does no harm.
+            for suffix in ("", "-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._explained(error) from error
+
     def _sound(self, rows: list[tuple[str, int, str]]) -> dict[str, Any]:
         sound = {key: value for key, checksum, value in rows if zlib.crc32(_bytes(value)) == checksum}
         if len(sound) < len(rows):
@@ -107,7 +124,7 @@ class ResultCache:
         try:
             return self._execute(statement, values, many)
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", None) not in DAMAGED:
+            if _primary(error) not in DAMAGED:
                 raise self._explained(error) from error
             self._set_aside()
         return self._execute(statement, values, many)
@@ -143,8 +160,14 @@ class ResultCache:
     def _explained(self, error: Exception) -> CacheError:
         return CacheError(
             f"The results in {self.path} cannot be read or written ({error}). What was stored before is safe. "
-            "Free some space or mend the permissions, or set COURSE_LIB_CACHE to another folder, and run again."
+            "Free some space (`python -m course_lib cache --clear` deletes all results) or mend the permissions, or set "
+            "COURSE_LIB_CACHE to another folder, and run again."
         )
+
+
+def _primary(error: BaseException | None) -> int:
+    """SQLite's primary result code (https://sqlite.org/rescode.html), 0 if the error is none of SQLite's."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -155,7 +178,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             connection.execute("PRAGMA journal_mode=WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > given_up:
+            if _primary(error) != sqlite3.SQLITE_BUSY or time.monotonic() > given_up:
                 raise
             time.sleep(0.02)
 

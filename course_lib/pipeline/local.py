@@ -17,7 +17,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from course_lib.distiset import Distiset, dataset_from_shards
-from course_lib.errors import GraphError, InputError
+from course_lib.errors import GraphError, InputError, writing
 from course_lib.pipeline.graph import Graph
 from course_lib.steps.base import DROP_REASON, GeneratorStep, Row, Step, open_pipelines
 from course_lib.steps.load import LoadDataFromDicts, LoadDataset
@@ -84,6 +84,7 @@ class Pipeline:
 
         Raises:
             GraphError, InputError, WeightsError: before any model is loaded, wherever that is possible.
+            CacheError, OutputError: a full disk.
         """
         self._unfeed()
         if dataset is not None:
@@ -138,7 +139,8 @@ class _Run:
     def __init__(self, graph: Graph, progress: bool | None):
         self.graph, self.order = graph, graph.order()
         self.hide_bars = None if progress is None else not progress
-        self.folder = TemporaryDirectory(prefix="course_lib-", ignore_cleanup_errors=True)
+        with _storing("the folder for temporary files"):
+            self.folder = TemporaryDirectory(prefix="course_lib-", ignore_cleanup_errors=True)
         self.streams: dict[str, _Stream] = {}
         self.dropped = _Stream(Path(self.folder.name) / "dropped", ())
         self.left: set[tuple] = set()
@@ -169,7 +171,9 @@ class _Run:
         return Distiset.of(datasets, report=self.report, keep=self.folder)
 
     def _dataset(self, stream: "_Stream", columns: Iterable[str] = ()):
-        return dataset_from_shards(([row for _, row in shard] for shard in stream.shards()), stream.folder, sorted(columns))
+        shards = ([row for _, row in shard] for shard in stream.shards())
+        with _storing(stream.folder):
+            return dataset_from_shards(shards, stream.folder, sorted(columns))
 
     def _run_step(self, step: Step) -> None:
         parents = [self.streams[name] for name in self.graph.parents[step.name]]
@@ -235,11 +239,13 @@ class _Stream:
         self.folder, self.lineage = folder, lineage
         self.files: list[Path] = []
         self.rows = 0
-        folder.mkdir()
+        with _storing(folder):
+            folder.mkdir()
 
     def write(self, shard: list[Numbered]) -> None:
         file = self.folder / f"{len(self.files):06d}.pickle"
-        file.write_bytes(pickle.dumps(shard, protocol=5))
+        with _storing(self.folder):
+            file.write_bytes(pickle.dumps(shard, protocol=5))
         self.files.append(file)
         self.rows += len(shard)
 
@@ -250,6 +256,10 @@ class _Stream:
     def __iter__(self) -> Iterator[Numbered]:
         for shard in self.shards():
             yield from shard
+
+
+def _storing(folder: Path | str):
+    return writing("The rows of this run", folder, "Free some space there, or set TMPDIR to a folder on another disk")
 
 
 def _joined(step: Step, parents: list[_Stream]) -> Iterator[tuple[list[Numbered], ...]]:
