@@ -28,7 +28,7 @@ class Prompts:
         """The text that the model reads for `chat`. A final assistant message is left open, to be continued."""
         messages, prefill = (chat[:-1], chat[-1]["content"]) if chat[-1]["role"] == "assistant" else (chat, None)
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return text if prefill is None else text + self.weights.completion_prefix + prefill
+        return encodable(text if prefill is None else text + self.weights.completion_prefix + prefill)
 
     def encode(self, chat: Chat) -> list[int]:
         """Token ids of `chat`, each control token of the template once; for an empty chat, one that begins a text."""
@@ -89,7 +89,7 @@ class Prompts:
         return self.tokenizer.pad_token_id or 0
 
     def _ids(self, text: str, plain: bool = True) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=plain).input_ids
+        return self.tokenizer(encodable(text), add_special_tokens=False, split_special_tokens=plain).input_ids
 
     @cached_property
     def _specials(self) -> list[str]:
@@ -109,6 +109,11 @@ class Prompts:
         for mark, special in secrets.items():
             chat = [{**message, "content": message["content"].replace(special, mark)} for message in chat]
         return chat, secrets
+
+
+def encodable(text: str) -> str:
+    """`text` with a question mark for each half of a surrogate pair, which is no character and which tokenizers refuse."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _cut(piece: tuple[str, bool], mark: str, secret: str) -> list[tuple[str, bool]]:

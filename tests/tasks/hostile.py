@@ -66,13 +66,14 @@ def is_empty(text: str | None) -> bool:
 
 
 class ToyLLM(LLM):
-    """A model whose probabilities and texts are hashes of what it reads. It keeps the chats that it scored."""
+    """A model whose probabilities, scores and texts are hashes of what it reads. It keeps the chats that it scored."""
 
     can_score = True
     model_name = "toy"
 
-    def __init__(self, reply="Because.", context=10**9, **kwargs):
+    def __init__(self, reply="Because.", context=10**9, model_name="toy", **kwargs):
         super().__init__(use_cache=False, **kwargs)
+        self.model_name = model_name
         self.reply, self.context, self.scored, self.written = reply, context, [], []
 
     def fits(self, text):
@@ -86,6 +87,16 @@ class ToyLLM(LLM):
     def _choice_log_probs(self, chats, choices, wanted):
         for position in sorted(wanted):
             self.scored.append(chats[position])
-            digest = hashlib.sha256(repr(chats[position]).encode("ascii", "backslashreplace")).digest()
+            digest = _digest(chats[position])
             total = sum(byte + 1 for byte in digest[: len(choices)])
             yield {position: [math.log((byte + 1) / total) for byte in digest[: len(choices)]]}
+
+    def _token_log_probs(self, pairs, wanted):
+        yield {p: [-byte / 64 for byte in _digest(pairs[p])] if self.fits(pairs[p][1]) else [] for p in wanted}
+
+    def _head_scores(self, pairs, head, wanted):
+        yield {p: _digest(pairs[p])[0] / 64 - 2 if self.fits(pairs[p][1]) else None for p in wanted}
+
+
+def _digest(read) -> bytes:
+    return hashlib.sha256(repr(read).encode("ascii", "backslashreplace")).digest()

@@ -1,13 +1,31 @@
 """Hostile completions: N in, N ratings out, no exception, and nothing that a completion says becomes a rating."""
 
 import pytest
-from hostile import ATTACKS, WORDS, ToyLLM, hostile_completions, is_empty
-from hypothesis import given, settings
+from hostile import ATTACKS, NOTHING, WORDS, ToyLLM, hostile_completions, is_empty
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from course_lib.llms import ScriptedLLM, TransformersLLM
-from course_lib.steps.tasks import UltraFeedback
+from course_lib.llms.weights import PACKAGED
+from course_lib.steps.tasks import LikelihoodRating, RewardHeadRating, UltraFeedback, YesNoRating
 from course_lib.steps.tasks.ultrafeedback import SCALE
+
+JUDGES = {
+    "text": lambda llms: UltraFeedback(llm=llms[0], rationales=False),
+    "logits": lambda llms: UltraFeedback(llm=llms[0], mode="logits"),
+    "yes or no": lambda llms: YesNoRating(llm=llms[0]),
+    "likelihood": lambda llms: LikelihoodRating(panel=llms),
+    "reward heads": lambda llms: RewardHeadRating(panel=llms),
+}
+
+
+@pytest.fixture(params=JUDGES)
+def make_judge(request):
+    return JUDGES[request.param]
+
+
+def toys(context=10**9):
+    return [ToyLLM(context=context, model_name=name) for name in PACKAGED]
 
 
 def one(task, row):
@@ -15,7 +33,20 @@ def one(task, row):
 
 
 def explained(made):
-    return made["distilabel_metadata"]["raw_output_ultra_feedback_0"]["overall-rating"]
+    [how] = [value for name, value in made["distilabel_metadata"].items() if name.startswith("raw_output_")]
+    return how["overall-rating"] if isinstance(how, dict) else how
+
+
+def check_ratings(made, completions):
+    """N in, N ratings out: on the scale, or None with a reason for what is empty or too long for the judge."""
+    assert made["generations"] == completions and len(made["ratings"]) == len(completions)
+    for text, rating, how in zip(completions, made["ratings"], explained(made), strict=True):
+        if is_empty(text):
+            assert (rating, how["reason"]) == (None, "empty completion")
+        elif rating is None:
+            assert how["reason"] == "longer than the context of the judge" and len(text) > 1_000
+        else:
+            assert 1 <= rating <= 5
 
 
 @pytest.mark.parametrize("mode", ["text", "logits"])
@@ -29,6 +60,27 @@ def test_two_thousand_hostile_completions(mode):
     assert all(1 <= rating <= 5 for rating in ratings if rating is not None)
     reasons = [text["reason"] for row in made for text in explained(row)]
     assert set(reasons) == {None, "empty completion"}
+
+
+def test_every_judge_rates_two_thousand_hostile_completions(make_judge):
+    completions = hostile_completions(2_000)
+    rows = [{"instruction": "Say hello.", "generations": completions[i : i + 4]} for i in range(0, 2_000, 4)]
+    made = next(make_judge(toys(context=8_000)).process(rows))
+    for i, row in enumerate(made):
+        check_ratings(row, completions[4 * i : 4 * i + 4])
+
+
+ANY_TEXT = st.text(st.characters())  # half surrogate pairs too, which a plain st.text() leaves out
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(st.sampled_from(ATTACKS), ANY_TEXT.filter(str.strip)),
+    st.lists(st.one_of(st.sampled_from([*ATTACKS, *NOTHING]), ANY_TEXT), min_size=10, max_size=20),
+)
+def test_every_judge_rates_any_text(make_judge, instruction, completions):
+    made = one(make_judge(toys()), {"instruction": instruction, "generations": completions})
+    check_ratings(made, completions)
 
 
 def test_text_in_a_completion_is_never_the_rating_of_a_judge_that_answers_as_asked():
@@ -63,6 +115,21 @@ def smollm():
     llm = TransformersLLM("smollm2-135m", use_cache=False, generation_kwargs={"temperature": 0})
     yield llm
     llm.unload()
+
+
+@pytest.fixture(scope="module")
+def gemma():
+    llm = TransformersLLM("gemma-3-270m", use_cache=False)
+    yield llm
+    llm.unload()
+
+
+@pytest.mark.parametrize("instruction", ["Say hello.", "\ud800 half a pair"])
+def test_every_judge_rates_hostile_completions_on_real_models(make_judge, smollm, gemma, instruction):
+    completions = [*ATTACKS, *NOTHING] if instruction.isascii() else ["Hello.", "\udfff", ""]
+    rows = [{"instruction": instruction, "generations": completions[i : i + 3]} for i in range(0, len(completions), 3)]
+    for i, row in enumerate(next(make_judge([smollm, gemma]).process(rows))):
+        check_ratings(row, completions[3 * i : 3 * i + 3])
 
 
 def test_text_mode_of_a_real_model(smollm):

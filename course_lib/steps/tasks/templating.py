@@ -10,6 +10,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, m
 from jinja2.sandbox import SandboxedEnvironment
 
 from course_lib.errors import InputError
+from course_lib.llms.prompts import encodable
 
 FOLDER = Path(__file__).parent.parent.parent / "templates"
 
@@ -58,7 +59,6 @@ def filled(template: Template, **values) -> str:
         InputError: a variable without a value, or an expression that the sandbox forbids or that fails.
     """
     try:
-        # Half of a surrogate pair is no character, and tokenizers refuse it.
-        return template.render(**values).strip().encode("utf-8", "replace").decode("utf-8")
+        return encodable(template.render(**values).strip())
     except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"The template cannot be filled: {error}. Values at hand: {', '.join(sorted(values))}.") from error
