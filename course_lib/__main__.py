@@ -143,6 +143,8 @@ def cache_table(store) -> str:
     lines = [f"results  {store.path}  {store.path.stat().st_size / 1e6 if store.path.exists() else 0:.1f} MB"]
     try:
         lines += [f"  {model}: {count} results, {bytes_ / 1e6:.1f} MB of text" for model, count, bytes_ in store.summary()]
+        if damaged := store.count_damaged():
+            lines.append(f"  {damaged} of these are damaged; each is made again when it is needed")
     except CacheError as error:
         lines.append(f"  {error}")
     return "\n".join([*lines, f"weights  {weights}  {size / 1e6:.1f} MB"])

@@ -12,7 +12,7 @@ from course_lib.llms.base import LLM, Chat, Request
 from course_lib.llms.cache import result_key
 from course_lib.llms.devices import MOST_ROWS, batch_budget, best_device, best_dtype, filled_batches, most_nodes
 from course_lib.llms.prompts import Prompts
-from course_lib.llms.weights import Weights, quiet_transformers, resolve
+from course_lib.llms.weights import Weights, quiet_transformers, readable, resolve
 from course_lib.paths import replaying
 
 SCORING_LOGITS = 2**28  # elements of the logits held at once while scoring: 1 GiB in float32
@@ -143,7 +143,7 @@ class TransformersLLM(LLM):
         dtype = getattr(torch, best_dtype(device, self.weights.folder) if self.dtype == "auto" else self.dtype)
         placed = {"device_map": self.device_map} if self.device_map is not None else {}
         settings = {"dtype": dtype, "attn_implementation": "sdpa", **placed, **self.model_kwargs}
-        with quiet_transformers():
+        with quiet_transformers(), readable(self.weights.folder):
             model = AutoModelForCausalLM.from_pretrained(self.weights.folder, use_safetensors=True, **settings)
         return with_fast_products((model if self.device_map is not None else model.to(device)).eval())
 

