@@ -25,7 +25,7 @@ from typing import Any
 from course_lib.errors import CacheError
 from course_lib.paths import cache_folder
 
-# SQLite keeps this text in the file, where it is compared: with another layout, every store would seem damaged.
+# SQLite keeps this text in the file, where it is compared.
 TABLE = """CREATE TABLE results (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, created REAL NOT NULL, checksum INTEGER NOT NULL, value TEXT NOT NULL
 ) WITHOUT ROWID"""
@@ -235,8 +235,13 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute(TABLE.replace("TABLE", "TABLE IF NOT EXISTS", 1))
     stored = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'results'").fetchall()
-    if stored != [(TABLE,)]:
+    if [_plain(sql) for (sql,) in stored] != [_plain(TABLE)]:
         raise DamagedSchema(f"the schema is {stored}")
+
+
+def _plain(sql: str) -> str:
+    # Earlier versions wrote the same table with other line ends.
+    return " ".join(str(sql).split())
 
 
 class DamagedSchema(sqlite3.DatabaseError):

@@ -207,11 +207,21 @@ def test_value_that_came_under_another_key_is_not_handed_out(tmp_path, capsys):
     assert "1 damaged result" in capsys.readouterr().err
 
 
-def test_results_whose_checksum_leaves_out_the_key_are_still_good(tmp_path):
-    cache = ResultCache(tmp_path)
-    cache.put_many({"new": 1}, "model")
+# As the first version made it; a file that differs is taken for damaged.
+FIRST_SCHEMA = """
+CREATE TABLE IF NOT EXISTS results (
+    key TEXT PRIMARY KEY, model TEXT NOT NULL, created REAL NOT NULL, checksum INTEGER NOT NULL, value TEXT NOT NULL
+) WITHOUT ROWID
+"""
+
+
+def test_results_of_the_first_version_whose_checksum_left_out_the_key_are_still_good(tmp_path):
     text = '{"text":"stored by an earlier version"}'
-    cache._run("INSERT INTO results VALUES ('old', 'model', 0, ?, ?)", (zlib.crc32(text.encode()), text))
+    with sqlite3.connect(tmp_path / "results.sqlite") as connection:
+        connection.execute(FIRST_SCHEMA)
+        connection.execute("INSERT INTO results VALUES ('old', 'model', 0, ?, ?)", (zlib.crc32(text.encode()), text))
+    connection.close()
+    cache = ResultCache(tmp_path)
     assert cache.get_many(["old"]) == {"old": {"text": "stored by an earlier version"}} and cache.count_damaged() == 0
 
 
@@ -330,3 +340,15 @@ def test_store_is_one_plain_sqlite_file(tmp_path):
     cache.close()
     with sqlite3.connect(cache.path) as connection:
         assert connection.execute("SELECT key, model, value FROM results").fetchall() == [("key", "model", '{"text":"hello"}')]
+
+
+def test_a_store_of_an_earlier_version_is_read_on(tmp_path, capsys):
+    with sqlite3.connect(tmp_path / "results.sqlite") as earlier:
+        earlier.execute(
+            "\nCREATE TABLE IF NOT EXISTS results (\n    key TEXT PRIMARY KEY, model TEXT NOT NULL, created REAL NOT NULL, "
+            "checksum INTEGER NOT NULL, value TEXT NOT NULL\n) WITHOUT ROWID\n"
+        )
+        earlier.execute("INSERT INTO results VALUES ('k', 'm', 0, ?, '\"text\"')", (zlib.crc32(b'"text"'),))
+    earlier.close()
+    assert ResultCache(tmp_path).get_many(["k"]) == {"k": "text"}
+    assert capsys.readouterr().err == ""
