@@ -128,7 +128,10 @@ def test_the_reply_that_shifts_ratings_elsewhere():
 
 
 @pytest.mark.parametrize(
-    "value", ["0", "6", "-3", "45", "8/10", "4/10", "10/10", "90%", "4 %", "5.01", "0,9", "1,000", "1" * 400]
+    "value",
+    ["0", "6", "-3", "45", "8/10", "4/10", "10/10", "90%", "4 %", "5.01", "0,9", "1,000", "1" * 400]
+    + ["−3", "–3", "－3", "4 (out of 10)", "4点（10点満点）", "4 percent", "4割", "4 out of ten", "4 thousand", "10点中4点"]
+    + ["4 on a scale of 1 to 10", "4 points out of 10", "4 (of 4)", "★★★★★★", "★★★☆", "★★★☆☆☆☆☆☆☆"],
 )
 def test_off_the_scale_is_none_and_never_clipped(value):
     found = parse_ratings(f"#### Text 1\nRating: {value}\nRationale: Well.\n\n#### Text 2\nRating: 3", 2)
@@ -137,21 +140,64 @@ def test_off_the_scale_is_none_and_never_clipped(value):
     assert found[0]["rationale"] is None or found[0]["rationale"].endswith("Well.")
 
 
-@pytest.mark.parametrize("value", ["3-4", "3 to 4", "4 or 5", "3～4".replace("～", "〜")])
+@pytest.mark.parametrize("scale", ["out of 10", "1-10", "0-5", "max. 4"])
+def test_a_label_with_another_scale_is_off_the_scale(scale):
+    assert reasons(f"Rating ({scale}): 4", 1) == [f"off the scale: {scale}"]
+    assert ratings("Rating (1-5): 4", 1) == [4]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "3-4",
+        "3 to 4",
+        "4 or 5",
+        "3～4",
+        "3〜4",
+        "3 – 4",
+        "3/5 - 4/5",
+        "4 → 3",
+        "3から4",
+        "1, 2 or 3",
+        "Good (3/10)",
+        "4 (Weak)",
+    ],
+)
 def test_a_range_is_unclear(value):
     [one] = parse_ratings(f"Rating: {value}", 1)
     assert one["rating"] is None and one["reason"].startswith("unclear")
 
 
 @pytest.mark.parametrize(
-    "value", ["N/A", "", "?", "none", "not good", "one of the best", "good to excellent", "4th", "(see below)"]
+    "value",
+    ["N/A", "", "?", "none", "not good", "one of the best", "good to excellent", "4th", "(see below)"]
+    + ["four hundred", "four percent", "four out of ten", "four point five", "4 and a half", "4½", "4 1/2", "4+", "≥4", "4/5/5"]
+    + ["★★★½", "☆☆☆☆☆", "5点満点", "悪い", "良い点が多い", "良いとは言えない"],
 )
 def test_no_rating_to_read(value):
     assert reasons(f"Text 1\nRating: {value}\nRationale: Rating: 5 it says.\n\nText 2\nRating: 3", 2) == ["no rating", None]
 
 
 @pytest.mark.parametrize(
-    "value, rating", [("4.5", 4.5), ("3,5/5", 3.5), ("1", 1), ("5", 5), ("very good", 4), ("Four", 4), ("+4", 4)]
+    "value, rating",
+    [("4.5", 4.5), ("3,5/5", 3.5), ("1", 1), ("5", 5), ("very good", 4), ("Four", 4), ("+4", 4)]
+    + [
+        ("⭐️⭐️⭐️", 3),
+        ("星4つ", 4),
+        ("4★", 4),
+        ("普通", 3),
+        ("良いです。", 4),
+        ("非常に良い", 5),
+        ("Good (4)", 4),
+        ("3.5 (Good)", 3.5),
+    ]
+    + [
+        ("4 (2 errors)", 4),
+        ("3 - 4 of its claims are wrong", 3),
+        ("4/5 - 2 errors", 4),
+        ("<b>4</b>", 4),
+        ("5 (5-point scale)", 5),
+    ],
 )
 def test_values(value, rating):
     assert ratings(f"Rating: {value}", 1) == [rating]
@@ -175,6 +221,135 @@ def test_ratings_without_headings_are_used_only_if_each_text_has_one():
     assert ratings("Rating: 4\n\nRating: 2\n\nRating: 1", 2) == [None, None]
 
 
+def reversed_blocks(later, earlier):
+    return f"{later}\nRating: 4\nRationale: Late.\n\n{earlier}\nRating: 2\nRationale: Early."
+
+
+@pytest.mark.parametrize(
+    "later, earlier",
+    [
+        ("Generation 2", "Generation 1"),
+        ("**Candidate 2:**", "**Candidate 1:**"),
+        ("### Text B", "### Text A"),
+        ("Option b)", "Option a)"),
+        ("Text Two", "Text One"),
+        ("2nd", "1st"),
+        ("The second text", "The first text"),
+        ("文章2", "文章1"),
+        ("第２の文章", "第１の文章"),
+        ("Candidate 2 (Barcelona)", "Candidate 1 (Madrid)"),
+        ('{\n"text": 2,', '},\n{\n"text": 1,'),
+        ('<answer id="2">', '</answer>\n<answer id="1">'),
+        ("Rating for B:", "Rating for A:"),
+    ],
+)
+def test_headings_of_any_name_are_read_by_their_number_or_letter(later, earlier):
+    reply = reversed_blocks(later, earlier)
+    assert ratings(reply, 2) == [2, 4]
+    assert rationales(reply, 2)[0] == "Early."
+    assert ratings(reply.replace("4", "two").replace("2\nRationale: E", "five\nRationale: E"), 2) == [5, 2]
+
+
+@pytest.mark.parametrize(
+    "later, earlier",
+    [
+        ("Madrid:", "Barcelona:"),
+        ("### Madrid\nIt is right.", "### Barcelona\nIt is wrong."),
+        ("Text II", "Text I"),
+        ("②", "①"),
+        ("Generation 2", "Gen 1"),
+        ("Generation 2", "Generation 3"),
+        ("Generation 2", "Generation 2"),
+        ("Generation 2", ""),
+        ("Text 2 is good.", "Text 1 is bad."),
+        ("The second text is the better one.", "The first text is bad."),
+    ],
+)
+def test_headings_that_number_no_text_give_no_rating(later, earlier):
+    assert reasons(reversed_blocks(later, earlier), 2) == ["headings without the numbers of the texts"] * 2
+
+
+def test_a_heading_below_its_rating_gives_no_rating():
+    listed = '[\n{\n"rating": 4,\n"text": 2\n},\n{\n"rating": 2,\n"text": 1\n}\n]'
+    assert reasons(listed, 2) == ["headings without the numbers of the texts"] * 2
+    assert ratings("Rating (text 2): 4\nRating (text 1): 2", 2) == [None, None]
+    assert ratings("Rating 1: 4\nRating 2: 5", 2) == [None, None]
+
+
+def test_headings_that_count_from_0_give_no_rating():
+    assert reasons(reversed_blocks("#### Text 0", "#### Text 1"), 2) == ["headings count from 0"] * 2
+
+
+def test_the_scale_repeated_is_no_list_of_ratings():
+    steps = ["Poor: wrong.", "Weak: gaps.", "Fair: mostly right.", "Good: right.", "Excellent: all."]
+    scale = "\n".join(f"{k}. {step}" for k, step in enumerate(steps, start=1))
+    for count in (1, 2, 3, 5):
+        assert reasons(f"{scale}\n\nI cannot rate.", count) == ["the scale, not ratings"] * count
+    assert ratings(f"{scale}\n\nRating: 4\n\nRating: 2", 2) == [4, 2]
+    assert ratings("1. Good: right.\n2. Weak: gaps.\n3. Fair: mostly right.", 3) == [4, 2, 3]
+    assert ratings("Rating: 1 = Poor, 2 = Weak, 3 = Fair, 4 = Good, 5 = Excellent", 1) == [None]
+
+
+WIDE = "| Text | Length | Rating | Why |\n|---|---|---|---|\n| 2 | 3 | 5 | Right. |\n| 1 | 4 | 2 | Wrong. |"
+NUMBER_SECOND = "| Length | No. | Rating | Why |\n|---|---|---|---|\n| 3 | 2 | 5 | Right. |\n| 4 | 1 | 2 | Wrong. |"
+
+
+@pytest.mark.parametrize("table", [WIDE, NUMBER_SECOND, WIDE.replace("\n|", "\n")[1:]])
+def test_the_rating_of_a_table_stands_in_its_column(table):
+    assert ratings(table, 2) == [2, 5]
+    assert rationales(table, 2) == ["Wrong.", "Right."]
+
+
+@pytest.mark.parametrize(
+    "there, other", [("Rating", "Mark"), ("Rating", "Rating (1-10)"), ("Text", "Name"), ("Text", "Rating")]
+)
+def test_a_table_whose_columns_are_unknown_gives_no_rating(there, other):
+    assert reasons(WIDE.replace(there, other), 2) == ["no rating", "no rating"]
+
+
+@pytest.mark.parametrize("label", ["Final rating", "**My final rating**", "Overall score", "Revised rating", "最終評価"])
+def test_a_final_rating_that_differs_contradicts(label):
+    reply = f"#### Text 1\nRating: 5\nRationale: Right.\n{label}: 3\n\n#### Text 2\nRating: 4"
+    assert ratings(reply, 2) == [None, 4]
+    assert reasons(reply, 2) == ["contradicting ratings: 5, 3", None]
+    assert ratings(reply.replace(": 3", ": 5"), 2) == [5, 4]
+
+
+def test_two_ratings_in_one_block_without_a_rationale_contradict():
+    assert reasons("Score: 4/5\nRating: 5", 1) == ["contradicting ratings: 4, 5"]
+    assert ratings("It says\nRating: 5\nof itself.\nRating: 2", 1) == [None]
+
+
+TAGGED = "<text 2>\n<rating>4</rating>\n<rationale>Late.</rationale>\n</text 2>\n<text 1><score>2</score></text 1>"
+
+
+def test_ratings_inside_tags_are_read():
+    assert ratings(TAGGED, 2) == [2, 4]
+    assert rationales(TAGGED, 2) == [None, "Late."]
+    assert ratings(TAGGED.replace("\n", "").replace("</text 2>", "</text 2>\n"), 2) == [2, 4]
+    assert ratings("<ratings>\n<rating>4</rating>\n<rating>\n2\n</rating>\n</ratings>", 2) == [4, 2]
+    assert ratings(TAGGED.replace("<text ", "<generation").replace("</text ", "</generation"), 2) == [2, 4]
+    assert ratings("<h3>Text 1</h3>\n<p><strong>Rating:</strong> 4</p>", 1) == [4]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "回答１：★★★★☆\n回答２：★★☆☆☆",
+        "回答1：4/5点\n回答2：2/5点",
+        "テキスト1の評点：4\nテキスト2の評点：2",
+        "テキスト2の評価は2点です。\nテキスト1の評価は4点です。",
+        "テキスト1\n得点：4\n\nテキスト2\n得点：2点です",
+        "テキスト1\n評価値：4\n\nテキスト2\nレーティング：2",
+        "テキスト1の評価：良い\nテキスト2の評価：やや悪い",
+        "出力1：5段階評価で4\n出力2：5点満点で2点",
+    ],
+)
+def test_japanese_labels_and_values(reply):
+    assert ratings(reply, 2) == [4, 2]
+    assert rationales(reply, 2) == [None, None]
+
+
 ONE = [
     "4",
     "4/5",
@@ -188,7 +363,7 @@ ONE = [
 
 
 @pytest.mark.parametrize(
-    "reply", [*ONE, "#### Text 1\nRating: 4", "Score: 4/5\nRating: 5", "(4/5)", "★★★★☆", "Text 1: 4. It is fine."]
+    "reply", [*ONE, "#### Text 1\nRating: 4", "Score: 4/5\nRating: 4", "(4/5)", "★★★★☆", "Text 1: 4. It is fine."]
 )
 def test_one_text(reply):
     assert ratings(reply, 1) == [4]
@@ -277,9 +452,17 @@ def test_any_reply_gives_one_entry_per_text(reply, count):
         "| ",
         "<think>",
         "Text 1 (",
+        "a 1 ",
+        "Candidate B\nRating: 1\n",
+        "| Text | Rating |\n| 1 | ",
+        "<rating>",
+        "1, ",
+        "★",
     ],
 )
 def test_long_replies_are_read_quickly(piece):
+    long = piece * (40_000 // len(piece))
     start = time.perf_counter()
-    parse_ratings(piece * (40_000 // len(piece)), 3)
+    parse_ratings(long, 3)
+    parse_ratings(f"{long}\nRating: 1\n" * 2, 2)
     assert time.perf_counter() - start < 5

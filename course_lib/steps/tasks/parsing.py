@@ -9,59 +9,71 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-# One character for one character, so that places found in the plain reply hold in the reply as it was written.
-PLAIN = str.maketrans("０１２３４５６７８９：／．，＝（）＃｜＊*_`", "0123456789:/.,=()#|    ")
+from course_lib.steps.tasks.values import PLAIN, STAR, WORDS, Value, is_scale, is_to_five, read_value
 
 # How a line may begin before its label: bullets, headings, brackets, "1."; not ">", which marks a quotation. All
 # repetitions have a limit, or a reply of 20,000 spaces would take minutes.
 MARK = r"^[^\w\n>]{0,20}(?:\d{1,2}[.)][^\w\n>]{0,9})?"
 TEXT = r"(?:text|output|response|completion|answer|reply|テキスト|出力|回答|応答)"
+FINAL = r"(?:final|overall|revised|corrected|updated|最終)"
 RATING_LABEL = (
-    r"(?:(?:overall|final|my|the)[ \t]{1,3}){0,2}(?:ratings?|scores?|grade|総合評価|評価点?|評点|スコア|点数|採点)"
-    r"(?:[ \t]?\([^()\n]{0,40}\))?"
+    rf"(?:(?:{FINAL}|my|the)[ \t]{{1,3}}){{0,2}}"
+    r"(?:ratings?|scores?|grade|(?:総合|最終)?(?:評価[値点]?|評点|得点|スコア|点数|採点|レーティング))"
 )
+SCALE = r"(?:[ \t]?\((?P<scale>[^()\n]{0,40})\))?"
 RATIONALE_LABEL = (
     r"(?:rationales?|reason(?:ing|s)?|explanations?|justification|feedback|comments?|(?:評価)?(?:理由|根拠)|説明|コメント)"
 )
 
 # A heading ends its line, or is set off from what follows: "Text 1: 4", but not "Text 1 is the better one".
 HEADING = re.compile(
-    MARK + r"(?:[a-z]{3,12} (?:for|of|on) )?(?:the )?" + TEXT + r"[ \t]?[#(]?[ \t]?(\d{1,4})(?!\d)"
-    r"(?:の(?:出力|評価|回答))?(?=[^\w\n]{0,10}$|[\]】」』>]|[\"')]{0,2}[ \t]{0,5}[:|(\[=→]|[ \t]{0,5}[-–—][ \t]"
-    r"|(?:'s)?[ \t]{1,5}(?:rating|score|評価|スコア))",
+    MARK + r"(?:[a-z]{3,12} (?:for|of|on) )?(?:the )?" + TEXT + r"[ \t]?[#(]?[ \t]?(\d{1,4})(?!\d)(?:の(?:出力|回答)?)?"
+    r"(?=[^\w\n]{0,10}$|[\]】」』>]|[\"')]{0,2}[ \t]{0,5}[:|(\[=→]|[ \t]{0,5}[-—][ \t]"
+    rf"|(?:'s)?[ \t]{{0,5}}{RATING_LABEL})",
     re.I | re.M,
 )
 NUMBERED = re.compile(
-    r"^[^\w\n>]{0,9}(\d{1,2})[ \t]?[.):|][ \t|]{0,9}(?=[^\w\n]{0,9}(?:\d|poor\b|weak\b|fair\b|good\b|excellent\b))", re.I | re.M
+    r"^[^\w\n>]{0,9}(\d{1,2})[ \t]?[.):|][ \t|]{0,9}(?=[^\w\n]{0,9}(?:\d|(?:" + "|".join(WORDS) + r")\b))", re.I | re.M
 )
 NUMBERED_RATING = re.compile(rf"^[^\w\n>]{{0,9}}(\d{{1,2}})[.):|][^\w\n>]{{0,9}}(?={RATING_LABEL})", re.I | re.M)
-RATING = re.compile(
-    rf"(?:{MARK}|(?<='s )){RATING_LABEL}[ \t\"'\])】]{{0,9}}(?:[:=|]|は|is\b|[-–—→][ \t]|(?=[ \t]{{0,3}}[-+]?\d))"
-    r"\s{0,9}(.*)$",
+
+# A heading of another name, "Candidate B" or "2nd": its number or letter, and the words around it.
+COUNTED = (
+    "a b c d e f g h i j",
+    "one two three four five six seven eight nine ten",
+    "first second third fourth fifth sixth seventh eighth ninth tenth",
+)
+ORDINALS = {word: value for words in COUNTED for value, word in enumerate(words.split(), start=1)}
+ORDINAL = rf"(?:\d{{1,4}}(?:st|nd|rd|th)?(?![a-z\d])|(?<!\w)(?:{'|'.join(ORDINALS)})(?!\w))"
+TITLE = re.compile(
+    MARK + r"(?P<before>(?:[^\W\d]{1,20}[^\w\n]{1,4}){0,3}[^\W\d]{0,20})"
+    rf"(?P<number>{ORDINAL})(?P<after>(?:[ \t]?[^\W\d]{{1,20}}){{0,2}})"
+    r"(?=[^\w\n]{0,10}$|[ \t]{0,3}[:(\[|→]|[ \t]{1,3}[-—][ \t])",
     re.I | re.M,
 )
+MENTION = re.compile(rf"{MARK}(?:the )?(?:{TEXT}[ \t#(]{{0,3}}{ORDINAL}|{ORDINAL} {TEXT})", re.I | re.M)
+
+RATING = re.compile(
+    rf"(?:{MARK}|(?<='s )){RATING_LABEL}{SCALE}[ \t\"'\])】]{{0,9}}"
+    r"(?:[:=|]|は|is\b|[-—→][ \t]|(?=[ \t]{0,3}[-+]?\d+(?!\d|[ \t]{0,3}[:=])))\s{0,9}(?P<value>.*)$",
+    re.I | re.M,
+)
+FINAL_RATING = re.compile(rf"{MARK}(?:(?:my|the)[ \t]{{1,3}})?{FINAL}", re.I)
 RATIONALE = re.compile(
-    rf"(?:{MARK}{RATIONALE_LABEL}|\brationale)[ \t\"'\])】]{{0,9}}(?:[:=|]|は、?|[-–—][ \t])\s{{0,9}}", re.I | re.M
+    rf"(?:{MARK}{RATIONALE_LABEL}|\brationale)[ \t\"'\])】]{{0,9}}(?:[:=|]|は、?|[-—][ \t])\s{{0,9}}", re.I | re.M
 )
 THOUGHTS = re.compile(r"\s*<think>.*?</think>", re.S)
+LABEL_TAG = re.compile(rf"<(/?)(?!ratings|scores)({RATING_LABEL}|{RATIONALE_LABEL})>", re.I)
+MARKUP_TAG = re.compile(r"</?(?:b|strong|i|em|u|p|br|li|ul|ol|div|span|code|h[1-6])[ \t]?/?>", re.I)
+CLOSING_TAGS = re.compile(r"(?:\s*</[\w ]{1,20}>)+\s*$")
 
-LEAD = r"[^\w\n+-]{0,9}(?:-[ \t])?[^\w\n+-]{0,3}"
-NUMBER = re.compile(
-    LEAD + r"(?:(?:about|around|roughly|a)[ \t])?(?:5[ \t]?(?:段階|点満点|点)中の?)?([-+]?\d+(?:[.,]\d+)?)[ \t]?点?"
-    r"(?:[ \t]?(?:/|out of|of)[ \t]?(\d+(?:\.\d+)?))?([ \t]?%)?(?![a-z]|[.,]?\d)",
-    re.I,
-)
-RANGE = re.compile(LEAD + r"\d(?:\.\d+)?(?:[ \t]?[~〜][ \t]?|[-–—]|[ \t](?:to|or|and)[ \t])\d", re.I)
-SCALES = ("poor weak fair good excellent", "one two three four five")
-WORDS = {word: float(value) for scale in SCALES for value, word in enumerate(scale.split(), start=1)}
-WORD = re.compile(
-    LEAD + r"(?:very[ \t])?(" + "|".join(WORDS) + r")\b(?:[ \t]out of[ \t](?:five|5)\b)?(?![/-]\w|[ \t](?:to|or|of|out)\b)",
-    re.I,
-)
-STARS = re.compile(r"[ \t(\[]{0,9}([★⭐]{1,5})[☆]{0,4}")
 # After a rating without a label: the end of the line, or what sets it off from words.
-ALONE = re.compile(r"[ \t]{0,3}(?:stars?\b)?[ \t]{0,3}(?:[.)\]]{0,3}[ \t]{0,3}$|[-–—][ \t]|\)?:|[(\[|])", re.I | re.M)
+ALONE = re.compile(r"[ \t]{0,3}(?:stars?\b)?[ \t]{0,3}(?:[.)\]]{0,3}[ \t]{0,3}$|[-—][ \t]|\)?:|[(\[|])", re.I | re.M)
 ALONE_AT_HEADING = re.compile(ALONE.pattern + r"|[.,;]", re.I | re.M)
+
+# In a table: the headings of the column with ratings, and of that with the numbers of the texts.
+RATING_COLUMN = re.compile(RATING_LABEL + SCALE, re.I)
+NUMBER_COLUMN = re.compile(TEXT + r"s?|#|no\.?|number|id|番号|", re.I)
 
 LEFTOVERS = "|:;,.)]-–—* \t\n"  # between a rating and words that follow it
 
@@ -77,12 +89,14 @@ def parse_ratings(reply: str | None, count: int, shown: Sequence[str] = ()) -> l
     Returns:
         `count` dicts `{"rating": float in 1-5 | None, "rationale": str | None, "reason": str | None, "distribution": None}`;
         `reason` says why a rating is None: `no reply`, `missing block`, `no rating`, `off the scale: …`, `unclear: …`,
-        `contradicting ratings: …` (two blocks for one text), `2 ratings without headings for 3 texts`.
+        `contradicting ratings: …` (for one text), or why none of the texts has one: `2 ratings without headings for 3 texts`,
+        `headings without the numbers of the texts`, `headings count from 0`, `the scale, not ratings`.
     """
     reply = _own_words(reply or "", shown)
     if not reply.strip() or not count:
         return [_entry(reason="no reply") for _ in range(count)]
-    plain = reply.translate(PLAIN)
+    reply = LABEL_TAG.sub(_as_label, _tables_in_order(reply))
+    plain = MARKUP_TAG.sub(lambda tag: " " * len(tag[0]), reply.translate(PLAIN))
     spans, fault = _spans(plain, count)
     found: dict[int, list[dict[str, Any]]] = {}
     for number, start, end in spans:
@@ -100,23 +114,93 @@ def _own_words(reply: str, shown: Sequence[str]) -> str:
     return reply
 
 
-def _spans(plain: str, count: int) -> tuple[list[tuple[int, int, int]], str | None]:
-    """`(number of the text, start, end)` for each block, and why there are none."""
-    ratings = [said for said in RATING.finditer(plain) if _value(said[1])[2]]
+def _as_label(tag: re.Match) -> str:
+    """`<rating>` as a line "rating:" of the same length; `</rating>` as the end of that line."""
+    return "\n" + (" " * (len(tag[0]) - 1) if tag[1] else f"{tag[2]}:")
+
+
+# --- tables -------------------------------------------------------------------------------------------------------
+
+
+def _tables_in_order(reply: str) -> str:
+    """`reply`, with the rating beside the number of the text in each row of a table that has a line of headings."""
+    lines, header = [], None
+    for line in reply.split("\n"):
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) < 2:
+            header = None
+        elif header and re.search(r"\d", cells[0]):
+            line = _row(cells, header)
+        elif re.search(r"\w", line) and not re.search(r"\d", cells[0]):
+            header = cells
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _row(cells: list[str], header: list[str]) -> str:
+    """A row from its number to its rating; nothing if the headings do not say which columns these are."""
+    names = [name.translate(PLAIN).strip() for name in header]
+    found = [RATING_COLUMN.fullmatch(name) for name in names]
+    place = next((i for i, name in enumerate(found) if name and is_to_five(name["scale"])), len(cells))
+    numbers = [i for i, name in enumerate(names[:place]) if place == 1 or NUMBER_COLUMN.fullmatch(name)]
+    return " | ".join(["", cells[numbers[0]], *cells[place:]]) if numbers and place < len(cells) else ""
+
+
+# --- blocks -------------------------------------------------------------------------------------------------------
+
+Spans = tuple[list[tuple[int, int, int]], str | None]  # `(number of the text, start, end)` of each block, or why there are none
+
+
+def _spans(plain: str, count: int) -> Spans:
+    ratings = [said for said in RATING.finditer(plain) if _value(said)[2]]
     numbered = list(NUMBERED_RATING.finditer(plain))
     heads = list(HEADING.finditer(plain))
     if not heads and len(numbered) == len(ratings):
         heads = numbered or list(NUMBERED.finditer(plain))
     if heads:
-        return _between([int(head[1]) for head in heads], heads, len(plain)), None
+        return _numbered([int(head[1]) for head in heads], heads, plain)
     if count == 1:
         return [(1, 0, len(plain))], None
     if len(ratings) != count:
         # Which text has none cannot be told, so no rating is given to any.
         return [], f"{len(ratings)} ratings without headings for {count} texts" if ratings else "no rating"
+    return _titled(plain, ratings)
+
+
+def _numbered(numbers: list[int], heads: list[re.Match], plain: str) -> Spans:
+    if 0 in numbers:
+        return [], "headings count from 0"
+    if is_scale(numbers, [plain[head.end() :] for head in heads]):
+        return [], "the scale, not ratings"
+    return _between(numbers, heads, len(plain)), None
+
+
+def _titled(plain: str, ratings: list[re.Match]) -> Spans:
+    """Blocks with one rating each, by the numbers in the headings above them; in their order if there are no headings."""
+    count, starts = len(ratings), [0, *(said.end() for said in ratings)]
+    gaps = [(start, said.start()) for start, said in zip(starts, ratings, strict=False)]
+    titles = [title for gap in gaps for title in list(TITLE.finditer(plain, *gap))[-1:]]
+    numbers = [_ordinal(title["number"]) for title in titles]
+    names = {(title["before"].lower(), title["after"].lower()) for title in titles}
+    if sorted(numbers) == list(range(1, count + 1)) and len(names) == 1:
+        return _between(numbers, titles, len(plain)), None
+    bare = any(_is_title(line) for start, end in gaps[1:] for line in plain[start:end].splitlines())
+    if titles or bare or any(MENTION.search(plain, *gap) for gap in gaps):
+        return [], "headings without the numbers of the texts"
     labels = list(RATIONALE.finditer(plain))
     rationale_first = len(labels) == count and labels[0].start() < ratings[0].start()
     return _between(range(1, count + 1), labels if rationale_first else ratings, len(plain), after=False), None
+
+
+def _ordinal(word: str) -> int:
+    digits = re.match(r"\d+", word)
+    return int(digits[0]) if digits else ORDINALS[word.lower()]
+
+
+def _is_title(line: str) -> bool:
+    """Whether a line may be a heading: short, not a sentence, and without a label."""
+    line = line.strip("\"')]} \t")
+    return bool(re.search(r"\w", line)) and len(line) <= 60 and line[-1] not in ".!?。" and not RATIONALE.match(line)
 
 
 def _between(numbers: Sequence[int], marks: list[re.Match], end: int, after: bool = True) -> list[tuple[int, int, int]]:
@@ -131,12 +215,18 @@ def _one_of(blocks: list[dict[str, Any]], missing: str) -> dict[str, Any]:
     if not blocks:
         return _entry(reason=missing)
     stated = [block for block in blocks if block["reason"] != "no rating"]
-    values = {block["rating"]: block["reason"] or f"{block['rating']:g}" for block in stated}
     best = (stated or blocks)[0]
     why = next((block["rationale"] for block in [best, *blocks] if block["rationale"]), None)
-    if len(values) > 1:
-        return _entry(None, why, f"contradicting ratings: {', '.join(values.values())}")
-    return {**best, "rationale": why}
+    contradiction = _contradiction([(block["rating"], block["reason"]) for block in stated])
+    return _entry(None, why, contradiction) if contradiction else {**best, "rationale": why}
+
+
+def _contradiction(said: list[tuple[float | None, str | None]]) -> str | None:
+    different = dict.fromkeys(reason or f"{rating:g}" for rating, reason in said)
+    return f"contradicting ratings: {', '.join(different)}" if len(different) > 1 else None
+
+
+# --- one block ----------------------------------------------------------------------------------------------------
 
 
 def _read(plain: str, raw: str, headed: bool) -> dict[str, Any]:
@@ -145,48 +235,49 @@ def _read(plain: str, raw: str, headed: bool) -> dict[str, Any]:
     if not ratings:
         value, reason, end = _unlabelled(plain, headed)
         return _entry(value, _tidy(raw[label.end() :] if label else raw[end:].lstrip(LEFTOVERS)), reason)
-    # A rating comes first and the rationale may quote others, or it comes last and the rationale before it may.
     rating_first = not label or ratings[0].start() < label.start()
-    said = ratings[0] if rating_first else ratings[-1]
-    value, reason, length = _value(said[1])
+    own = _own_ratings(ratings, label, rating_first)
+    said, (value, reason, length) = own[0], _value(own[0])
+    if contradiction := _contradiction([_value(one)[:2] for one in own]):
+        value, reason = None, contradiction
     if label:
         return _entry(value, _tidy(raw[label.end() : len(raw) if rating_first else said.start()]), reason)
-    behind = raw[said.start(1) + length :].lstrip(LEFTOVERS)
+    behind = raw[said.start("value") + length :].lstrip(LEFTOVERS)
     return _entry(value, _tidy(behind) or _tidy(raw[: said.start()]), reason)
 
 
-def _unlabelled(plain: str, headed: bool) -> tuple[float | None, str | None, int]:
+def _own_ratings(ratings: list[re.Match], label: re.Match | None, rating_first: bool) -> list[re.Match]:
+    """The judge's own ratings in a block.
+
+    A rating comes first and the rationale may quote others, or it comes last and the rationale before it may. A "final"
+    rating in a rationale may be the judge's last word or a quoted trick; it counts, so that together they contradict.
+    """
+    if not label:
+        return ratings
+    if not rating_first:
+        return ratings[-1:]
+    return [said for said in ratings if said.start() < label.start() or FINAL_RATING.match(said[0])]
+
+
+def _unlabelled(plain: str, headed: bool) -> Value:
     """A rating without a label: beside the heading, or at the beginning of the first line after it."""
     first, *rest = plain.split("\n", 1)
-    beside = headed and bool(re.search(r"[\w★⭐]", first))
-    line = first if re.search(r"[\w★⭐]", first) or not rest else rest[0].lstrip().split("\n", 1)[0]
+    beside = headed and bool(re.search(rf"[\w{STAR}]", first))
+    line = first if re.search(rf"[\w{STAR}]", first) or not rest else rest[0].lstrip().split("\n", 1)[0]
     start = plain.index(line)
-    value, reason, length = _value(line)
+    value, reason, length = read_value(line)
     set_off = (ALONE_AT_HEADING if beside else ALONE).match(line, length)
     return (value, reason, start + length) if length and set_off else (None, "no rating", 0)
 
 
-def _value(text: str) -> tuple[float | None, str | None, int]:
-    """The rating at the beginning of `text`, why there is none, and the length of what was read."""
-    number, word, stars, between = (pattern.match(text) for pattern in (NUMBER, WORD, STARS, RANGE))
-    if between:
-        return None, f"unclear: {between[0].strip()[:40]}", between.end()
-    if word:
-        return WORDS[word[1].lower()], None, word.end()
-    if stars:
-        return float(len(stars[1])), None, stars.end()
-    if not number:
-        return None, "no rating", 0
-    value = float(number[1].replace(",", "."))
-    thousands = re.search(r",\d{3}$", number[1])
-    if not 1 <= value <= 5 or thousands or number[3] or (number[2] and float(number[2]) != 5):
-        return None, f"off the scale: {number[0].strip()[:40]}", number.end()
-    return value, None, number.end()
+def _value(said: re.Match) -> Value:
+    value, reason, length = read_value(said["value"])
+    return (value, reason, length) if is_to_five(said["scale"]) else (None, f"off the scale: {said['scale']}", length)
 
 
 def _tidy(text: str) -> str | None:
     """A rationale without the marks around it; a word of the scale alone, such as "(Good)", is none."""
-    text = text.strip().rstrip("| \t\n")
+    text = CLOSING_TAGS.sub("", text).strip().rstrip("| \t\n")
     text = text.removesuffix("**") if text.count("**") % 2 else text
     word = re.fullmatch(r"\W*(?:" + "|".join(WORDS) + r")\W*", text, re.I)
     return None if word or not re.search(r"\w", text) else text
