@@ -161,8 +161,8 @@ def log_probs_of(
     found: dict[tuple[int, int], float] = {}
     for start in range(0, len(kept), most_kept):
         part = torch.tensor(kept[start : start + most_kept], device=model.device)
-        logits = _logits(model, tree, part, prefix.cache(), prefix.length)
-        norms = logits.logsumexp(-1)
+        logits = _forward(model, tree, prefix.cache(), prefix.length, logits_to_keep=part).logits[0].float()
+        norms = finite(_log_norms(logits))
         index = {node: i for i, node in enumerate(part.tolist())}
         pairs = [(node, token) for node, token in wanted if node in index]
         places = torch.tensor([index[node] for node, _ in pairs], device=logits.device)
@@ -220,6 +220,13 @@ def _forward(model, tree: TokenTree, cache: DynamicCache, past: int = 0, **kwarg
     return model(ids, attention_mask=mask, position_ids=where, past_key_values=cache, use_cache=True, **kwargs)
 
 
+def _log_norms(logits: torch.Tensor) -> torch.Tensor:
+    """The logarithm of each row's sum of exponentials, NaN if the row holds one; shape `(rows,)`."""
+    # A few rows at a time stay in a processor's cache: twice as fast with a vocabulary of 262,144.
+    few = 4 if logits.device.type == "cpu" else len(logits)
+    return torch.cat([rows.logsumexp(-1) for rows in logits.split(few)])
+
+
 def _logits(model, tree: TokenTree, kept: torch.Tensor, cache: DynamicCache, past: int = 0) -> torch.Tensor:
     """float32 logits at the nodes `kept`, shape `(len(kept), vocabulary)`."""
     return finite(_forward(model, tree, cache, past, logits_to_keep=kept).logits[0].float())
@@ -254,6 +261,7 @@ def hidden_features(
 
 
 def finite(logits: torch.Tensor) -> torch.Tensor:
+    """`logits`, or an error if one of them is NaN."""
     if torch.isnan(logits).any():
         raise FloatingPointError(
             "The model gave NaN instead of scores; its numbers are too large for this dtype. Use dtype='float32'."

@@ -1,7 +1,9 @@
 """The local LLM on the packaged models: same texts in any batch, shared weights, freed memory, scores that are right."""
 
+import copy
 import gc
 import os
+import pickle
 import platform
 
 import psutil
@@ -272,6 +274,23 @@ def test_fast_products_are_the_same_products_and_leave_gradients_alone():
         assert torch.allclose(fast(x), plain(x), atol=1e-5)
     fast(x).sum().backward()
     assert fast.weight.grad is not None
+
+
+def test_packed_weights_give_the_same_products_until_the_weights_change():
+    torch.manual_seed(0)
+    layer, x = OneDnnLinear(576, 192), torch.randn(3, 5, 576)
+    with torch.inference_mode():
+        before = layer(x)
+        layer.pack()
+        assert torch.equal(layer(x), before)
+    with torch.no_grad():
+        layer.weight.mul_(2)
+        assert torch.allclose(layer(x), 2 * before - layer.bias, atol=1e-5)
+        layer.pack()
+        for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+            assert torch.equal(copied(x), layer(x))
+        layer.weight = torch.nn.Parameter(torch.zeros_like(layer.weight))
+        assert torch.equal(layer(x), layer.bias.expand(3, 5, 192))
 
 
 def test_only_float32_models_on_a_cpu_get_fast_products(tiny_model_folder):
