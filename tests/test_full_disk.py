@@ -90,7 +90,7 @@ def test_all_results_can_be_cleared_on_a_full_disk(capsys, opened):
     with no_room_beyond(0):
         assert main(["cache", "--clear", "--yes"]) == 0
     assert f"Deleted {6 if opened else 'all'} results" in capsys.readouterr().out
-    assert not list(path.parent.glob("results*"))
+    assert not list(path.parent.glob("results.sqlite*"))
     assert ResultCache(path.parent).get_many(["k0"]) == {}
 
 
