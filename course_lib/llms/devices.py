@@ -5,6 +5,14 @@ import json
 MOST_ROWS = 256
 CPU_ROWS, CPU_TOKENS = 64, 16_384
 CPU_NODES, GPU_NODES = 512, 4096
+# What PyTorch says where it has no exception of its own; "illegal memory access" and the like are other errors.
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "MPS backend out of memory",
+)
 
 
 def best_device() -> str:
@@ -48,6 +56,13 @@ def batch_budget(model) -> tuple[int, int]:
 def most_nodes(model) -> int:
     """Most tokens in one forward pass over a tree: its attention grows with the square of them."""
     return GPU_NODES if model.device.type == "cuda" else CPU_NODES
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a smaller batch may help."""
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(said in str(error) for said in OUT_OF_MEMORY)
 
 
 def filled_batches(sizes: dict[int, int], most_rows: int, most_tokens: int) -> list[list[int]]:

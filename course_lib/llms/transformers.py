@@ -10,14 +10,15 @@ from typing import Any
 from course_lib.errors import InputError
 from course_lib.llms.base import LLM, Chat, Request
 from course_lib.llms.cache import result_key
-from course_lib.llms.devices import MOST_ROWS, batch_budget, best_device, best_dtype, filled_batches, most_nodes
+from course_lib.llms.devices import MOST_ROWS, batch_budget, best_device, best_dtype, filled_batches, most_nodes, out_of_memory
 from course_lib.llms.prompts import Prompts
 from course_lib.llms.weights import Weights, quiet_transformers, readable, resolve
 from course_lib.paths import replaying
 
 SCORING_LOGITS = 2**28  # elements of the logits held at once while scoring: 1 GiB in float32
 
-_shared: dict[str, dict[str, Any]] = {}  # loaded weights by what was asked for: {"model", "users"}
+# Loaded weights by what was asked for: {"model", "users", "most_rows"}, the last the largest batch that memory allowed.
+_shared: dict[str, dict[str, Any]] = {}
 
 
 class TransformersLLM(LLM):
@@ -62,7 +63,6 @@ class TransformersLLM(LLM):
         if (attention := self.model_kwargs.get("attn_implementation", "sdpa")) != "sdpa":
             raise InputError(f"attn_implementation={attention!r}; allowed: 'sdpa', the one that takes the masks used here.")
         self._shared_key: str | None = None
-        self._most_rows = MOST_ROWS
 
     # --- what it is ---------------------------------------------------------------------------------------------
 
@@ -123,12 +123,22 @@ class TransformersLLM(LLM):
         self.load()
         return _shared[self._shared_key]["model"]
 
+    @property
+    def _most_rows(self) -> int:
+        self.load()
+        return _shared[self._shared_key]["most_rows"]
+
+    @_most_rows.setter
+    def _most_rows(self, rows: int) -> None:
+        self.load()
+        _shared[self._shared_key]["most_rows"] = rows
+
     def load(self) -> None:
         if self._shared_key is not None:
             return
         key = result_key(str(self.weights.folder), self.dtype, self.device, str(self.device_map), str(self.model_kwargs))
         if key not in _shared:
-            _shared[key] = {"model": self._load_model(), "users": 0}
+            _shared[key] = {"model": self._load_model(), "users": 0, "most_rows": MOST_ROWS}
         _shared[key]["users"] += 1
         self._shared_key = key
 
@@ -210,17 +220,12 @@ class TransformersLLM(LLM):
             try:
                 found = compute(part)
             except (RuntimeError, MemoryError) as error:
-                self._halve(len(part), error)
+                if len(part) == 1 or not out_of_memory(error):
+                    raise
+                self._most_rows = len(part) // 2
                 queue.insert(0, part)
                 continue
             yield part, found
-
-    def _halve(self, size: int, error: BaseException) -> None:
-        """Remember a smaller batch after running out of memory; any other error, or one row alone, is raised."""
-        if size == 1 or not (isinstance(error, MemoryError) or "memory" in str(error).lower()):
-            raise error
-        self._most_rows = size // 2
-        gc.collect()
 
     def _result(self, row, stops: list[str]) -> dict[str, Any]:
         counts = {"input_tokens": len(row.prompt), "output_tokens": len(row.tokens)}
@@ -299,15 +304,26 @@ class TransformersLLM(LLM):
 
     def _over_trees(self, rows, first_places, wanted, compute) -> Iterator[dict[int, Any]]:
         """`compute(positions, prefix)` over batches of `rows`; what all rows begin with is read once."""
-        from course_lib.llms.tree import read_prefix, shared_length, tree_batches
+        from course_lib.llms.tree import shared_length, tree_batches
 
         if not wanted & set(rows):
             return
         shared = shared_length(list(rows.values()), most=min(first_places.values()))
-        prefix = read_prefix(self.hf_model, next(iter(rows.values()))[:shared])
-        for batch in tree_batches({p: row[shared:] for p, row in rows.items()}, most_nodes(self.hf_model)):
+        prefix = self._prefix(next(iter(rows.values()))[:shared])
+        for batch in tree_batches({p: row[prefix.length :] for p, row in rows.items()}, most_nodes(self.hf_model)):
             for part, found in self._in_memory([p for p in batch if p in wanted], lambda part: compute(part, prefix)):
                 yield dict(zip(part, found, strict=True))
+
+    def _prefix(self, tokens: list[int]):
+        """What reading `tokens` left, or an empty prefix where memory does not allow to keep that beside the rows."""
+        from course_lib.llms.tree import Prefix, read_prefix
+
+        try:
+            return read_prefix(self.hf_model, tokens)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            return Prefix()
 
 
 def _unwritable(prompt: list[int], context: int) -> dict[str, Any]:
