@@ -151,10 +151,32 @@ def test_swap_with_an_unread_order_keeps_the_other_and_says_so():
 
 
 def test_swap_and_aspects_together():
-    made = one(UltraFeedback(llm=ToyLLM(), aspect=["helpfulness", "honesty"], swap=True))
-    gaps = [[text["disagreement"] for text in explained(made)[aspect]] for aspect in ("helpfulness", "honesty")]
-    assert made["ratings_disagreement"] == pytest.approx([sum(pair) / 2 for pair in zip(*gaps, strict=True)])
-    assert len(made["ratings"]) == 3
+    task = UltraFeedback(llm=ToyLLM(), aspect=["helpfulness", "honesty"], swap=True)
+    made = one(task)
+    assert set(made) == {*ROW, *task.outputs, "distilabel_metadata"}
+    for aspect in task.aspects:
+        alone = one(UltraFeedback(llm=ToyLLM(), aspect=aspect, swap=True))
+        assert made[f"ratings_disagreement_{aspect}"] == alone["ratings_disagreement"]
+        assert made[f"ratings_{aspect}"] == alone["ratings"]
+    gaps = zip(made["ratings_disagreement_helpfulness"], made["ratings_disagreement_honesty"], strict=True)
+    assert made["ratings_disagreement"] == pytest.approx([sum(pair) / 2 for pair in gaps])
+
+
+def test_rationales_of_several_aspects_stand_together_with_their_names():
+    replies = {"Helpfulness": "Text 1\nRating: 4\nRationale: Of use.", "Creativity": "Text 1\nRating: 2\nRationale: Dull."}
+    llm = ScriptedLLM(lambda chat: next(reply for title, reply in replies.items() if title in chat[-1]["content"]))
+    task = UltraFeedback(llm=llm, aspect=["helpfulness", "creativity"])
+    made = one(task, {**ROW, "generations": ["Madrid", "", "Rome"]})
+    assert made["rationales"] == ["helpfulness: Of use.\n\ncreativity: Dull.", None, None]
+    assert made["rationales_helpfulness"] == ["Of use.", None, None]
+    assert made["rationales_creativity"] == ["Dull.", None, None]
+
+
+@pytest.mark.parametrize("mode", ["text", "logits"])
+def test_every_rating_names_its_judge_and_its_mode(mode):
+    made = one(UltraFeedback(llm=ToyLLM(), mode=mode), {**ROW, "generations": ["Madrid", ""]})
+    assert [text["judge"] for text in explained(made)["overall-rating"]] == ["UltraFeedback, toy"] * 2
+    assert [text["mode"] for text in explained(made)["overall-rating"]] == [mode] * 2
 
 
 def test_a_logits_rating_is_the_mean_of_the_distribution():
@@ -194,6 +216,8 @@ def test_wrong_settings_say_what_is_allowed():
         UltraFeedback(llm=ToyLLM(), mode="stars")
     with pytest.raises(InputError, match="needs probabilities.*mode='text'"):
         UltraFeedback(llm=ScriptedLLM([REPLY]), mode="logits")
+    with pytest.raises(InputError, match="swap=True with mode='logits'.*no order.*mode='text', or leave out swap"):
+        UltraFeedback(llm=ToyLLM(), mode="logits", swap=True)
     with pytest.raises(InputError, match="allowed: en"):
         UltraFeedback(llm=ToyLLM(), language="xx")
     task = UltraFeedback(llm=ScriptedLLM([REPLY]))

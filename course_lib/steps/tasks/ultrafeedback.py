@@ -5,6 +5,7 @@ shows one at a time and takes the mean of the model's distribution over the five
 that mean beats the likeliest token in most comparisons (Wang et al. 2025, 2503.03064).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from course_lib.errors import InputError
@@ -27,18 +28,19 @@ class UltraFeedback(Task):
             relevance, deepening, creativity.
         mode: "text" or "logits"; "logits" needs a model whose probabilities can be seen.
         rationales: have the model explain each rating; by default in text mode only.
-        swap: text mode: rate in both orders and average; the difference is kept in `ratings_disagreement` (with several
-            aspects its mean).
+        swap: text mode: rate in both orders and average; the difference is kept in `ratings_disagreement`.
         rationale_tokens: longest rationale.
 
     Columns: `ratings` (float in 1-5, or None) and `rationales`, one per completion and in their order; `model_name`.
-    Several aspects give `ratings_<aspect>` and `rationales_<aspect>` each, and the mean of those that are there in
-    `ratings`. How each rating came about stands in `distilabel_metadata`: mode, distribution, reason for None, whether
-    the text was too long for the model and cut in the middle, both orders with `swap`, and under `raw_replies_<step>` what
-    a model wrote whose reply was parsed.
+    Several aspects give `ratings_<aspect>`, `rationales_<aspect>` and `ratings_disagreement_<aspect>` each. Then `ratings`
+    and `ratings_disagreement` are the means of those that are there, and `rationales` has all rationales of a completion,
+    each after the name of its aspect. How each rating came about stands in `distilabel_metadata`: judge, mode, distribution,
+    reason for None, whether the text was too long for the model and cut in the middle, both orders with
+    `swap`, and under `raw_replies_<step>` what a model wrote whose reply was parsed.
 
     On a model whose probabilities can be seen, the frame of the answer is written by us and the model fills in only
-    rating and rationale, so N completions always give N ratings. The reply of any other model is parsed.
+    rating and rationale, so N completions always give N ratings. The reply of any
+    other model is parsed.
     """
 
     aspect: str | list[str] = "overall-rating"
@@ -61,6 +63,11 @@ class UltraFeedback(Task):
             raise InputError(f"Step {self.name!r}: unknown aspect {unknown}; allowed: {', '.join(allowed)}.")
         if self.mode not in ("text", "logits"):
             raise InputError(f"Step {self.name!r}: mode={self.mode!r}; allowed: 'text', 'logits'.")
+        if self.mode == "logits" and self.swap:
+            raise InputError(
+                f"Step {self.name!r}: swap=True with mode='logits', which rates each text alone, so that there is no order to "
+                "swap. Use mode='text', or leave out swap."
+            )
         if self.mode == "logits" and not self.llm.can_score:
             raise InputError(
                 f"Step {self.name!r}: mode='logits' needs probabilities, which {self.llm!r} hides. Use mode='text'."
@@ -72,9 +79,9 @@ class UltraFeedback(Task):
 
     @property
     def outputs(self) -> list[str]:
-        shared = ["ratings", "rationales", "model_name", *(["ratings_disagreement"] if self.swap else [])]
-        each = [f"{column}_{a}" for a in self.aspects for column in ("ratings", "rationales")]
-        return shared if len(self.aspects) == 1 else [*shared, *each]
+        rated = ["ratings", "rationales", *(["ratings_disagreement"] if self.swap else [])]
+        each = [f"{column}_{aspect}" for aspect in self.aspects for column in rated]
+        return [*rated, "model_name", *(each if len(self.aspects) > 1 else [])]
 
     def format_input(self, row: Row, aspect: str | None = None, shown: list[str] | None = None) -> Chat:
         """The listwise prompt in text mode; in logits mode the prompt for the one text in `shown`."""
@@ -101,7 +108,7 @@ class UltraFeedback(Task):
         shown = [[i for i, text in enumerate(one) if has_words(text)] for one in texts]
         found: list[Judged] = [[_unrated("empty completion") for _ in one] for one in texts]
         rate = self._pointwise if self.mode == "logits" else self._listwise
-        orders = [shown, [order[::-1] for order in shown]] if self.swap and self.mode == "text" else [shown]
+        orders = [shown, [order[::-1] for order in shown]] if self.swap else [shown]
         rated = [rate(rows, texts, order, aspect) for order in orders]
         for r, places in enumerate(shown):
             for place in places:
@@ -178,29 +185,42 @@ class UltraFeedback(Task):
     # --- columns ------------------------------------------------------------------------------------------------
 
     def _finished(self, row: Row, judged: dict[str, Judged]) -> Row:
-        columns: Row = {}
-        for aspect, one in judged.items():
-            suffix = f"_{aspect}" if len(self.aspects) > 1 else ""
-            columns[f"ratings{suffix}"] = [text["rating"] for text in one]
-            columns[f"rationales{suffix}"] = [text["rationale"] for text in one]
-        if len(self.aspects) > 1:
-            columns["ratings"] = [_mean([one[i]["rating"] for one in judged.values()]) for i in range(len(row["generations"]))]
-            columns["rationales"] = [one["rationale"] for one in judged[self.aspects[0]]]
-        if self.swap:
-            gaps = [[text.get("disagreement") for text in one] for one in judged.values()]
-            columns["ratings_disagreement"] = [_mean(list(of_one_text)) for of_one_text in zip(*gaps, strict=True)]
-        return {**row, **columns, "model_name": self.llm.model_name, "distilabel_metadata": self._explained(row, judged)}
+        columns = {aspect: self._columns(one) for aspect, one in judged.items()}
+        several = {f"{name}_{a}": values for a, one in columns.items() for name, values in one.items()}
+        shared = _over_aspects(columns) if len(columns) > 1 else columns[self.aspects[0]]
+        how = {"model_name": self.llm.model_name, "distilabel_metadata": self._explained(row, judged)}
+        return {**row, **(several if len(columns) > 1 else {}), **shared, **how}
+
+    def _columns(self, judged: Judged) -> dict[str, list[Any]]:
+        columns = {"ratings": [text["rating"] for text in judged], "rationales": [text["rationale"] for text in judged]}
+        return {**columns, "ratings_disagreement": [text.get("disagreement") for text in judged]} if self.swap else columns
 
     def _explained(self, row: Row, judged: dict[str, Judged]) -> dict[str, Any]:
         """The row's metadata: what the model read, and how each rating came about."""
-        how = {a: [{"mode": self.mode, **_without(text, "replies")} for text in one] for a, one in judged.items()}
-        shown = [text for text in row["generations"] if has_words(text)]
-        chats = [self.format_input(row, a, self._fitting(row, a, shown)) for a in self.aspects] if self.mode == "text" else None
-        raw = None if chats is None else "\n\n".join(framed("Prompt", chat) for chat in chats)
-        metadata = self.metadata(row, raw, how)
+        by = {"judge": f"{type(self).__name__}, {self.llm.model_name}", "mode": self.mode}
+        how = {a: [{**by, **_without(text, "replies")} for text in one] for a, one in judged.items()}
+        metadata = self.metadata(row, self._prompts(row) if self.mode == "text" else None, how)
         if self.add_raw_output and not self.llm.can_score:
             metadata[f"raw_replies_{self.name}"] = {aspect: _replies(one) for aspect, one in judged.items()}
         return metadata
+
+    def _prompts(self, row: Row) -> str:
+        shown = [text for text in row["generations"] if has_words(text)]
+        chats = [self.format_input(row, aspect, self._fitting(row, aspect, shown)) for aspect in self.aspects]
+        return "\n\n".join(framed("Prompt", chat) for chat in chats)
+
+
+def _over_aspects(columns: dict[str, dict[str, list[Any]]]) -> dict[str, list[Any]]:
+    """The columns of several aspects as one of each name: means, and rationales with the names of their aspects."""
+    made = {}
+    for name in next(iter(columns.values())):
+        texts = zip(*(one[name] for one in columns.values()), strict=True)
+        made[name] = [_named(dict(zip(columns, one, strict=True))) if name == "rationales" else _mean(one) for one in texts]
+    return made
+
+
+def _named(rationales: dict[str, str | None]) -> str | None:
+    return "\n\n".join(f"{aspect}: {why}" for aspect, why in rationales.items() if why) or None
 
 
 def _without(entry: dict[str, Any], name: str) -> dict[str, Any]:
@@ -216,7 +236,7 @@ def _unrated(reason: str) -> dict[str, Any]:
     return {"rating": None, "rationale": None, "reason": reason, "distribution": None}
 
 
-def _mean(values: list[float | None]) -> float | None:
+def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return round(sum(known) / len(known), 4) if known else None
 
