@@ -4,7 +4,7 @@ import pytest
 from hostile import ToyLLM
 
 from course_lib.errors import InputError
-from course_lib.llms import ScriptedLLM
+from course_lib.llms import ScriptedLLM, TransformersLLM
 from course_lib.steps.tasks import UltraFeedback
 from course_lib.steps.tasks.templating import names
 from course_lib.steps.tasks.ultrafeedback import SCALE
@@ -280,3 +280,50 @@ def test_texts_too_long_for_the_model_are_cut_in_the_middle_and_marked():
         read = llm.scored[-1][1]["content"]
         assert len(read) < 4_000 and "start middle" in read and " […] " in read and "middle end" in read
         assert "Capital of Spain?" in read
+
+
+LONG = "start " + "middle " * 5_000 + "end"
+
+
+def read_by(llm):
+    """The texts of all prompts that the model scored or wrote on."""
+    return ["".join(message["content"] for message in chat) for chat in llm.scored + llm.written]
+
+
+@pytest.mark.parametrize("mode", ["text", "logits"])
+@pytest.mark.parametrize("texts", [["Madrid", "Rome"], [LONG, "Rome"], [LONG] * 12])
+def test_an_instruction_too_long_for_the_model_is_cut_in_the_middle_and_marked(mode, texts):
+    llm = ToyLLM(context=9_000)
+    made = one(UltraFeedback(llm=llm, mode=mode, rationales=True), {"instruction": LONG, "generations": texts})
+    assert None not in made["ratings"] and made["rationales"] == ["Because."] * len(texts)
+    assert [text["shortened"] for text in explained(made)["overall-rating"]] == [True] * len(texts)
+    for read in read_by(llm):
+        assert len(read) < 9_000 and "5. Excellent" in read and "# Instruction\nstart" in read and " […] " in read
+
+
+@pytest.mark.parametrize("mode", ["text", "logits"])
+def test_what_cannot_be_made_to_fit_has_a_reason_and_is_not_read_in_part(mode):
+    llm = ToyLLM(context=600)
+    short, long = next(UltraFeedback(llm=llm, mode=mode).process([{**ROW, "generations": [""]}, {**ROW}]))
+    assert [text["reason"] for text in explained(short)["overall-rating"]] == ["empty completion"]
+    assert long["ratings"] == long["rationales"] == [None] * 3
+    reasons = [text["reason"] for text in explained(long)["overall-rating"]]
+    assert reasons == ["longer than the context of the judge"] * 3 and read_by(llm) == []
+
+
+def test_rationales_that_are_long_to_read_do_not_push_the_prompt_out():
+    llm = ToyLLM(reply="x" * 1_000, context=4_500)
+    made = one(UltraFeedback(llm=llm), {**ROW, "generations": list("abcdefg")})
+    assert made["rationales"] == ["x" * 1_000] * 7 and None not in made["ratings"]
+    assert max(map(len, read_by(llm))) < 4_500
+    assert "Text 1\nRating: " in llm.scored[-1][-1]["content"] and "[…]" in llm.scored[-1][-1]["content"]
+
+
+def test_a_long_instruction_leaves_room_for_ratings_and_rationales_on_a_real_model():
+    llm = TransformersLLM("smollm2-135m", use_cache=False, generation_kwargs={"temperature": 0})
+    llm.context = 800
+    task = UltraFeedback(llm=llm, rationale_tokens=8)
+    made = one(task, {"instruction": "Name a city. " * 400, "generations": ["Madrid", "Rome"]})
+    llm.unload()
+    assert None not in made["ratings"] and None not in made["rationales"]
+    assert [text["shortened"] for text in explained(made)["overall-rating"]] == [True, True]

@@ -6,7 +6,7 @@ that mean beats the likeliest token in most comparisons (Wang et al. 2025, 2503.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from course_lib.errors import InputError
 from course_lib.llms.base import Chat, continued
@@ -16,8 +16,17 @@ from course_lib.steps.tasks.parsing import parse_ratings
 from course_lib.steps.tasks.templating import filled, names, shipped
 
 SCALE = ["1", "2", "3", "4", "5"]
-SHORTEST = 200  # characters; texts are not cut below this
+SHORTEST = 40  # characters; nothing is cut below this
+TOO_LONG = "longer than the context of the judge"
 Judged = list[dict[str, Any]]  # for each completion {"rating", "rationale", "reason", "distribution"} and what explains them
+
+
+class Asked(NamedTuple):
+    """A prompt, the texts as they stand in it, and of each whether it or the instruction was cut."""
+
+    chat: Chat
+    texts: list[str]
+    shortened: list[bool]
 
 
 class UltraFeedback(Task):
@@ -32,14 +41,14 @@ class UltraFeedback(Task):
         rationale_tokens: longest rationale.
 
     Columns: `ratings` (float in 1-5, or None) and `rationales`, one per completion and in their order; `model_name`.
-    Several aspects give `ratings_<aspect>`, `rationales_<aspect>` and `ratings_disagreement_<aspect>` each. Then `ratings`
+    Several aspects give each of these columns for each aspect, as in `ratings_<aspect>`, and one for all: then `ratings`
     and `ratings_disagreement` are the means of those that are there, and `rationales` has all rationales of a completion,
     each after the name of its aspect. How each rating came about stands in `distilabel_metadata`: judge, mode, distribution,
-    reason for None, whether the text was too long for the model and cut in the middle, both orders with
+    reason for None, whether the text or the instruction was too long for the model and cut in the middle, both orders with
     `swap`, and under `raw_replies_<step>` what a model wrote whose reply was parsed.
 
     On a model whose probabilities can be seen, the frame of the answer is written by us and the model fills in only
-    rating and rationale, so N completions always give N ratings. The reply of any
+    rating and rationale, so N completions always give N ratings, unless they are too many for its context. The reply of any
     other model is parsed.
     """
 
@@ -117,43 +126,53 @@ class UltraFeedback(Task):
 
     def _pointwise(self, rows, texts, shown, aspect) -> list[dict[int, dict[str, Any]]]:
         where = [(r, i) for r, places in enumerate(shown) for i in places]
-        fitting = [self._fitting(rows[r], aspect, [texts[r][i]]) for r, i in where]
-        chats = [self.format_input(rows[r], aspect, one) for (r, _), one in zip(where, fitting, strict=True)]
-        distributions = self.llm.choice_probabilities(chats, SCALE, prefill="Rating: ")
-        means = [round(sum(k * p for k, p in enumerate(one, start=1)), 4) for one in distributions.tolist()]
+        asked = [self._asked(rows[r], aspect, [texts[r][i]]) for r, i in where]
+        chats = [one.chat for one in asked if one]
+        distributions = self.llm.choice_probabilities(chats, SCALE, prefill="Rating: ").tolist()
+        means = [round(sum(k * p for k, p in enumerate(one, start=1)), 4) for one in distributions]
         openings = [continued(chat, f"Rating: {round(mean)}\nRationale:") for chat, mean in zip(chats, means, strict=True)]
         rationales = self._rationales(openings, wanted=bool(self.rationales))
+        rated = iter([_rated(*one) for one in zip(means, rationales, distributions, strict=True)])
         found: list[dict[int, dict[str, Any]]] = [{} for _ in rows]
-        for (r, i), mean, one, why, fits in zip(where, means, distributions.tolist(), rationales, fitting, strict=True):
-            found[r][i] = {**_rated(mean, why, one), "shortened": fits != [texts[r][i]]}
+        for (r, i), one in zip(where, asked, strict=True):
+            found[r][i] = {**next(rated), "shortened": one.shortened[0]} if one else _unrated(TOO_LONG)
         return found
 
     def _listwise(self, rows, texts, shown, aspect) -> list[dict[int, dict[str, Any]]]:
-        asked = [[texts[r][i] for i in places] for r, places in enumerate(shown)]
-        fitting = [self._fitting(row, aspect, one) for row, one in zip(rows, asked, strict=True)]
-        chats = [self.format_input(row, aspect, one) for row, one in zip(rows, fitting, strict=True)]
-        rated = self._filled_in(chats, fitting) if self.llm.can_score else self._parsed(chats, fitting)
-        cut = [[a != b for a, b in zip(one, two, strict=True)] for one, two in zip(asked, fitting, strict=True)]
-        marked = [[{**text, "shortened": c} for text, c in zip(*both, strict=True)] for both in zip(rated, cut, strict=True)]
-        return [dict(zip(places, one, strict=True)) for places, one in zip(shown, marked, strict=True)]
+        asked = [self._asked(row, aspect, [texts[r][i] for i in shown[r]]) for r, row in enumerate(rows)]
+        live = [one for one in asked if one and one.texts]
+        rated = iter(self._filled_in(live) if self.llm.can_score else self._parsed(live))
+        found = []
+        for places, one in zip(shown, asked, strict=True):
+            judged = [_unrated(TOO_LONG) for _ in places]
+            if one and one.texts:
+                judged = [{**text, "shortened": cut} for text, cut in zip(next(rated), one.shortened, strict=True)]
+            found.append(dict(zip(places, judged, strict=True)))
+        return found
 
-    def _fitting(self, row: Row, aspect: str, texts: list[str]) -> list[str]:
-        """`texts`, the longest cut in the middle until the prompt and the answer fit the model."""
-        texts = list(texts)
-        answer = " and" * (self.rationale_tokens + 20) * len(texts)
-        while texts and not self.llm.fits(self.format_input(row, aspect, texts)[-1]["content"] + answer):
-            longest = max(range(len(texts)), key=lambda i: len(texts[i]))
-            half = len(texts[longest]) // 4
+    def _asked(self, row: Row, aspect: str, texts: list[str]) -> Asked | None:
+        """The prompt, its longest parts cut in the middle until it and the answer fit the model; None if they never do."""
+        whole = [text_of(row, "instruction", self), *texts]
+        parts = list(whole)
+        while not self._fits(chat := self.format_input({**row, "instruction": parts[0]}, aspect, parts[1:]), len(texts)):
+            longest = max(range(len(parts)), key=lambda i: len(parts[i]))
+            half = len(parts[longest]) // 4
             if half < SHORTEST // 2:
-                break
-            texts[longest] = f"{texts[longest][:half]} […] {texts[longest][-half:]}"
-        return texts
+                return None
+            parts[longest] = f"{parts[longest][:half]} […] {parts[longest][-half:]}"
+        cut = [part != one for part, one in zip(parts, whole, strict=True)]
+        return Asked(chat, parts[1:], [cut[0] or one for one in cut[1:]])
 
-    def _filled_in(self, chats: list[Chat], shown: list[list[str]]) -> list[Judged]:
+    def _fits(self, chat: Chat, unrated: int) -> bool:
+        """Whether the model has room for `chat` and the blocks of the texts that are still unrated."""
+        block = " and" * (self.rationale_tokens + 20)
+        return self.llm.fits("\n".join(message["content"] for message in chat) + block * unrated)
+
+    def _filled_in(self, asked: list[Asked]) -> list[Judged]:
         """Text after text, the scaffold is ours: the model chooses a digit, then writes a rationale."""
-        counts = [len(texts) for texts in shown]
-        found: list[Judged] = [[] for _ in chats]
-        frames = [""] * len(chats)
+        chats, counts = [one.chat for one in asked], [len(one.texts) for one in asked]
+        found: list[Judged] = [[] for _ in asked]
+        frames = [""] * len(asked)
         for number in range(max(counts, default=0)):
             live = [r for r, count in enumerate(counts) if count > number]
             heads = [f"{frames[r]}#### Text {number + 1}\nRating: " for r in live]
@@ -165,16 +184,18 @@ class UltraFeedback(Task):
             wanted = self.rationales is not False
             written = self._rationales([continued(chats[r], o) for r, o in zip(live, openings, strict=True)], wanted)
             for r, opening, digit, why, one in zip(live, openings, digits, written, distributions, strict=True):
-                frames[r] = f"{opening} {why or ''}\n\n"
+                frame = f"{opening} {why or ''}\n\n"
+                # Odd text can be more tokens to read than it was to write.
+                fits = self._fits(continued(chats[r], frame), counts[r] - number - 1)
+                frames[r] = frame if fits else f"{opening} […]\n\n"
                 found[r].append(_rated(float(digit), why, one))
         return found
 
-    def _parsed(self, chats: list[Chat], shown: list[list[str]]) -> list[Judged]:
-        live = [r for r, texts in enumerate(shown) if texts]
-        results = self.llm.generate([chats[r] for r in live])
-        replies = dict(zip(live, (result["generations"][0] for result in results), strict=True))
-        parsed = [parse_ratings(replies.get(r), len(texts), texts) for r, texts in enumerate(shown)]
-        return [[{**text, "replies": [replies[r]]} for text in one] for r, one in enumerate(parsed)]
+    def _parsed(self, asked: list[Asked]) -> list[Judged]:
+        results = self.llm.generate([one.chat for one in asked])
+        replies = [result["generations"][0] for result in results]
+        parsed = [parse_ratings(reply, len(one.texts), one.texts) for reply, one in zip(replies, asked, strict=True)]
+        return [[{**text, "replies": [reply]} for text in one] for reply, one in zip(replies, parsed, strict=True)]
 
     def _rationales(self, openings: list[Chat], wanted: bool) -> list[str | None]:
         if not wanted:
@@ -206,8 +227,8 @@ class UltraFeedback(Task):
 
     def _prompts(self, row: Row) -> str:
         shown = [text for text in row["generations"] if has_words(text)]
-        chats = [self.format_input(row, aspect, self._fitting(row, aspect, shown)) for aspect in self.aspects]
-        return "\n\n".join(framed("Prompt", chat) for chat in chats)
+        asked = [self._asked(row, aspect, shown) for aspect in self.aspects]
+        return "\n\n".join(framed("Prompt", one.chat) for one in asked if one)
 
 
 def _over_aspects(columns: dict[str, dict[str, list[Any]]]) -> dict[str, list[Any]]:
