@@ -44,7 +44,7 @@ COUNTED = (
     "first second third fourth fifth sixth seventh eighth ninth tenth",
 )
 ORDINALS = {word: value for words in COUNTED for value, word in enumerate(words.split(), start=1)}
-ORDINAL = rf"(?:\d{{1,4}}(?:st|nd|rd|th)?(?![a-z\d])|(?<!\w)(?:{'|'.join(ORDINALS)})(?!\w))"
+ORDINAL = rf"(?:\d{{1,4}}(?:[snrt][tdh])?(?![a-z\d])|(?<!\w)(?:{'|'.join(ORDINALS)})(?!\w))"
 TITLE = re.compile(
     MARK + r"(?P<before>(?:[^\W\d]{1,20}[^\w\n]{1,4}){0,3}[^\W\d]{0,20})"
     rf"(?P<number>{ORDINAL})(?P<after>(?:[ \t]?[^\W\d]{{1,20}}){{0,2}})"
