@@ -2,10 +2,10 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from course_lib.errors import CacheError, CourseLibError
+from course_lib.errors import CacheError, CourseLibError, InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,21 +100,48 @@ def run_cache(given: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m course_lib cache", description="Look at the stored results, or clear them."
     )
-    parser.add_argument("--clear", action="store_true", help="delete results; converted weights stay")
+    parser.add_argument(
+        "--clear", action="store_true", help="delete results and what was set aside as damaged; converted weights stay"
+    )
     parser.add_argument("--older-than", type=float, metavar="DAYS", help="with --clear: only results older than this")
     parser.add_argument("--model", help="with --clear: only results of this model")
     parser.add_argument("--yes", action="store_true", help="with --clear: do not ask")
     options = parser.parse_args(given)
+    _check_cache_options(options)
     store = default_cache()
-    print(cache_table(store))
+    try:
+        print(cache_table(store))
+    except CacheError as error:
+        # A full disk keeps SQLite from opening the file, but not us from deleting it.
+        if not options.clear:
+            raise
+        print(error)
     if not options.clear:
         return 0
-    if not options.yes and input("Delete these results? [y/N] ").strip().lower() not in ("y", "yes"):
+    if options.model is not None and options.model not in (models := [name for name, _, _ in store.summary()]):
+        print(f"Deleted 0 results: none is of the model {options.model!r}. There are those of: {', '.join(models) or 'none'}.")
+        return 0
+    if not options.yes and not _agreed("Delete these results? [y/N] "):
         print("Nothing was deleted.")
         return 0
     count = store.clear(options.older_than, options.model)
     print(f"Deleted {'all' if count is None else count} results.")
     return 0
+
+
+def _check_cache_options(options: argparse.Namespace) -> None:
+    days = options.older_than
+    if not options.clear and (days is not None or options.model is not None):
+        raise InputError("--older-than and --model say which results to delete; add --clear to delete them, or leave them out.")
+    if days is not None and not 0 <= days < float("inf"):
+        raise InputError(f"--older-than {days:g}; allowed: days, a number from 0.")
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        raise InputError("Nothing was deleted: nobody is there to answer. Pass --yes to delete without the question.") from None
 
 
 def run_grade(given: list[str]) -> int:
@@ -139,15 +166,17 @@ def run_grade(given: list[str]) -> int:
 def cache_table(store) -> str:
     """Where the results and weights lie, and how large they are."""
     weights = store.path.parent / "weights"
-    size = sum(file.stat().st_size for file in weights.rglob("*") if file.is_file())
-    lines = [f"results  {store.path}  {store.path.stat().st_size / 1e6 if store.path.exists() else 0:.1f} MB"]
-    try:
-        lines += [f"  {model}: {count} results, {bytes_ / 1e6:.1f} MB of text" for model, count, bytes_ in store.summary()]
-        if damaged := store.count_damaged():
-            lines.append(f"  {damaged} of these are damaged; each is made again when it is needed")
-    except CacheError as error:
-        lines.append(f"  {error}")
-    return "\n".join([*lines, f"weights  {weights}  {size / 1e6:.1f} MB"])
+    lines = [f"results  {store.path}  {_megabytes(store.files())}"]
+    lines += [f"  {model}: {count} results, {bytes_ / 1e6:.1f} MB of text" for model, count, bytes_ in store.summary()]
+    if damaged := store.count_damaged():
+        lines.append(f"  {damaged} of these are damaged; each is made again when it is needed")
+    if aside := store.damaged_files():
+        lines.append(f"damaged  {len(aside)} files {store.path.parent / 'results.damaged-*'}  {_megabytes(aside)}")
+    return "\n".join([*lines, f"weights  {weights}  {_megabytes(file for file in weights.rglob('*') if file.is_file())}"])
+
+
+def _megabytes(files: Iterable[Path]) -> str:
+    return f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
 
 
 if __name__ == "__main__":

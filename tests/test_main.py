@@ -1,5 +1,6 @@
 """The main job on the real models: the files, the table, the second run, and what happens to bad input."""
 
+import io
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import pytest
 
 from course_lib.__main__ import main
 from course_lib.distiset import Distiset
+from course_lib.llms.cache import default_cache
 
 FEW = ["--limit", "5", "--max-new-tokens", "16"]
 
@@ -164,7 +166,52 @@ def test_cache_command_shows_and_clears_results_but_not_weights(capsys, cache_pa
     assert main(["cache"]) == 0
     assert "scripted: 1 results" in capsys.readouterr().out
     assert main(["cache", "--clear", "--yes", "--model", "other"]) == 0
-    assert "Deleted 0 results" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Deleted 0 results" in printed and "'other'" in printed and "There are those of: scripted." in printed
     assert main(["cache", "--clear", "--yes"]) == 0
     assert "Deleted 1 results" in capsys.readouterr().out
     assert (cache_path / "weights").exists()
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--older-than", "3"], "add --clear"),
+        (["--model", "scripted"], "add --clear"),
+        (["--clear", "--yes", "--older-than", "-1"], "--older-than -1; allowed: days, a number from 0"),
+        (["--clear", "--yes", "--older-than", "nan"], "--older-than nan; allowed"),
+        (["--clear", "--yes", "--older-than", "inf"], "--older-than inf; allowed"),
+        (["--clear"], "Pass --yes"),
+    ],
+)
+def test_cache_command_that_cannot_be_meant_is_an_error_and_deletes_nothing(capsys, monkeypatch, options, said):
+    default_cache().put_many({"key": 1}, "scripted")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert main(["cache", *options]) == 2
+    assert said in capsys.readouterr().err
+    assert default_cache().get_many(["key"]) == {"key": 1}
+
+
+@pytest.mark.parametrize("answer, left", [("y", {}), ("yes", {}), ("n", {"key": 1}), ("", {"key": 1})])
+def test_cache_command_deletes_after_a_yes_only(capsys, monkeypatch, answer, left):
+    default_cache().put_many({"key": 1}, "scripted")
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer + "\n"))
+    assert main(["cache", "--clear"]) == 0
+    assert default_cache().get_many(["key"]) == left
+
+
+def test_cache_command_counts_the_log_the_damaged_files_and_the_damaged_results(capsys, cache_path):
+    store = default_cache()
+    store.put_many({"key": "x" * 700_000, "other": 1}, "scripted")
+    assert store.path.stat().st_size < 100_000 < (cache_path / "results.sqlite-wal").stat().st_size
+    store._run("UPDATE results SET key = 'kex' WHERE key = 'key'")
+    (cache_path / "results.damaged-1.sqlite").write_bytes(b"x" * 2_000_000)
+    (cache_path / "results.damaged-1.sqlite-wal").write_bytes(b"x" * 500_000)
+    assert main(["cache"]) == 0
+    results, model, damaged, aside, weights = capsys.readouterr().out.splitlines()
+    assert 0.7 <= float(results.split()[-2]) < 10 and "2 results" in model and "1 of these are damaged" in damaged
+    assert "2 files" in aside and aside.endswith("2.5 MB") and weights.startswith("weights")
+    assert main(["cache", "--clear", "--yes", "--model", "scripted"]) == 0
+    assert len(store.damaged_files()) == 2
+    assert main(["cache", "--clear", "--yes"]) == 0
+    assert not store.damaged_files()

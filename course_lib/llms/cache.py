@@ -86,7 +86,7 @@ class ResultCache:
         return self._run(statement, read=lambda rows: sum(not _is_sound(*row) for row in rows))
 
     def clear(self, older_than_days: float | None = None, model: str | None = None) -> int | None:
-        """Delete results, all or those that match; how many went, None if unknown. Converted weights stay."""
+        """Delete results, all (and the damaged files) or those that match; how many went, None if unknown. Weights stay."""
         where, values = ["1"], []
         if older_than_days is not None:
             where.append("created < ?")
@@ -94,6 +94,8 @@ class ResultCache:
         if model is not None:
             where.append("model = ?")
             values.append(model)
+        if not values:
+            self._delete(self.damaged_files())
         chosen, count = f"FROM results WHERE {' AND '.join(where)}", None
         try:
             [(count,)] = self._run(f"SELECT COUNT(*) {chosen}", values)
@@ -103,7 +105,9 @@ class ResultCache:
             # On a full disk SQLite can neither open the file nor delete from it; deleting the file takes no room.
             if values or _primary(error.__cause__) not in NO_ROOM:
                 raise
-            self._delete_files()
+            self.close()
+            with self._alone():
+                self._delete(self.files())
         return count
 
     def copy_to(self, folder: Path) -> None:
@@ -119,14 +123,21 @@ class ResultCache:
                 self._connection.close()
                 self._connection = None
 
-    def _delete_files(self) -> None:
-        self.close()
-        with self._alone():
-            try:
-                for file in self._files():
-                    file.unlink(missing_ok=True)
-            except OSError as error:
-                raise self._explained(error) from error
+    def files(self) -> list[Path]:
+        """The files that the results lie in now."""
+        names = (self.path.name + suffix for suffix in ("", "-wal", "-shm"))
+        return [file for name in names if (file := self.path.with_name(name)).exists()]
+
+    def damaged_files(self) -> list[Path]:
+        """The files that were set aside."""
+        return sorted(self.path.parent.glob("results.damaged-*"))
+
+    def _delete(self, files: list[Path]) -> None:
+        try:
+            for file in files:
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._explained(error) from error
 
     def _sound(self, rows: list[tuple[str, int, str]]) -> dict[str, Any]:
         sound = {key: json.loads(value) for key, checksum, value in rows if _is_sound(key, checksum, value)}
@@ -186,9 +197,6 @@ class ResultCache:
         finally:
             lock.close()
 
-    def _files(self) -> list[Path]:
-        return [self.path.with_name(self.path.name + suffix) for suffix in ("", "-wal", "-shm")]
-
     def _is_damage(self, error: Exception) -> bool:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY:
             # A damaged header can say so too.
@@ -202,9 +210,8 @@ class ResultCache:
         with self._alone():
             if _identity(self.path) != self._opened:
                 return  # another process was first, and has begun a new file
-            for file in self._files():
-                if file.exists():
-                    file.rename(aside.with_name(file.name.replace(self.path.name, aside.name)))
+            for file in self.files():
+                file.rename(aside.with_name(file.name.replace(self.path.name, aside.name)))
         _report(f"{self.path} was damaged; it is kept as {aside.name} and its results are made again")
 
     def _explained(self, error: Exception) -> CacheError:

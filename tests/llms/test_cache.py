@@ -171,7 +171,7 @@ def test_damaged_schema_is_set_aside_like_any_other_damage(tmp_path, capsys, dam
         assert again.get_many(["key"]) in ({}, {"key": 1}) and again.summary() in ([], [("model", 1, 1)])
         again.put_many({"new": 2}, "model")
         assert again.get_many(["new"]) == {"new": 2}
-        again.clear()
+        again.clear(model="model")
         again.close()
     assert capsys.readouterr().err.count("was damaged") == 1
     assert len(list(tmp_path.glob("results.damaged-*.sqlite"))) == 1
