@@ -102,6 +102,7 @@ FAULTY = {
     "refusal": "I'm sorry, but I can't help with that.",
     "language switch": "パリはフランスの首都です。",
     "too long": "Paris is lovely in spring. " * 40,
+    "repetition": "Paris is lovely in spring. " * 10,
 }
 
 

@@ -1,11 +1,15 @@
 """Rewrites that must not be used, each for its reason, and good ones that must pass."""
 
 import itertools
+import time
+from collections import Counter
 
 import pytest
+from hostile import LONG
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from course_lib.judging import labelled_items
 from course_lib.llms import ScriptedLLM
 from course_lib.steps.tasks import EvolInstruct, EvolQuality
 from course_lib.steps.tasks.rewrites import rewrite_fault
@@ -49,7 +53,52 @@ FAULTS = [
     ("language switch", "Paris is the capital, and it is on the Seine.", "La capitale de la France est Paris."),
     ("language switch", "The capital of France is Paris, which lies on the Seine.", "フランスの首都はパリです。"),
     ("language switch", "Столица Франции — Париж.", "Paris is the capital of France."),
+    ("prompt leaked", "What is the capital of France?", "It is Paris."),
+    ("prompt leaked", "**WHAT IS THE CAPITAL OF FRANCE**", "It is Paris."),
+    ("prompt leaked", "What is the capital of France?\n" * 3, "It is Paris."),
+    ("prompt leaked", "Keep what is correct. Paris.", "It is Paris."),
+    ("prompt leaked", "Make it more detailed: Paris has two million people.", "It is Paris."),
+    ("prompt leaked", "# Response\nParis, on the Seine.", "It is Paris."),
+    ("prompt leaked", "### Response:\n\nParis, on the Seine.", "It is Paris."),
+    ("prompt leaked", "[Response]\nParis, on the Seine.", "It is Paris."),
+    ("prompt leaked", "Answer: Paris, on the Seine.", "It is Paris."),
+    ("prompt leaked", "**Final answer:** Paris, on the Seine.", "It is Paris."),
+    ("prompt leaked", "Assistant: Paris, on the Seine.", "It is Paris."),
+    ("prompt leaked", "<|im_start|>assistant\nParis, on the Seine.", "It is Paris."),
+    ("prompt leaked", "Paris, on the Seine.\nUser: And of Spain?\nAssistant: Madrid.", "It is Paris."),
+    ("prompt leaked", "Here is the rewritten text:\n\nParis, on the Seine.", "It is Paris."),
+    ("prompt leaked", "Sure! Here is the answer: Paris, on the Seine.", "It is Paris."),
+    ("refusal", "I will not answer this.", "It is Paris."),
+    ("refusal", "As a language model, I cannot answer that.", "It is Paris."),
+    ("refusal", "As a large language model, I have no opinion.", "It is Paris."),
+    ("refusal", "I refuse to answer.", "It is Paris."),
+    ("refusal", "As an assistant, I cannot answer.", "It is Paris."),
+    ("refusal", "I do not feel comfortable answering this.", "It is Paris."),
+    ("refusal", "I must decline.", "It is Paris."),
+    ("refusal", "I'm afraid I can't help with that.", "It is Paris."),
+    ("refusal", "I'd rather not answer that.", "It is Paris."),
+    ("refusal", "Sorry, I can't do that.", "It is Paris."),
+    ("refusal", "I cannot fulfill your request.", "It is Paris."),
+    ("refusal", "I am only an AI and do not know.", "It is Paris."),
+    ("language switch", "C'est Paris.", "It is Paris."),
+    ("language switch", "Es ist Paris.", "It is Paris."),
+    ("language switch", "La risposta è Parigi.", "It is Paris."),
+    ("language switch", "To jest Paryż.", "It is Paris."),
+    ("language switch", "Paryż jest stolicą Francji i leży nad Sekwaną.", "It is Paris."),
+    ("language switch", "Det är Paris.", "It is Paris."),
+    ("language switch", "Frankrikes huvudstad är Paris, som ligger vid floden Seine.", "It is Paris."),
+    ("language switch", "Fransa'nın başkenti Paris'tir ve Seine Nehri kıyısında yer alır.", "It is Paris."),
+    ("language switch", "Paris là thủ đô của nước Pháp.", "It is Paris."),
+    ("language switch", "Paříž je hlavní město Francie a leží na řece Seině.", "It is Paris."),
+    ("language switch", "法国的首都是巴黎。", "フランスの首都はパリです。"),
+    ("language switch", "フランスの首都はパリです。", "法国的首都是巴黎。"),
     ("too long", "Paris is lovely in spring. " * 40, "It is Paris."),
+    ("too long", "The city of Paris is on the river Seine, in the north. " * 10, "It is Paris."),
+    ("repetition", "Paris. " * 12, "It is Paris."),
+    ("repetition", "It is a big city.\n" * 8, "It is Paris."),
+    ("repetition", "Paris is on the Seine, in the north. " + "It is a big city with a river. " * 6, "It is Paris."),
+    ("repetition", "It is Parisisisisisisisisisisisis.", "It is Paris."),
+    ("repetition", "首都はパリです。" * 8, "パリです。"),
 ]  # fmt: skip
 
 
@@ -98,7 +147,24 @@ GOOD_REWRITES = [
     ("How do I check a sum?", "Add again.", "Add in another order and check your answer against the first one."),
     ("What is a cover?", "A song.", "A new version of a song, at times better than the original."),
     ("Edit: 'My original answer.'", "My original answer!", "My original answer, at last."),
-    ("Explain tides.", "The moon.", "The moon pulls on the sea. " * 12),
+    ("Explain tides.", "The moon.", " ".join(f"The sea rose {n} metres at place {n}." for n in range(1, 9))),
+    ("What is six times seven?", "42", "Six times seven is found by adding.\n\n**Answer:** 42"),
+    ("Tell me a riddle.", "Keys.", "Answer: a piano, which has keys but opens no lock."),
+    ("End with 'Answer: X'.", "Four.", "Answer: 4"),
+    ("Write a chat of a user with an assistant.", "Hi.", "User: Hi there.\nAssistant: Hello, how are you?"),
+    ("What is a computer system?", "Parts.", "- User: a person\n- System: a machine"),
+    ("Hello", "Hi", "Hello"),
+    ("Write a refund policy.", "No.", "We will not provide refunds after thirty days."),
+    ("Can you come?", "No.", "I'm so sorry, I can't make it on Friday."),
+    ("Do you like Paris?", "Yes.", "I can't help but love Paris, and I will not forget it."),
+    ("Which is it?", "It is Lyon.", "I refuse to believe that it is anything but Paris."),
+    ("What is next?", "Words.", "As a language model predicts words, so it writes a text."),
+    ("Write the chorus of a song about a boat.", "Row.", "Row, row, row your boat. " * 4),
+    ("Write 'I am good' ten times.", "No.", "I am good.\n" * 10),
+    ("Write a plan.", "Run.", "Monday: rest\nTuesday: run\nWednesday: rest\nThursday: run\nFriday: rest\nSaturday: run"),
+    ("Alternate.", "1", "1, 0, 1, 0, 1, 0, 1, 0, 1, 0"),
+    ("Write a loop out.", "x", "```\n" + "x = 1\n" * 10 + "```"),
+    ("首都を三つ挙げて。", "日本。", "日本の首都は東京です。フランスの首都はパリです。スペインの首都はマドリードです。"),
 ]  # fmt: skip
 
 
@@ -119,15 +185,33 @@ def test_good_rewrites_of_instructions_pass():
         assert rewrite_fault(rewrite, instruction, prompt, [instruction]) is None
 
 
+def test_almost_no_good_answer_is_a_faulty_rewrite_of_a_worse_one():
+    """Refused are those that differ in one word or in signs only, and one of emojis alone."""
+    items = labelled_items("fit")
+    faults = Counter(rewrite_fault(i["good"], i["worse"], "", [i["worse"], i["instruction"]]) for i in items)
+    assert set(faults) <= {None, "no change", "empty"}
+    assert faults[None] > 0.98 * len(items) and faults["empty"] <= 1
+
+
+def test_no_labelled_answer_repeats_itself_or_refuses():
+    texts = [item[kind] for item in labelled_items("fit") for kind in ("good", "worse", "off_topic")]
+    faults = Counter(rewrite_fault(text, "A draft of some other text.", "", ["Say something."]) for text in texts)
+    assert faults["repetition"] <= 1
+    assert faults["refusal"] <= 0.001 * len(texts)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.text(), st.text(), st.text())
 def test_checks_take_any_text(rewrite, original, prompt):
-    allowed = {None, "empty", "no change", "prompt leaked", "refusal", "language switch", "too long"}
+    allowed = {None, "empty", "no change", "prompt leaked", "refusal", "language switch", "too long", "repetition"}
     assert rewrite_fault(rewrite, original, prompt, [original]) in allowed
     assert rewrite_fault(original, original, prompt, [original]) in ("empty", "no change")
 
 
 def test_long_texts_are_checked_quickly():
-    for text in ("a " * 10_000, "word " * 4_000, "ab" * 10_000, "# a\n" * 5_000):
+    started = time.perf_counter()
+    texts = ["a " * 10_000, "word " * 4_000, "ab" * 10_000, "# a\n" * 5_000, "“" * 20_000, "a" + " " * 20_000 + "a", *LONG]
+    for text in texts:
         rewrite_fault(text + "b", text, text, [text])
         rewrite_fault(text + "b c", "a b", text + PROMPT, ["a"])
+    assert time.perf_counter() - started < 60
