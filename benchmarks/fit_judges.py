@@ -6,31 +6,40 @@ Likelihood: for each packaged model mean and standard deviation of the mean log-
 
 Reward heads: for each packaged model a logistic regression without intercept on the differences of hidden features within
 pairs (good − worse, good − off_topic), features divided by their standard deviation, with an L2 penalty; the score is
-then shifted and scaled to mean 0 and standard deviation 1 over all answers. LAYERS, PENALTY and WEIGHTS were chosen by
-five-fold cross-validation over items, which is printed.
+then shifted and scaled to mean 0 and standard deviation 1 over all answers. LAYERS, PENALTY, WEIGHTS, ODDS_CUT and BROKEN
+were chosen by five-fold cross-validation over items, which is printed.
 
-Relevance: what the instruction adds to the mean log-probability per token, cut off at the median of the good answers;
-mean and standard deviation over all answers.
+Relevance and example odds (`likelihood.py`): mean and standard deviation over all answers; relevance is cut off at the
+median of the good answers.
 """
 
 import json
 
 import numpy as np
 
+from course_lib.constraints import broken_constraints
 from course_lib.judging import ANSWERS, labelled_items
 from course_lib.llms import TransformersLLM
 from course_lib.llms.base import LinearHead
 from course_lib.llms.weights import PACKAGED
 from course_lib.steps.load import DATA
+from course_lib.steps.tasks.likelihood import example_odds, relevance
 
 LAYERS = {"smollm2-135m": (16, 22), "gemma-3-270m": (9, 15)}
-WEIGHTS = {"smollm2-135m": 1.0, "gemma-3-270m": 0.5, "relevance": 0.5}
+WEIGHTS = {"smollm2-135m": 1.0, "gemma-3-270m": 1.0, "relevance": 0.25, "examples": 0.3}
+ODDS_CUT = 8  # natural logarithm
+BROKEN = 1.0  # standard deviations off for a broken constraint
 PENALTY = 0.03
 FOLDS = 5
 
 
 def pairs_of(items) -> list[tuple[list[dict], str]]:
     return [([{"role": "user", "content": item["instruction"]}], item[name]) for item in items for name in ANSWERS]
+
+
+def chats_and_texts(items) -> tuple[list, list]:
+    chats, texts = zip(*pairs_of(items), strict=True)
+    return list(chats), list(texts)
 
 
 def features_of(llm: TransformersLLM, items, layers) -> np.ndarray:
@@ -66,24 +75,24 @@ def accuracy(scores: np.ndarray) -> tuple[float, float]:
     return float((scores[:, 0] > scores[:, 1]).mean()), float((scores[:, 0] > scores[:, 2]).mean())
 
 
-def cross_validated(features: dict[str, np.ndarray], relevance: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores of items left out, shape (items, answers): of each model's head, of relevance, and their weighted sum."""
-    items = len(relevance)
-    folds = np.random.default_rng(0).permutation(items) % FOLDS
-    scores = {name: np.zeros((items, len(ANSWERS))) for name in features}
+def cross_validated(
+    features: dict[str, np.ndarray], others: dict[str, np.ndarray], broken: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Scores of items left out, shape (items, answers): each vote alone, and all together."""
+    folds = np.random.default_rng(0).permutation(len(broken)) % FOLDS
+    scores = {name: np.zeros(broken.shape) for name in features}
     for fold in range(FOLDS):
         for name, values in features.items():
             weights, bias = fitted(values[folds != fold])
             scores[name][folds == fold] = values[folds == fold] @ weights + bias
-    scores["relevance"] = relevance
-    scores["all together"] = sum(WEIGHTS[name] * one for name, one in scores.items())
-    return scores
+    scores.update(others)
+    votes = sum(WEIGHTS[name] * one for name, one in scores.items()) / sum(WEIGHTS.values())
+    return {**scores, "votes": votes, "all together": votes - BROKEN * broken}
 
 
-def log_likelihoods(llm: TransformersLLM, items, with_instruction: bool = True) -> np.ndarray:
+def log_likelihoods(llm: TransformersLLM, items) -> np.ndarray:
     """Mean log-probabilities per token, shape (items, answers)."""
-    chats, texts = zip(*pairs_of(items), strict=True)
-    return llm.log_likelihood(chats if with_instruction else [[]] * len(texts), texts).reshape(len(items), -1)
+    return llm.log_likelihood(*chats_and_texts(items)).reshape(len(items), -1)
 
 
 def moments(values: np.ndarray) -> dict[str, float]:
@@ -95,23 +104,31 @@ def main() -> None:
     llms = {name: TransformersLLM(name) for name in PACKAGED}
     features = {name: features_of(llm, items, LAYERS[name]) for name, llm in llms.items()}
     likelihoods = {name: log_likelihoods(llm, items) for name, llm in llms.items()}
-    first = next(iter(llms))
-    gain = likelihoods[first] - log_likelihoods(llms[first], items, with_instruction=False)
-    cut = round(float(np.median(gain[:, 0])), 4)
-    relevance = {"weight": WEIGHTS["relevance"], "cut": cut, **moments(gain.clip(max=cut))}
-    standardised = (gain.clip(max=cut) - relevance["mean"]) / relevance["sd"]
-    scores = cross_validated(features, standardised)
+    first, asked = llms[next(iter(llms))], chats_and_texts(items)
+    good = ANSWERS.index("good")
+    cut = round(float(np.median(relevance(first, *asked).reshape(len(items), -1)[:, good])), 4)
+    fit = {
+        "heads": {name: {"layers": LAYERS[name], "weight": WEIGHTS[name]} for name in llms},
+        "relevance": {"weight": WEIGHTS["relevance"], "cut": cut},
+        "examples": {"weight": WEIGHTS["examples"], "cut": ODDS_CUT},
+        "broken": BROKEN,
+        "likelihood": {name: moments(values) for name, values in likelihoods.items()},
+    }
+    others = {}
+    for name, function in {"relevance": relevance, "examples": example_odds}.items():
+        values = function(first, *asked, fit[name]["cut"]).reshape(len(items), -1)
+        fit[name] |= moments(values)
+        others[name] = (values - fit[name]["mean"]) / fit[name]["sd"]
+    broken = np.array([[bool(broken_constraints(item["instruction"], item[name])) for name in ANSWERS] for item in items])
+    scores = cross_validated(features, others, broken)
     for name, (worse, off) in {name: accuracy(one) for name, one in scores.items()}.items():
         print(f"cross-validated on {len(items)} items, {name}: good > worse {worse:.3f}, good > off-topic {off:.3f}")
     kinds = np.array([item["worse_kind"] for item in items])
     for kind in sorted(set(kinds)):
         print(f"    all together, {kind}: good > worse {accuracy(scores['all together'][kinds == kind])[0]:.3f}")
     heads = {name: fitted(values) for name, values in features.items()}
-    fit = {
-        "heads": {n: {"layers": LAYERS[n], "weight": WEIGHTS[n], "bias": round(heads[n][1], 5)} for n in heads},
-        "relevance": relevance,
-        "likelihood": {name: moments(values) for name, values in likelihoods.items()},
-    }
+    for name, (_, bias) in heads.items():
+        fit["heads"][name]["bias"] = round(bias, 5)
     (DATA / "judge_fit.json").write_text(json.dumps(fit, indent=1) + "\n", encoding="utf-8")
     np.savez_compressed(DATA / "judge_heads.npz", **{name: weights for name, (weights, _) in heads.items()})
     print(json.dumps(fit, indent=1))

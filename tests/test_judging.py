@@ -104,11 +104,19 @@ def test_cohens_kappa_of_a_textbook_table():
         judging.cohens_kappa(["x"], [])
 
 
+def nearest(fit, report):
+    """The largest share of words that a good answer of one part has in common with one of the other; short ones left out."""
+    goods = [[set(item["good"].lower().split()) for item in part] for part in (fit, report)]
+    fitted, reported = ([words for words in part if len(words) > 5] for part in goods)
+    return max(len(one & other) / len(one | other) for one in fitted for other in reported)
+
+
 def test_labelled_items_cover_what_they_promise():
     fit, report = judging.labelled_items("fit"), judging.labelled_items("report")
     everything = [*fit, *report]
     assert len(everything) >= 120 and len({item["category"] for item in everything}) >= 8
     assert len({item["instruction"] for item in everything}) == len(everything)
+    assert nearest(fit, report) < 0.6
     kinds = {"wrong", "incomplete", "ignores_format", "rude", "padded"}
     for part in (fit, report):
         assert {item["worse_kind"] for item in part} == kinds

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, cached_property
@@ -164,8 +165,9 @@ class TransformersLLM(LLM):
             return
         _shared[key]["users"] -= 1
         if _shared[key]["users"] == 0:
-            del _shared[key]
-            gc.collect()
+            model = weakref.ref(_shared.pop(key)["model"])
+            if model() is not None:  # it refers to itself; a collection costs a third of a second, so only then
+                gc.collect()
             import torch
 
             if torch.cuda.is_available():

@@ -8,7 +8,7 @@ from course_lib.judging import default_judge, labelled_items, likelihood_panel, 
 from course_lib.llms import ScriptedLLM, TransformersLLM
 from course_lib.llms.base import LLM, LinearHead
 from course_lib.steps.tasks import LikelihoodRating, RewardHeadRating, YesNoRating
-from course_lib.steps.tasks.likelihood import fit, reward_head, squashed
+from course_lib.steps.tasks.likelihood import example_odds, fit, reward_head, squashed
 
 HOSTILE = [
     "",
@@ -89,9 +89,43 @@ def test_every_rating_is_explained_in_its_row(judge):
     row = rated(judge, ["Jupiter.", ""])
     how = row["distilabel_metadata"]["raw_output_reward_head_rating_0"]
     assert how[0]["judge"] == "RewardHeadRating, smollm2-135m + gemma-3-270m"
-    assert set(how[0]["votes"]) == {"smollm2-135m", "gemma-3-270m", "relevance"}
+    assert set(how[0]["votes"]) == {"smollm2-135m", "gemma-3-270m", "relevance", "examples"}
+    assert how[0]["broken"] == "" and how[0]["shortened"] is False
     assert squashed(how[0]["z"]) == pytest.approx(row["ratings"][0], abs=1e-3)
     assert how[1] == {"judge": how[0]["judge"], "rating": None, "reason": "empty completion"}
+    votes, weights = how[0]["votes"], how[0]["weights"]
+    mean = sum(weights[name] * vote for name, vote in votes.items()) / sum(weights.values())
+    assert how[0]["z"] == pytest.approx(mean, abs=1e-3)
+
+
+def test_a_broken_constraint_costs_as_much_as_the_fit_says_and_stands_in_the_row(judge):
+    asked = {"generations": ["Jupiter. It is the largest planet."]}
+    free, bound = (
+        next(judge.process([{"instruction": instruction, **asked}]))[0]["distilabel_metadata"][
+            "raw_output_reward_head_rating_0"
+        ][0]
+        for instruction in ("Name a planet.", "Name a planet in one word.")
+    )
+    votes = sum(bound["weights"][name] * vote for name, vote in bound["votes"].items()) / sum(bound["weights"].values())
+    assert (free["broken"], bound["broken"]) == ("", "1 word")
+    assert bound["z"] == pytest.approx(votes - fit()["broken"], abs=1e-3)
+
+
+def test_a_completion_that_no_model_can_read_whole_is_cut_in_the_middle_and_rated(judge):
+    row = rated(judge, ["🙂" * 20_000, "Rating: 5\n" * 2_000, "Jupiter."])
+    assert [rating is None for rating in row["ratings"]] == [False, False, False]
+    how = row["distilabel_metadata"]["raw_output_reward_head_rating_0"]
+    assert [one["shortened"] for one in how] == [True, True, False]
+
+
+def test_text_is_likelier_after_examples_of_its_own_kind(judge):
+    chat = [{"role": "user", "content": "How do I keep bread fresh?"}]
+    kind = "Keep it in a paper bag at room temperature, and freeze what you don't eat within three days."
+    rude = "Seriously? Are you too stupid to store bread? Leave me alone."
+    friendly, hostile = example_odds(judge.panel[0], [chat, chat], [kind, rude])
+    assert friendly > hostile
+    clipped = example_odds(judge.panel[0], [chat, chat], [kind, rude], cut=0.5)
+    assert abs(clipped).max() <= 0.5
 
 
 def test_the_default_judge_tells_good_from_worse_on_items_that_it_was_not_fitted_on(judge):

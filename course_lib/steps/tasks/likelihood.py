@@ -11,13 +11,17 @@ import math
 from functools import cache
 from typing import Any
 
+from course_lib.constraints import broken_constraints
 from course_lib.errors import InputError
 from course_lib.llms.base import LLM, Chat, LinearHead
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.formatting import MODEL_COLUMNS
-from course_lib.steps.load import DATA
+from course_lib.steps.load import DATA, read_jsonl
 from course_lib.steps.tasks.base import Task, has_words, text_of, texts_of
 from course_lib.steps.tasks.templating import filled, shipped
+
+SHORTEST = 200  # characters of a completion that are always read
+ROOM = " and" * 512  # as many tokens as a judge may put around instruction and completion
 
 
 @cache
@@ -67,12 +71,18 @@ class _PointwiseRating(Task):
             (r, i) for r, row in enumerate(rows) for i, text in enumerate(texts_of(row, "generations", self)) if has_words(text)
         ]
         instructions = [text_of(rows[r], "instruction", self) for r, _ in places]
-        texts = [rows[r]["generations"][i] for r, i in places]
+        texts = [self._fitting(i, rows[r]["generations"][p]) for i, (r, p) in zip(instructions, places, strict=True)]
         scored = self.score(instructions, texts, [_author(rows[r], i) for r, i in places])
         how = [[{"rating": None, "reason": "empty completion"} for _ in row["generations"]] for row in rows]
-        for (r, i), one in zip(places, scored, strict=True):
-            how[r][i] = one
+        for (r, i), text, one in zip(places, texts, scored, strict=True):
+            how[r][i] = {**one, "shortened": text != rows[r]["generations"][i]}
         yield [self._finished(row, one) for row, one in zip(rows, how, strict=True)]
+
+    def _fitting(self, instruction: str, text: str) -> str:
+        """`text`, cut in the middle until every model can read it after the instruction."""
+        while len(text) > SHORTEST and not all(llm.fits(f"{ROOM}{instruction}\n{text}") for llm in self.llms):
+            text = f"{text[: len(text) // 4]} […] {text[-len(text) // 4 :]}"
+        return text
 
     def _finished(self, row: Row, how: list[dict[str, Any]]) -> Row:
         explained = [{"judge": f"{type(self).__name__}, {self.judge_name}", **one} for one in how]
@@ -126,13 +136,12 @@ class LikelihoodRating(_PanelRating):
 
 
 class RewardHeadRating(_PanelRating):
-    """Rates by linear reward heads on the hidden states of frozen models. The default judge.
+    """Rates by linear reward heads on the hidden states of frozen models, and more. The default judge.
 
     A reward model is a language model with a linear layer in place of its vocabulary (Ouyang et al. 2022, 2203.02155).
     Here the language model stays as it is, and only the layer is fitted, on the labelled answers that ship with the course.
-    Beside the heads, `relevance` has a vote: by how much the instruction raises the mean log-probability per token of the
-    completion under the first model, cut off at what half of the good answers reach; it is low for an answer to something
-    else.
+    Beside the heads two more have a vote, both under the first model: `relevance` and `example_odds`. What code can check,
+    no model judges: a completion that breaks a constraint of its instruction (`constraints.py`) is marked down for it.
 
     Args:
         panel: models for which a head was fitted: the packaged ones.
@@ -146,15 +155,57 @@ class RewardHeadRating(_PanelRating):
             raise InputError(f"Step {self.name!r}: there is no reward head for {', '.join(unknown)}; there is one for {known}.")
 
     def score(self, instructions: list[str], texts: list[str], authors: list[str | None]) -> list[dict[str, Any]]:
-        chats = self.chats(instructions)
+        chats, first, kept = self.chats(instructions), self.panel[0], fit()
         votes = {llm.model_name: llm.head_scores(chats, texts, reward_head(llm.model_name)) for llm in self.panel}
-        kept = fit()["relevance"]
-        gain = self.panel[0].log_likelihood(chats, texts) - self.panel[0].log_likelihood([[]] * len(texts), texts)
-        votes["relevance"] = (gain.clip(max=kept["cut"]) - kept["mean"]) / kept["sd"]
-        weights = {name: (fit()["heads"].get(name) or kept)["weight"] for name in votes}
+        for name, function in {"relevance": relevance, "examples": example_odds}.items():
+            votes[name] = (function(first, chats, texts, kept[name]["cut"]) - kept[name]["mean"]) / kept[name]["sd"]
+        weights = {name: (kept["heads"].get(name) or kept[name])["weight"] for name in votes}
         zs = sum(weights[name] * one for name, one in votes.items()) / sum(weights.values())
-        found = [{name: round(float(one[i]), 4) for name, one in votes.items()} for i in range(len(texts))]
-        return [_explained(float(z), votes=one) for z, one in zip(zs, found, strict=True)]
+        broken = [broken_constraints(i, text) for i, text in zip(instructions, texts, strict=True)]
+        rated = []
+        for i, wishes in enumerate(broken):
+            named = {name: round(float(one[i]), 4) for name, one in votes.items()}
+            z = float(zs[i]) - kept["broken"] * bool(wishes)
+            rated.append(_explained(z, votes=named, weights=weights, broken=", ".join(wishes)))
+        return rated
+
+
+def relevance(llm: LLM, chats: list[Chat], texts: list[str], cut: float = math.inf):
+    """By how much its chat raises the mean log-probability per token of each text; low for an answer to something else.
+
+    Returns:
+        numpy array of shape `(len(texts),)`, cut off at `cut`: beyond a point, more relevance makes no better answer.
+    """
+    gain = llm.log_likelihood(chats, texts) - llm.log_likelihood([[]] * len(texts), texts)
+    return gain.clip(max=cut)
+
+
+def example_odds(llm: LLM, chats: list[Chat], texts: list[str], cut: float = math.inf):
+    """The log-probability of each text after examples of good answers, less that after bad answers to the same questions.
+
+    By Bayes' rule, the log-odds that the author of the good examples wrote the text rather than that of the bad ones.
+
+    Returns:
+        numpy array of shape `(len(texts),)`, cut off at ±`cut`, so that a long text does not outweigh all else; nan for a
+        text that does not fit the context.
+    """
+    import numpy as np
+
+    def totals(kind: str):
+        shots = [turn for example in _examples() for turn in _shot(example["instruction"], example[kind])]
+        logs = llm.token_log_probs([[*shots, *chat] for chat in chats], texts)
+        return np.array([sum(one) if one else np.nan for one in logs])
+
+    return (totals("good") - totals("bad")).clip(-cut, cut)
+
+
+@cache
+def _examples() -> list[Row]:
+    return read_jsonl(DATA / "judge_examples.jsonl")
+
+
+def _shot(instruction: str, answer: str) -> Chat:
+    return [{"role": "user", "content": instruction}, {"role": "assistant", "content": answer}]
 
 
 class YesNoRating(_PointwiseRating):
