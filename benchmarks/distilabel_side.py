@@ -111,29 +111,84 @@ def run(task: str, side: str, threads: dict[str, str]) -> dict:
         return {**found, **json.loads(Path(work, "found.json").read_text(encoding="utf-8")), "rows": settings["rows"]}
 
 
+HEAD = ["task", "side", "s", "s, models loaded", "tokens", "tokens/s", "peak MB"]
+RATIOS = ["× s", "× s, models loaded", "× tokens/s", "× memory"]
+
+
 def report(results) -> str:
     """The tables, as Markdown."""
     from measuring import table
 
-    head = ["task", "side", "s", "s, models loaded", "tokens", "tokens/s", "peak MB", "× ours", "× ours, models loaded"]
     lines = []
     for task in TASKS:
         found = {side: results["distilabel"].get(f"{task}: {side}") for side in SIDES}
-        for side, one in found.items():
-            if one is None:
-                lines.append([task, side, "still to be measured", *[""] * 6])
-                continue
-            pace = [one["tokens"], f"{one['tokens'] / one['warm_seconds']:.0f}", f"{one['peak_bytes'] / 1e6:.0f}"]
-            base = found["ours"] or {}
-            times = [f"{one[k] / base[k]:.1f}" if base else "" for k in ("seconds", "warm_seconds")]
-            lines.append([task, side, f"{one['seconds']:.1f}", f"{one['warm_seconds']:.1f}", *pace, *times])
-    return table(head, lines)
+        lines += [_line(task, side, one, found["ours"]) for side, one in found.items()]
+    note = "\\* Measured on another day than ours." if any(str(line[1]).endswith(" \\*") for line in lines) else ""
+    return "\n\n".join(part for part in (table([*HEAD, *RATIOS], lines), note) if part)
+
+
+def _line(task: str, side: str, one: dict | None, base: dict | None) -> list:
+    if one is None:
+        return [task, side, "still to be measured", *[""] * (len(HEAD) + len(RATIOS) - 3)]
+    mark = " \\*" if base and base["day"] != one["day"] else ""
+    times = [f"{one['seconds']:.1f}", f"{one['warm_seconds']:.1f}"]
+    sizes = [one["tokens"], f"{_pace(one):.0f}", f"{one['peak_bytes'] / 1e6:.0f}"]
+    ratios = [f"{ratio:.2f}" for ratio in _ratios(one, base)] if base else [""] * len(RATIOS)
+    return [task, side + mark, *times, *sizes, *ratios]
+
+
+def _pace(one: dict) -> float:
+    return one["tokens"] / one["warm_seconds"]
+
+
+def _ratios(one: dict, base: dict) -> list[float]:
+    """How many times as long, as long without start-up, as slow per token and as much memory it took as `base`."""
+    longer = [one[name] / base[name] for name in ("seconds", "warm_seconds")]
+    return [*longer, _pace(base) / _pace(one), one["peak_bytes"] / base["peak_bytes"]]
+
+
+def _pooling(results) -> tuple[dict | None, dict, dict]:
+    """Ours, distilabel as installed, and the fastest of its runs; empty where it is still to be measured."""
+    found = {side: results["distilabel"].get(f"pooling: {side}") for side in SIDES}
+    theirs = [one for side, one in found.items() if side != "ours" and one]
+    return found["ours"], found["distilabel"] or {}, min(theirs, key=lambda one: one["seconds"], default={})
+
+
+def targets(results) -> list[list[str]]:
+    from measuring import target
+
+    base, installed, best = _pooling(results)
+    if not base or not best:
+        return []
+    lines = []
+    for words, one in (("as installed", installed), ("at its fastest", best)):
+        for number, (wanted, start) in enumerate(((20, "start-up included"), (30, "models loaded"))):
+            if one:
+                ratio = _ratios(one, base)[number]
+                what = f"pooling beside distilabel {words}, {start}"
+                lines.append(target(what, f"{wanted} × as fast", f"{ratio:.1f} ×", ratio >= wanted))
+    return lines
+
+
+def read(results) -> str:
+    """What follows from the numbers of pooling."""
+    base, installed, best = _pooling(results)
+    if not base or not installed or best is installed:
+        return ""
+    times, start = installed["seconds"] / best["seconds"], base["seconds"] - base["warm_seconds"]
+    return (
+        f"With fewer threads, or with threads that sleep, pooling is {times:.1f} times as fast as installed: that is the "
+        f"figure to compare with. A twentieth of it would be {best['seconds'] / 20:.1f} s for everything; ours needs "
+        f"{start:.1f} s before the first request and after the last answer, most of it to import torch and read the weights."
+    )
 
 
 def measure(results, tasks=tuple(TASKS), sides=tuple(SIDES)) -> None:
     for task in tasks:
         for name in sides:
-            results.measure("distilabel", f"{task}: {name}", lambda task=task, name=name: run(task, *SIDES[name]))
+            kind, threads = SIDES[name]
+            compute = lambda task=task, kind=kind, threads=threads: run(task, kind, threads)  # noqa: E731
+            results.measure("distilabel", f"{task}: {name}", compute, ours=kind == "ours")
 
 
 def main() -> None:

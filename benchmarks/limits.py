@@ -1,6 +1,6 @@
 """Against the limit: tokens per second beside the arithmetic peak and memory bandwidth of this machine, in one run.
 
-    .venv/bin/python benchmarks/limits.py [--parts peak decoding padded scoring mixed profile] [--model smollm2-135m]
+    .venv/bin/python benchmarks/limits.py [--parts peak decoding padded generate scoring mixed profile] [--model smollm2-135m]
 
 Peak shares count two operations per weight and token: the body for every token read, the output layer where logits are
 computed. Attention, norms and sampling are work too but are not counted, so 100% cannot be reached.
@@ -10,24 +10,26 @@ import argparse
 import random
 from collections import Counter
 from functools import cache
+from unittest.mock import patch
 
 import torch
-from measuring import Results, seconds_of, table
+from measuring import Results, forget_peak, peak_memory, seconds_of, table, target
 
-from course_lib.llms import TransformersLLM
+from course_lib.llms import TransformersLLM, devices
 from course_lib.llms.decoding import Row, decode
 from course_lib.llms.devices import batch_budget, filled_batches, most_nodes
 from course_lib.llms.products import OneDnnLinear
 from course_lib.llms.tree import Prefix, log_probs_of, tree_batches
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-PADDED = (1, 8, 32, 64, 128)
+LOOP = 32  # rows at once of the padded loop to compare with
+GENERATED, CAPS = 256, (64, 128, 256)  # rows asked of `generate`, and how many it may take at once on a CPU
 LENGTHS = (32, 128, 512)
 NEW_TOKENS = 64
 SCORED_TOKENS = 4096
 MIXED_ROWS, SHORTEST, LONGEST = 64, 8, 256
 SAMPLING = {"temperature": 0.7, "top_p": 1.0, "top_k": 50, "min_p": 0.0, "repetition_penalty": 1.0}
-PARTS = ("peak", "decoding", "padded", "scoring", "mixed", "profile")
+PARTS = ("peak", "decoding", "padded", "generate", "scoring", "mixed", "profile")
 
 
 # --- the machine --------------------------------------------------------------------------------------------------
@@ -64,14 +66,18 @@ def _synchronised(compute, device: str):
 # --- decoding -----------------------------------------------------------------------------------------------------
 
 
-def prompts(llm: TransformersLLM, count: int) -> list[list[int]]:
-    """Token ids of `count` different instructions."""
+def chats(count: int) -> list[list[dict[str, str]]]:
+    """`count` different instructions."""
     from course_lib.judging import labelled_items
 
     items = [*labelled_items("report"), *labelled_items("fit")]
-    chats = [[{"role": "user", "content": item["instruction"]}] for item in items]
-    texts = [*chats, *([*chat, {"role": "assistant", "content": "Well,"}] for chat in chats)]
-    return [llm.prompts.encode(chat) for chat in texts[:count]]
+    asked = [[{"role": "user", "content": item["instruction"]}] for item in items]
+    return [*asked, *([*chat, {"role": "assistant", "content": "Well,"}] for chat in asked)][:count]
+
+
+def prompts(llm: TransformersLLM, count: int) -> list[list[int]]:
+    """Token ids of `count` different instructions."""
+    return [llm.prompts.encode(chat) for chat in chats(count)]
 
 
 def written(llm: TransformersLLM, asked: list[list[int]], wanted: list[int], most: int) -> list[Row]:
@@ -103,6 +109,26 @@ def decoding(llm: TransformersLLM, batch: int) -> dict:
     if batch <= 32:
         timed(2)
     return {"seconds": timed(NEW_TOKENS), "prefill": timed(1), "prompt_tokens": sum(map(len, asked))}
+
+
+def generated(llm: TransformersLLM, cap: int, count: int = GENERATED, new: int = NEW_TOKENS) -> dict:
+    """`generate` with `count` chats, in batches of at most `cap` rows; rows end where the model ends them."""
+    sizes = []
+
+    def noted(*arguments):
+        batches = filled_batches(*arguments)
+        sizes[:] = map(len, batches)
+        return batches
+
+    # The bound on tokens would keep batches small where the one on rows no longer does.
+    caps = {"CPU_ROWS": cap, "CPU_TOKENS": devices.CPU_TOKENS * cap // devices.CPU_ROWS}
+    with patch.multiple(devices, **caps), patch("course_lib.llms.transformers.filled_batches", noted):
+        llm.generate(chats(2), max_new_tokens=2)
+        forget_peak()
+        found = []
+        seconds = seconds_of(lambda: found.extend(llm.generate(chats(count), max_new_tokens=new)))
+    tokens = sum(sum(one["statistics"]["output_tokens"]) for one in found)
+    return {"seconds": seconds, "tokens": tokens, "batches": sizes, "peak_bytes": peak_memory()}
 
 
 def padded(llm: TransformersLLM, batch: int) -> dict:
@@ -144,7 +170,7 @@ def mixed(llm: TransformersLLM) -> dict:
     asked = prompts(llm, MIXED_ROWS)
     kind = llm.hf_model.device.type
     ours = seconds_of(_synchronised(lambda: decode_all(llm, written(llm, asked, wanted, LONGEST)), kind))
-    loop = seconds_of(_synchronised(lambda: padded_loop(llm, asked, wanted, LONGEST, 32), kind))
+    loop = seconds_of(_synchronised(lambda: padded_loop(llm, asked, wanted, LONGEST, LOOP), kind))
     return {"seconds": ours, "padded_seconds": loop, "tokens": sum(wanted)}
 
 
@@ -224,8 +250,10 @@ def measure(results: Results, llm: TransformersLLM, parts=PARTS, label: str = "l
         results.measure(label, "bandwidth", lambda: bandwidth(device))
     for batch in BATCHES if "decoding" in parts else ():
         results.measure(label, f"decoding {batch}", lambda batch=batch: decoding(llm, batch))
-    for batch in PADDED if "padded" in parts else ():
+    for batch in BATCHES if "padded" in parts else ():
         results.measure(label, f"padded {batch}", lambda batch=batch: padded(llm, batch))
+    for cap in CAPS if "generate" in parts and device == "cpu" else ():
+        results.measure(label, f"generate {cap}", lambda cap=cap: generated(llm, cap))
     for length in LENGTHS if "scoring" in parts else ():
         for every in (True, False):
             name = f"scoring {length} {'every' if every else 'last'}"
@@ -250,23 +278,58 @@ def measure_here(results: Results) -> None:
 def report(results: Results, label: str = "limits") -> str:
     """The tables, as Markdown."""
     found = results[label]
-    if "model" not in found or f"peak {found['model']['dtype']}" not in found:
+    if not _known(found):
         return "Still to be measured on a quiet machine."
-    model, measured = found["model"], found[f"peak {found['model']['dtype']}"]
-    tops = {"of the plain peak": 1e9 * measured["gflops"]}
-    if "gflops_onednn" in measured:
-        tops["of oneDNN's peak"] = 1e9 * measured["gflops_onednn"]
+    model, tops = found["model"], _tops(found)
     intro = (
         f"{model['name']}, {model['dtype']}, {model['device']}: {model['body'] / 1e6:.0f} million weights in the body, "
         f"{model['head'] / 1e6:.0f} million in the output layer. Measured in the same run: {_peak_words(found)}."
     )
     tables = [
         _decoding_table(found, tops, model),
+        _generate_table(found),
         _scoring_table(found, tops, model),
         _mixed_line(found),
         _profile_table(found),
     ]
     return "\n\n".join(part for part in (intro, *tables) if part)
+
+
+def _known(found: dict) -> bool:
+    return all(name in found for name in ("model", "bandwidth")) and f"peak {found['model']['dtype']}" in found
+
+
+def _tops(found: dict) -> dict[str, float]:
+    """Operations per second that products of matrices reach here, by the way to compute them."""
+    measured = found[f"peak {found['model']['dtype']}"]
+    names = {"gflops": "of the plain peak", "gflops_onednn": "of oneDNN's peak"}
+    return {words: 1e9 * measured[name] for name, words in names.items() if name in measured}
+
+
+def targets(results: Results, label: str = "limits") -> list[list[str]]:
+    found = results[label]
+    if not _known(found):
+        return []
+    model, lines = found["model"], []
+    decoded = {batch: _steps(found, batch) for batch in BATCHES if f"decoding {batch}" in found}
+    scored = [_scoring_work(one, model) for name, one in found.items() if name.startswith("scoring")]
+    for words, top in _tops(found).items():
+        if decoded:
+            best = max(decoded, key=decoded.get)
+            share = _decoding_work(decoded[best], model) / top
+            lines.append(target(f"decoding, best batch ({best})", f"40% {words}", f"{share:.0%}", share >= 0.4))
+        if scored:
+            low, high = min(scored) / top, max(scored) / top
+            lines.append(target("scoring", f"60% {words}", f"{low:.0%} to {high:.0%}", low >= 0.6))
+    ratios = {batch: ratio for batch in BATCHES if (ratio := _beside_loop(found, batch, min(batch, LOOP)))}
+    if ratios:
+        worst = min(ratios, key=ratios.get)
+        what = f"beside the padded loop with at most {LOOP} rows, worst of batches {', '.join(map(str, ratios))}"
+        lines.append(target(what, "no slower", f"{ratios[worst]:.2f} × as fast (batch {worst})", ratios[worst] >= 1))
+    if one := found.get("mixed"):
+        ratio = one["padded_seconds"] / one["seconds"]
+        lines.append(target("rows of very different lengths", "1.5 × the padded loop", f"{ratio:.2f} ×", ratio >= 1.5))
+    return lines
 
 
 def _peak_words(found: dict) -> str:
@@ -278,19 +341,56 @@ def _peak_words(found: dict) -> str:
     return "; ".join([*words, f"{found['bandwidth']['gigabytes']:.0f} GB/s of reading"])
 
 
+def _pace(found: dict, name: str, batch: int) -> float | None:
+    """Tokens per second of a measurement with `batch` rows."""
+    return batch * NEW_TOKENS / found[f"{name} {batch}"]["seconds"] if f"{name} {batch}" in found else None
+
+
+def _beside_loop(found: dict, batch: int, rows: int) -> float | None:
+    """Our tokens per second with `batch` rows, in those of the padded loop with `rows` at once."""
+    ours, loop = _pace(found, "decoding", batch), _pace(found, "padded", rows)
+    return ours / loop if ours and loop else None
+
+
+def _steps(found: dict, batch: int) -> float:
+    """Tokens per second after the prefill."""
+    one = found[f"decoding {batch}"]
+    return batch * (NEW_TOKENS - 1) / (one["seconds"] - one["prefill"])
+
+
+def _decoding_work(steps: float, model: dict) -> float:
+    return 2 * (model["body"] + model["head"]) * steps
+
+
+def _scoring_work(one: dict, model: dict) -> float:
+    return 2 * (model["body"] * one["tokens"] + model["head"] * one["kept"]) / one["seconds"]
+
+
 def _decoding_table(found: dict, tops: dict[str, float], model: dict) -> str:
     weights, lines = model["body"] + model["head"], []
+    with_loop = any(name.startswith("padded") for name in found)
     for batch in BATCHES:
-        if one := found.get(f"decoding {batch}"):
-            steps = batch * (NEW_TOKENS - 1) / (one["seconds"] - one["prefill"])
-            shares = [f"{2 * weights * steps / top:.0%}" for top in tops.values()]
+        if ours := _pace(found, "decoding", batch):
+            steps = _steps(found, batch)
+            shares = [f"{_decoding_work(steps, model) / top:.0%}" for top in tops.values()]
             read = steps / batch * weights * (4 if model["dtype"] == "float32" else 2) / 1e9
-            line = [batch, f"{batch * NEW_TOKENS / one['seconds']:.0f}", f"{steps:.0f}", *shares, f"{read:.0f}"]
-            if loop := found.get(f"padded {batch}"):
-                line += [f"{batch * NEW_TOKENS / loop['seconds']:.0f}", f"{loop['seconds'] / one['seconds']:.2f}"]
-            lines.append(line + [""] * (len(tops) + 6 - len(line)))
-    pace = ["tokens/s", "tokens/s after the prefill", *tops, "weights read, GB/s"]
-    return table(["batch", *pace, "padded loop, tokens/s", "ours / padded loop"], lines) if lines else ""
+            beside = [_pace(found, "padded", batch), *(_beside_loop(found, batch, n) for n in (batch, min(batch, LOOP)))]
+            texts = [f"{one:.{digits}f}" if one else "" for one, digits in zip(beside, (0, 2, 2), strict=True)]
+            lines.append([batch, f"{ours:.0f}", f"{steps:.0f}", *shares, f"{read:.0f}", *(texts if with_loop else ())])
+    head = ["batch", "tokens/s", "tokens/s after the prefill", *tops, "weights read, GB/s"]
+    loop = ["padded loop, tokens/s", "ours / padded loop", f"ours / padded loop, at most {LOOP} rows at once"]
+    return table([*head, *(loop if with_loop else ())], lines) if lines else ""
+
+
+def _generate_table(found: dict) -> str:
+    lines = []
+    for cap in CAPS:
+        if one := found.get(f"generate {cap}"):
+            name = f"{cap}, as shipped" if cap == devices.CPU_ROWS else cap
+            pace, peak = f"{one['tokens'] / one['seconds']:.0f}", f"{one['peak_bytes'] / 1e6:.0f}"
+            lines.append([name, " + ".join(map(str, one["batches"])), one["tokens"], pace, peak])
+    head = [f"most rows at once when `generate` is given {GENERATED}", "batches", "tokens", "tokens/s", "peak memory, MB"]
+    return table(head, lines) if lines else ""
 
 
 def _scoring_table(found: dict, tops: dict[str, float], model: dict) -> str:
@@ -298,8 +398,7 @@ def _scoring_table(found: dict, tops: dict[str, float], model: dict) -> str:
     for length in LENGTHS:
         for which in ("every", "last"):
             if one := found.get(f"scoring {length} {which}"):
-                work = 2 * (model["body"] * one["tokens"] + model["head"] * one["kept"]) / one["seconds"]
-                shares = [f"{work / top:.0%}" for top in tops.values()]
+                shares = [f"{_scoring_work(one, model) / top:.0%}" for top in tops.values()]
                 lines.append([length, f"{which} token", f"{one['tokens'] / one['seconds']:.0f}", *shares])
     return table(["tokens in a row", "scored", "tokens/s", *tops], lines) if lines else ""
 
@@ -309,7 +408,7 @@ def _mixed_line(found: dict) -> str:
         return ""
     return (
         f"Rows of very different lengths ({MIXED_ROWS} rows of {SHORTEST} to {LONGEST} new tokens, {one['tokens']} in all): "
-        f"{one['seconds']:.1f} s, the padded loop at batch 32 {one['padded_seconds']:.1f} s: "
+        f"{one['seconds']:.1f} s, the padded loop at batch {LOOP} {one['padded_seconds']:.1f} s: "
         f"{one['padded_seconds'] / one['seconds']:.2f} times as fast."
     )
 
@@ -318,7 +417,7 @@ def _profile_table(found: dict) -> str:
     columns = {work: found.get(f"profile {work}") for work in ("decoding", "scoring")}
     if not all(columns.values()):
         return ""
-    kinds = [kind for kind in columns["decoding"] if kind != "others"]
+    kinds = [kind for kind, share in columns["decoding"].items() if isinstance(share, float) and kind != "others"]
     lines = [[kind, *(f"{one.get(kind, 0):.0%}" for one in columns.values())] for kind in kinds]
     return table(["share of the time, 64 rows", *columns], lines)
 

@@ -1,19 +1,21 @@
 """How fast: all measurements, and docs/speed.md from them.
 
-    .venv/bin/python benchmarks/speed.py [--parts distilabel limits growth gpu] [--fresh]
+    .venv/bin/python benchmarks/speed.py [--parts distilabel limits variants growth gpu] [--fresh]
 
 Every number is kept in the user's cache folder as soon as it is known, so a run that was stopped goes on; `--fresh`
-forgets them first. Parts take from 5 (growth) to 30 minutes (distilabel) on two cores. Keep the machine quiet.
+forgets those of the parts first. The page shows numbers of the present code only: a change in `course_lib` makes those of
+before as good as not measured. Parts take from 4 (variants) to 25 minutes (distilabel) on two cores. Keep the machine quiet,
+and the code as it is.
 """
 
 import argparse
 import tempfile
 from pathlib import Path
 
-from measuring import Results, machine
+from measuring import SAMPLING_PAUSE, Results, machine, source_hash, table
 
 PAGE = Path(__file__).parent.parent / "docs" / "speed.md"
-PARTS = ("distilabel", "limits", "growth", "gpu")
+PARTS = ("distilabel", "limits", "variants", "growth", "gpu")
 # Shapes of models that do not come by pip; speed does not depend on what the weights are.
 SHAPES = {
     "SmolLM2-1.7B": {
@@ -113,7 +115,6 @@ def _measure_model(results: Results, llm, name: str, limits) -> None:
 
 def gpu_report(results: Results) -> str:
     import limits
-    from measuring import table
 
     if "device" not in results["gpu"]:
         return (
@@ -144,85 +145,103 @@ def page(results: Results) -> str:
     import distilabel_side
     import growth
     import limits
+    import variants
 
+    side = (SIDE_BY_SIDE, distilabel_side.report(results), SIDE_BY_SIDE_READ, distilabel_side.read(results))
     sections = {
-        "Beside distilabel 1.5.3": (SIDE_BY_SIDE, distilabel_side.report(results), SIDE_BY_SIDE_READ),
+        "What it must reach": (targets(results),),
+        "Beside distilabel 1.5.3": side,
         "Against the limit of the machine": (LIMITS, limits.report(results), LIMITS_READ),
-        "bfloat16 on this CPU": (BFLOAT16, limits.report(results, "limits bfloat16"), ""),
-        "Growth, overhead, start": (GROWTH, growth.report(results), GROWTH_READ),
+        "What each idea is worth": (VARIANTS, variants.report(results), VARIANTS_READ),
+        "bfloat16 on this CPU": (BFLOAT16, limits.report(results, "limits bfloat16")),
+        "Growth, overhead, start": (GROWTH, growth.report(results), growth.read(results)),
         "On a GPU": (gpu_report(results),),
     }
     intro = f"# How fast\n\nMade by `benchmarks/speed.py` on {machine()}. Trust the ratios: absolute times are of one machine."
+    when = f"Measured {' and '.join(results.days) or 'never'}, with the code of `course_lib` in one state ({source_hash()})."
     made = [f"## {title}\n\n" + "\n\n".join(part for part in parts if part) for title, parts in sections.items()]
-    return "\n\n".join([intro, *made]) + "\n"
+    return "\n\n".join([f"{intro} {when}", *made]) + "\n"
 
 
-SIDE_BY_SIDE = """\
+def targets(results: Results) -> str:
+    """What was to be reached, and whether it is."""
+    import distilabel_side
+    import growth
+    import limits
+
+    lines = [line for module in (distilabel_side, limits, growth) for line in module.targets(results)]
+    return table(["what", "target", "measured", "reached"], lines) if lines else "Still to be measured on a quiet machine."
+
+
+SIDE_BY_SIDE = f"""\
 The same weights (smollm2-135m, float32), instructions and sampling arguments; two models in `pooling`, which are the same
 one twice. Each run is a fresh process with an empty cache. "s" is the whole process with its start; "models loaded" is
 from the first request to the last answer. EvolQuality and UltraFeedback have prompts of their own in each library; ours
-rates and explains within a frame, distilabel's model writes freely. Memory is the peak of the whole process tree."""
+rates and explains within a frame, distilabel's model writes freely. Memory is that of the whole process tree, the most that
+was seen in a look every {SAMPLING_PAUSE} s. The ratios count from ours: times as long, times slower per token with models
+loaded, times the memory (below 1 distilabel needs less)."""
 
 SIDE_BY_SIDE_READ = """\
 distilabel runs one process per step and one prompt at a time. As installed, each process starts a thread per core and
-its threads spin while they wait, so two models on two cores hold each other up. With one thread per process, or with
-threads that sleep, pooling is four times as fast: that is the figure to compare with. Twenty times less than it would be
-under three seconds for everything, of which Python needs more to import torch and read the weights."""
+its threads spin while they wait, so two models on two cores hold each other up."""
 
 LIMITS = """\
 Two operations per weight and token are counted: the body for each token read, the output layer where logits are computed.
 Attention, norms and sampling are work that is not counted. The padded loop is left padding and Transformers' `generate`
-on an unchanged model, with the same prompts and arguments. Batches of one row wait for the weights to come from memory;
-from 16 rows on the products decide. "Plain" is what torch gives for `a @ b`: on this processor less than half of what oneDNN
-reaches with the same numbers, which is why the model uses oneDNN and why shares of the plain peak can pass 100%."""
+on an unchanged model, with the same prompts and arguments; its last column sets more than 32 rows beside a loop that takes
+32 at once. The batches in the first table are decoded whole; the second one shows those that `generate` makes, whose rows
+end where the model ends them. Batches of one row wait for the weights to come from memory, large ones for the products.
+"Plain" is what torch gives for `a @ b`, which takes MKL; the model uses oneDNN where that is faster, so shares of the plain
+peak can pass 100%."""
 
 LIMITS_READ = """\
-What was tried, on one thread, in processor seconds (64 rows unless it says otherwise):
+What remains beside the products is attention, then many small operations between them. bfloat16 products are faster still,
+but they change what is written, so float32 stays the default; `dtype="bfloat16"` asks for them."""
 
-| variant | tokens/s, 1 row | 16 rows | 64 rows | prefill of 64 prompts, s | scoring, tokens/s |
-| --- | --- | --- | --- | --- | --- |
-| PyTorch's products, cache grown by copying | 30 | 151 | 220 | 4.6 | 305 |
-| oneDNN's products, cache with room (kept) | 33 | 248 | 342 to 387 | 2.7 | 514 to 537 |
-| the same, at most 256 tokens in a tree instead of 512 | 30 | 217 | 372 | 2.6 | 555 |
-| the same, weights of the body packed once for oneDNN | 35 | 317 | 463 | 2.6 | 574 |
-| the same in bfloat16, not packed | 37 | 327 | 673 | 1.9 | 788 |
+VARIANTS = """\
+Each idea beside the way without it, in turns, the shortest time of each; few rows and tokens, so a difference below a few
+percent says nothing."""
 
-PyTorch takes MKL for float32 products, which on this processor reaches less than half of what oneDNN does with the same
-numbers (110 and 244 GFLOP/s on one core). Copying the cache at each step cost 7% of the time at 64 rows; a cache with room
-behind it writes one token. Packed weights are faster still, but they are no longer tensors that can be read, saved or
-trained, so the model keeps plain ones for now. What remains beside the products is attention, then many small operations
-between them. bfloat16 products are 1.8 times faster still (441 GFLOP/s on one core), but they change what is written, so
-float32 stays the default; `dtype="bfloat16"` asks for them."""
+VARIANTS_READ = """\
+Packing keeps a second copy of the body's weights, in the order in which oneDNN reads them; the plain ones stay beside it to
+be read, saved and trained. From two rows on the products are the same bit for bit, with one row within rounding. Rows that
+stay until the longest has ended are measured as rows that are all as long: a finished row costs a step like any other."""
 
 BFLOAT16 = ""
 GROWTH = """\
 `scripted` runs two writers and a judge that follow a script through a whole pipeline: nothing but the work around the
-models. The real runs write 32 tokens per row; cache and bookkeeping are all that is not inside the model's batches."""
-GROWTH_READ = ""
+models. The real runs write 32 tokens per row; cache and bookkeeping are all that is not inside the model's batches. Models
+and libraries are loaded before the clock starts; memory grown is the peak less what they held by then."""
 
 
 def main() -> None:
     import distilabel_side
     import growth
     import limits
+    import torch
+    import variants
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="none: only write the page")
-    parser.add_argument("--fresh", action="store_true", help="forget the numbers that were measured before")
+    parser.add_argument("--fresh", action="store_true", help="forget what was measured before of these parts")
     options = parser.parse_args()
     results = default_results()
     if options.fresh:
-        results.path.unlink(missing_ok=True)
-        results = default_results()
+        # Without a GPU its numbers could not be made again.
+        results.forget([part for part in options.parts if part != "gpu" or torch.cuda.is_available()])
     if "distilabel" in options.parts:
         distilabel_side.measure(results)
     if "limits" in options.parts:
         limits.measure_here(results)
+    if "variants" in options.parts:
+        variants.measure(results)
     if "growth" in options.parts:
         growth.measure(results)
     if "gpu" in options.parts:
         measure_gpu(results)
     PAGE.write_text(page(results), encoding="utf-8")
+    if results.left_out:
+        print("left out, of other code or another machine, or measured while others were busy:", *results.left_out, sep="\n  ")
     print(f"wrote {PAGE}")
 
 
