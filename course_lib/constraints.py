@@ -16,7 +16,7 @@ NUMBER = rf"(\d{{1,3}}|{'|'.join(WORDS)}|a single)"
 AT_MOST = r"under|fewer than|less than|at most|no more than|no longer than|up to|(?:a )?max(?:imum)?(?: of)?|within"
 OR_LESS = r" or fewer| or less| at most|(?:,? and)? no more| max(?:imum)?\b"
 # Around a number: it is for a part of the answer, it is not exact, or it counts what is there already.
-BEFORE = r"\b(?:each|per|every|at least|about|around|roughly|or|first|last|all|these|those|following|and an?)\b"
+BEFORE = r"\b(?:each|per|every|at least|about|around|roughly|first|last|all|these|those|following|and an?)\b|\bor$"
 AFTER = r"\b(?:each|per|apiece|or so|or more|comment|title|logline)\b"
 LIST_LINE = re.compile(r"^[ \t]*(?:[-*•–]|\d{1,2}[.)])[ \t]+\S", re.MULTILINE)
 ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|vs|etc|e\.g|i\.e|a\.m|p\.m|approx|No|[A-Z])\.|(?<=\d)\.(?=\d)")
@@ -44,7 +44,8 @@ def _counts(asked: str) -> Iterator[Constraint]:
         adjectives = r"(?:(?:short|simple|plain|complete|full) )*"
         shape = rf"(?:({AT_MOST}) )?(?<![\w-]){NUMBER}(?: or fewer)?[ -]{adjectives}{unit}s?\b({OR_LESS})?"
         for found in re.finditer(shape, asked, re.IGNORECASE):
-            if _in(BEFORE, asked[max(0, found.start() - 25) : found.end()]) or _in(AFTER, asked[found.end() :][:20]):
+            before, after = asked[: found.start(2)][-60:].split()[-4:], asked[found.end() :][:60].split()[:3]
+            if _in(BEFORE, " ".join(before)) or _in(AFTER, " ".join(after)):
                 continue
             wanted = _number(found[2])
             if found[1] or found[3] or "or fewer" in found[0].lower():

@@ -14,6 +14,8 @@ KEPT_AND_BROKEN = [
     ("What is rain? One sentence, please.", "Water, e.g. drops of 2.5 mm, falls from clouds.", "It is wet. It falls."),
     ("Describe Rome in at most five words.", "Old, loud and rather lovely.", "Old and loud and hot and rather lovely."),
     ("A slogan for soap, no more than 4 words.", "Clean hands, warm heart.", "Clean hands, warm heart, happy home."),
+    ("Name two trees in three words or fewer.", "Oak and elm.", "An oak and an elm."),
+    ("What is it for? Five words or less.", "Keeping rain off.", "It is for keeping the rain off."),
     ("Sum it up in under ten words.", "Trains were late all day.", "On that day nearly all of the trains were very late."),
     ("Name a fruit. One word.", "Plum", "A plum, for example."),
     ("Write a four-line poem about fog.", "Fog\ncame\nand\nwent.", "Fog came and went."),
