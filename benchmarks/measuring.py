@@ -120,7 +120,8 @@ def watched(command: list[str], env: dict[str, str]) -> dict[str, float]:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
         while process.poll() is None:
             peak = max(peak, tree_memory(process.pid))
-            time.sleep(SAMPLING_PAUSE)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(SAMPLING_PAUSE)
         seconds = time.perf_counter() - started
         if process.returncode:
             log.seek(0)

@@ -271,22 +271,21 @@ def test_lesson_5_a_larger_margin_keeps_fewer_pairs(lab):
     def kept() -> int:
         return int(said.inner_text().split()[0])
 
-    def keeps_fewer() -> None:
-        expect(said).not_to_contain_text(re.compile(rf"^{at_first} of"), timeout=REDRAW_MS)
-        assert kept() < at_first
-
     at_first = kept()
     assert at_first > 0
     move(box, "min margin", "ArrowRight", times=10)
-    keeps_fewer()
+    expect(said).not_to_contain_text(re.compile(rf"^{at_first} of"), timeout=REDRAW_MS)
+    assert kept() < at_first
     picture(box, "widget-5")
     move(box, "min margin", "End")
     expect(said).to_contain_text(re.compile(r"^0 of \d+ rows give a pair"), timeout=REDRAW_MS)
     move(box, "min margin", "Home")
     expect(said).to_contain_text(re.compile(rf"^{at_first} of"), timeout=REDRAW_MS)
+    # Whether any pair is that similar depends on what the models wrote; tests/test_widgets.py has rows that are.
     move(box, "max similarity", "Home")
-    keeps_fewer()
-    expect(said).to_contain_text("too similar")
+    expect(box.locator(".widget-readout").nth(1)).to_have_text("0.50", timeout=REDRAW_MS)
+    expect(said).to_contain_text(re.compile(r"^\d+ of \d+ rows give a pair"))
+    assert kept() <= at_first
 
 
 def test_hostile_text_is_shown_as_text_in_every_widget(lab):
