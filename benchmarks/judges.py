@@ -66,12 +66,15 @@ def line(name: str, judge: Task, judged: list, items: list, timed: list) -> list
     worse, off = (pair_accuracy(judged, against)[-1] for against in ("worse", "off_topic"))
     bias = length_bias(judged)
     # Pointwise judges see one text at a time, so only a listwise one can mind the order.
-    listwise = isinstance(judge, UltraFeedback) and judge.mode == "text"
-    swapped = f"{swap_agreement(judge, items)['agreement']:.2f}" if listwise else "pointwise"
+    swapped = f"{swap_agreement(judge, items)['agreement']:.2f}" if listwise(judge) else "pointwise"
     judge.unload()
     cost = cost_per_rating(lambda: judges()[name], timed)["seconds_per_rating"]
     longer, correlation = f"{bias['worse_longer']:.2f}", f"{bias['correlation']:.2f}"
     return [name, share(worse), share(off), f"{worse['ties']:.2f}", longer, correlation, swapped, f"{cost:.2f}"]
+
+
+def listwise(judge: Task) -> bool:
+    return isinstance(judge, UltraFeedback) and judge.mode == "text"
 
 
 def share(found: dict) -> str:
@@ -130,7 +133,7 @@ def boasts_table(items: list) -> str:
     boasting = [{**item, **{name: item[name] + BOAST for name in ANSWERS if name != "good"}} for item in items]
     lines = []
     for name, judge in judges().items():
-        if "text" in name:  # a listwise judge is shown all three at once: rows would be told apart by place, not by boast
+        if listwise(judge):  # it is shown all three at once: rows would be told apart by place, not by boast
             continue
         before, after = rate_items(judge, items), rate_items(judge, boasting)
         judge.unload()

@@ -153,7 +153,7 @@ def page(results: Results) -> str:
         "Beside distilabel 1.5.3": side,
         "Against the limit of the machine": (LIMITS, limits.report(results), LIMITS_READ),
         "What each idea is worth": (VARIANTS, variants.report(results), VARIANTS_READ),
-        "bfloat16 on this CPU": (BFLOAT16, limits.report(results, "limits bfloat16")),
+        "bfloat16 on this CPU": (limits.report(results, "limits bfloat16"),),
         "Growth, overhead, start": (GROWTH, growth.report(results), growth.read(results)),
         "On a GPU": (gpu_report(results),),
     }
@@ -207,7 +207,6 @@ Packing keeps a second copy of the body's weights, in the order in which oneDNN 
 be read, saved and trained. From two rows on the products are the same bit for bit, with one row within rounding. Rows that
 stay until the longest has ended are measured as rows that are all as long: a finished row costs a step like any other."""
 
-BFLOAT16 = ""
 GROWTH = """\
 `scripted` runs two writers and a judge that follow a script through a whole pipeline: nothing but the work around the
 models. The real runs write 32 tokens per row; cache and bookkeeping are all that is not inside the model's batches. Models

@@ -161,7 +161,7 @@ def log_probs_of(
     found: dict[tuple[int, int], float] = {}
     for start in range(0, len(kept), most_kept):
         part = torch.tensor(kept[start : start + most_kept], device=model.device)
-        logits = _forward(model, tree, prefix.cache(), prefix.length, logits_to_keep=part).logits[0].float()
+        logits = _logits(model, tree, part, prefix.cache(), prefix.length)
         norms = finite(_log_norms(logits))
         index = {node: i for i, node in enumerate(part.tolist())}
         pairs = [(node, token) for node, token in wanted if node in index]
@@ -187,7 +187,7 @@ def prefill(model, prompts: Sequence[Sequence[int]], most_nodes: int) -> tuple[l
         paths = [tree.add(prompts[i]) for i in batch]
         small = DynamicCache()
         ends = torch.tensor([path[-1] for path in paths], device=model.device)
-        logits.append(_logits(model, tree, ends, small))
+        logits.append(finite(_logits(model, tree, ends, small)))
         # Padding points at node 0; the attention mask keeps it out of sight.
         where = torch.tensor([[0] * (longest - len(path)) + path for path in paths], device=model.device)
         parts.append([(_spread(layer.keys, where), _spread(layer.values, where)) for layer in small.layers])
@@ -229,7 +229,7 @@ def _log_norms(logits: torch.Tensor) -> torch.Tensor:
 
 def _logits(model, tree: TokenTree, kept: torch.Tensor, cache: DynamicCache, past: int = 0) -> torch.Tensor:
     """float32 logits at the nodes `kept`, shape `(len(kept), vocabulary)`."""
-    return finite(_forward(model, tree, cache, past, logits_to_keep=kept).logits[0].float())
+    return _forward(model, tree, cache, past, logits_to_keep=kept).logits[0].float()
 
 
 @torch.inference_mode()
@@ -260,10 +260,10 @@ def hidden_features(
     return torch.stack(pooled).cpu()
 
 
-def finite(logits: torch.Tensor) -> torch.Tensor:
-    """`logits`, or an error if one of them is NaN."""
-    if torch.isnan(logits).any():
+def finite(scores: torch.Tensor) -> torch.Tensor:
+    """`scores`, or an error if one of them is NaN."""
+    if torch.isnan(scores).any():
         raise FloatingPointError(
             "The model gave NaN instead of scores; its numbers are too large for this dtype. Use dtype='float32'."
         )
-    return logits
+    return scores

@@ -21,6 +21,8 @@ from course_lib.errors import InputError
 from course_lib.llms.base import LLM, Chat
 from course_lib.steps.base import Row, Step, StepInput, StepOutput, required_columns
 
+TOO_LONG = "longer than the context of the judge"  # the reason for no rating, where cutting does not help either
+
 
 class Task(Step):
     """A step with a language model.
@@ -113,6 +115,12 @@ def unasked(reason: str, num_generations: int) -> dict[str, Any]:
     nothing, zeros = [None] * num_generations, [0] * num_generations
     statistics = {"input_tokens": zeros, "output_tokens": zeros}
     return {"generations": nothing, "finish_reasons": [reason] * num_generations, "statistics": statistics}
+
+
+def without_middle(text: str) -> str:
+    """The first and the last quarter of `text`, for a model that cannot read all of it."""
+    quarter = len(text) // 4
+    return f"{text[:quarter]} […] {text[-quarter:]}"
 
 
 def framed(title: str, chat: Chat) -> str:

@@ -17,7 +17,7 @@ from course_lib.llms.base import LLM, Chat, LinearHead
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.formatting import MODEL_COLUMNS
 from course_lib.steps.load import DATA, read_jsonl
-from course_lib.steps.tasks.base import Task, has_words, text_of, texts_of
+from course_lib.steps.tasks.base import TOO_LONG, Task, has_words, text_of, texts_of, without_middle
 from course_lib.steps.tasks.templating import filled, shipped
 
 SHORTEST = 200  # characters of a completion that are always read
@@ -81,7 +81,7 @@ class _PointwiseRating(Task):
     def _fitting(self, instruction: str, text: str) -> str:
         """`text`, cut in the middle until every model can read it after the instruction."""
         while len(text) > SHORTEST and not all(llm.fits(f"{ROOM}{instruction}\n{text}") for llm in self.llms):
-            text = f"{text[: len(text) // 4]} […] {text[-len(text) // 4 :]}"
+            text = without_middle(text)
         return text
 
     def _finished(self, row: Row, how: list[dict[str, Any]]) -> Row:
@@ -233,7 +233,7 @@ class YesNoRating(_PointwiseRating):
 
 def _explained(z: float, **features: Any) -> dict[str, Any]:
     if math.isnan(z):
-        return {"rating": None, "reason": "longer than the context of the judge"}
+        return {"rating": None, "reason": TOO_LONG}
     return {"rating": squashed(z), "z": round(z, 4), **features}
 
 

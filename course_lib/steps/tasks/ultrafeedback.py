@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 from course_lib.errors import InputError
 from course_lib.llms.base import Chat, continued
 from course_lib.steps.base import Row, StepInput, StepOutput
-from course_lib.steps.tasks.base import Task, framed, has_words, text_of, texts_of
+from course_lib.steps.tasks.base import TOO_LONG, Task, framed, has_words, text_of, texts_of, without_middle
 from course_lib.steps.tasks.parsing import parse_ratings
 from course_lib.steps.tasks.templating import filled, names, shipped
 
 SCALE = ["1", "2", "3", "4", "5"]
 SHORTEST = 40  # characters; nothing is cut below this
-TOO_LONG = "longer than the context of the judge"
 Judged = list[dict[str, Any]]  # for each completion {"rating", "rationale", "reason", "distribution"} and what explains them
 
 
@@ -156,10 +155,9 @@ class UltraFeedback(Task):
         parts = list(whole)
         while not self._fits(chat := self.format_input({**row, "instruction": parts[0]}, aspect, parts[1:]), len(texts)):
             longest = max(range(len(parts)), key=lambda i: len(parts[i]))
-            half = len(parts[longest]) // 4
-            if half < SHORTEST // 2:
+            if len(parts[longest]) // 2 < SHORTEST:
                 return None
-            parts[longest] = f"{parts[longest][:half]} […] {parts[longest][-half:]}"
+            parts[longest] = without_middle(parts[longest])
         cut = [part != one for part, one in zip(parts, whole, strict=True)]
         return Asked(chat, parts[1:], [cut[0] or one for one in cut[1:]])
 
