@@ -15,6 +15,22 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
+# Begins a program that kills itself before `function` ("os.rename") is called for the `count`th time on a path with `mark`.
+KILLS_ITSELF = """
+import importlib, os, signal, sys
+place, function = sys.argv[1].split(".")
+module, count, mark, calls = importlib.import_module(place), int(sys.argv[2]), sys.argv[3], []
+real = getattr(module, function)
+def killing(*arguments, **kwargs):
+    if mark in str(arguments):
+        calls.append(arguments)
+        if len(calls) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments, **kwargs)
+setattr(module, function, killing)
+del sys.argv[1:4]
+"""
+
 
 def weights_folder() -> Path:
     """Converted weights that all runs of the tests share: minutes to make, and the same for everybody."""

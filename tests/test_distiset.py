@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import KILLS_ITSELF
 from datasets import Dataset
 
 from course_lib.distiset import Distiset, unfinished
@@ -111,22 +112,14 @@ def test_save_that_fails_leaves_the_old_one_and_nothing_half_made(tmp_path):
 
 
 # Saves rows 4, 5 and 6 over what is there, and is killed where it is about to call `{function}` for the `{count}`th time.
-KILLED_SAVE = """
-import os, shutil, signal, sys
+KILLED_SAVE = (
+    KILLS_ITSELF
+    + """
 from datasets import Dataset
 from course_lib.distiset import Distiset
-target, module, function, count = sys.argv[1], *sys.argv[2].split("."), int(sys.argv[3])
-distiset = Distiset.of({"default": Dataset.from_list([{"n": n} for n in (4, 5, 6)])})
-real, calls = getattr(globals()[module], function), []
-def killing(*arguments, **kwargs):
-    if ".saved-saving-" in str(arguments):
-        calls.append(arguments)
-        if len(calls) == count:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return real(*arguments, **kwargs)
-setattr(globals()[module], function, killing)
-distiset.save_to_disk(target)
+Distiset.of({"default": Dataset.from_list([{"n": n} for n in (4, 5, 6)])}).save_to_disk(sys.argv[1])
 """
+)
 MOMENTS = {"before the renames": ("os.rename", 1), "between them": ("os.rename", 2), "after them": ("shutil.rmtree", 1)}
 
 
@@ -138,7 +131,7 @@ def test_killed_save_loses_no_dataset_and_the_next_one_removes_what_it_left(tmp_
     function, count = MOMENTS[moment]
     if old:
         distiset_of(*PAIRS).save_to_disk(tmp_path / "saved")
-    command = [sys.executable, "-c", KILLED_SAVE, str(tmp_path / "saved"), function, str(count)]
+    command = [sys.executable, "-c", KILLED_SAVE, function, str(count), ".saved-saving-", str(tmp_path / "saved")]
     assert subprocess.run(command).returncode == -signal.SIGKILL
     assert len(unfinished(tmp_path / "saved")) == 1
     assert (tmp_path / "saved").exists() == (moment == "after them" or (old and moment == "before the renames"))

@@ -9,27 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import new_cache
+from conftest import KILLS_ITSELF, new_cache
 
 OPTIONS = ["--limit", "8", "--max-new-tokens", "16"]
 KILLS = 20
 
 
-# The command line, killed where `sys.argv[1]` is about to be called for the `sys.argv[2]`th time while saving.
-KILLED = """
-import os, shutil, signal, sys
-from course_lib.__main__ import main
-module, function, count = *sys.argv[1].split("."), int(sys.argv[2])
-real, calls = getattr(globals()[module], function), []
-def killing(*arguments, **kwargs):
-    if ".dataset-saving-" in str(arguments):
-        calls.append(arguments)
-        if len(calls) == count:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return real(*arguments, **kwargs)
-setattr(globals()[module], function, killing)
-sys.exit(main(sys.argv[3:]))
-"""
+KILLED = f"{KILLS_ITSELF}\nfrom course_lib.__main__ import main\nsys.exit(main(sys.argv[1:]))"
 
 
 def start(cache: Path, out: Path, program: tuple[str, ...] = ("-m", "course_lib")) -> subprocess.Popen:
@@ -84,7 +70,7 @@ def test_killed_while_it_saves_it_goes_on_and_ends_with_the_same_bytes(undisturb
     expected, _, cache = undisturbed
     # Before the first rename; while the rest of that is removed; with the new dataset in place; with the old one moved aside.
     for function, count in (("os.rename", 1), ("shutil.rmtree", 1), ("shutil.rmtree", 2), ("os.rename", 2)):
-        killed = start(cache, tmp_path / "out", ("-c", KILLED, function, str(count)))
+        killed = start(cache, tmp_path / "out", ("-c", KILLED, function, str(count), ".dataset-saving-"))
         killed.communicate()
         assert killed.returncode == -signal.SIGKILL
         assert list((tmp_path / "out").glob(".dataset-saving-*"))
