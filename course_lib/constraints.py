@@ -13,10 +13,13 @@ Constraint = tuple[str, Callable[[str], bool]]  # what is asked for, and whether
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 NUMBER = rf"(\d{{1,3}}|{'|'.join(WORDS)}|a single)"
-AT_MOST = r"under|fewer than|less than|at most|no more than|no longer than|up to|(?:a )?max(?:imum)?(?: of)?|within"
+FEWER = r"under|fewer than|less than"
+AT_MOST = rf"{FEWER}|at most|no more than|no longer than|up to|(?:a )?max(?:imum)?(?: of)?|within"
 OR_LESS = r" or fewer| or less| at most|(?:,? and)? no more| max(?:imum)?\b"
 # Around a number: it is for a part of the answer, it is not exact, or it counts what is there already.
-BEFORE = r"\b(?:each|per|every|at least|about|around|roughly|first|last|all|these|those|following|and an?)\b|\bor$"
+BEFORE = (
+    r"\b(?:each|per|every|at least|about|around|roughly|first|last|all|these|those|following|then|followed|and an?)\b|\bor$"
+)
 AFTER = r"\b(?:each|per|apiece|or so|or more|comment|title|logline)\b"
 LIST_LINE = re.compile(r"^[ \t]*(?:[-*•–]|\d{1,2}[.)])[ \t]+\S", re.MULTILINE)
 ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|vs|etc|e\.g|i\.e|a\.m|p\.m|approx|No|[A-Z])\.|(?<=\d)\.(?=\d)")
@@ -49,7 +52,8 @@ def _counts(asked: str) -> Iterator[Constraint]:
                 continue
             wanted = _number(found[2])
             if found[1] or found[3] or "or fewer" in found[0].lower():
-                yield f"at most {wanted} {unit}s", lambda text, n=wanted, c=count: c(text) <= n
+                most = wanted - _in(FEWER, found[1] or "")
+                yield f"at most {most} {unit}s", lambda text, n=most, c=count: c(text) <= n
             else:
                 yield f"{wanted} {unit}{'s' if wanted > 1 else ''}", lambda text, n=wanted, c=count: c(text) == n
 
@@ -61,7 +65,7 @@ def _layouts(asked: str) -> Iterator[Constraint]:
         yield "a numbered list", lambda text: len(re.findall(r"^[ \t]*\d{1,2}[.)]", text, re.MULTILINE)) > 1
     elif _in(r"\bbullet(?:s|ed|[- ](?:point|list)s?)\b", asked):
         yield "bullet points", lambda text: len(re.findall(r"^[ \t]*[-*•–][ \t]", text, re.MULTILINE)) > 1
-    if _in(r"\bJSON\b", asked):
+    if _in(r"(?<!\.)\bJSON\b", asked) and not _in(r"\b(?:code|function|script|program|Python|JavaScript)\b", asked):
         yield "JSON", _is_json
     if _in(r"\bone per line\b|\beach on (?:its|a|a new|a separate) (?:own )?line\b|\bon separate lines\b", asked):
         yield "one per line", lambda text: "\n" in text
@@ -78,9 +82,9 @@ def _marks(asked: str) -> Iterator[Constraint]:
     )
     if found := re.search(letter, asked, re.IGNORECASE):
         yield f"no letter {found[1]}", lambda text: found[1].lower() not in text.lower()
-    for what, mark in UNWANTED.items():
-        if _in(rf"\b(?:no|without|avoid|not use|n['’]t use)(?: any| using)? {what}", asked):
-            yield f"no {what.split('|')[0]}", lambda text, mark=mark: not re.search(mark, text)
+    for name, (wording, mark) in UNWANTED.items():
+        if _in(rf"\b(?:no|without|avoid|not use|n['’]t use)(?: any| using)? {wording}", asked):
+            yield f"no {name}", lambda text, mark=mark: not re.search(mark, text)
     if _in(r"\b(?:upper ?case|all caps|(?:all|block) capitals|capital letters)\b", asked):
         yield "upper case", lambda text: text == text.upper()
     if _in(r"\b(?:lower ?case|no capitals?)\b", asked):
@@ -113,7 +117,7 @@ def _sentences(text: str) -> int:
 
 
 def _lines(text: str) -> int:
-    return sum(bool(line.strip()) for line in text.splitlines())
+    return sum(bool(line.strip()) for line in text.splitlines() if not line.startswith("```"))
 
 
 def _paragraphs(text: str) -> int:
@@ -134,9 +138,9 @@ def _is_json(text: str) -> bool:
 
 UNITS = {"sentence": _sentences, "word": _words, "line": _lines, "paragraph": _paragraphs, "bullet point": _items}
 UNWANTED = {
-    "exclamation marks?": "!",
-    "contractions?": CONTRACTION,
-    "(?:digits|numbers|numerals)": r"\d",
-    "code": r"```|\bdef |\bprint\(|[{};]\n",
-    "emojis?": "[\U0001f300-\U0001faff]",
+    "exclamation marks": ("exclamation marks?", "!"),
+    "contractions": ("contractions?", CONTRACTION),
+    "digits": ("(?:digits|numbers|numerals)", r"\d"),
+    "code": ("code", r"```|\bdef |\bprint\(|[{};]\n"),
+    "emojis": ("emojis?", "[\U0001f300-\U0001faff]"),
 }

@@ -18,6 +18,7 @@ KEPT_AND_BROKEN = [
     ("What is it for? Five words or less.", "Keeping rain off.", "It is for keeping the rain off."),
     ("Sum it up in under ten words.", "Trains were late all day.", "On that day nearly all of the trains were very late."),
     ("Name a fruit. One word.", "Plum", "A plum, for example."),
+    ("A one-line expression for the sum of xs.", "```python\nsum(xs)\n```", "total = 0\nfor x in xs: total += x"),
     ("Write a four-line poem about fog.", "Fog\ncame\nand\nwent.", "Fog came and went."),
     ("Two short paragraphs on tea.", "Tea is old.\n\nTea is hot.", "Tea is old. Tea is hot."),
     ("Give me three bullet points on cats.", "- soft\n- quick\n- proud", "- soft\n- quick"),
@@ -47,6 +48,20 @@ def test_a_constraint_is_seen_in_the_answer_that_breaks_it_and_only_there(instru
 
 
 @pytest.mark.parametrize(
+    ("instruction", "text", "broken"),
+    [
+        ("Sum it up in under five words.", "Trains were very late.", []),
+        ("Sum it up in under four words.", "Trains were very late.", ["at most 3 words"]),
+        ("Sum it up in up to four words.", "Trains were very late.", []),
+        ("Invite Jo. No exclamation marks.", "Come!", ["no exclamation marks"]),
+        ("Say how many, without digits.", "9 of them", ["no digits"]),
+    ],
+)
+def test_a_broken_constraint_is_named_in_words(instruction, text, broken):
+    assert broken_constraints(instruction, text) == broken
+
+
+@pytest.mark.parametrize(
     "instruction",
     [
         "",
@@ -62,6 +77,9 @@ def test_a_constraint_is_seen_in_the_answer_that_breaks_it_and_only_there(instru
         "What does it mean to bite the bullet?",
         "Explain the phrase 'in two words'.",
         "Tell them to say yes or no by Friday.",
+        "Show me Python code that reads config.json.",
+        "Write a function that takes a JSON string.",
+        "Begin with a greeting, then give one sentence of thanks.",
     ],
 )
 def test_what_is_not_a_plain_case_is_left_alone(instruction):
