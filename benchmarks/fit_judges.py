@@ -6,11 +6,9 @@ Likelihood: for each packaged model mean and standard deviation of the mean log-
 
 Reward heads: for each packaged model a logistic regression without intercept on the differences of hidden features within
 pairs (good − worse, good − off_topic), features divided by their standard deviation, with an L2 penalty; the score is
-then shifted and scaled to mean 0 and standard deviation 1 over all answers. LAYERS, PENALTY, WEIGHTS, ODDS_CUT and BROKEN
-were chosen by five-fold cross-validation over items, which is printed.
+then shifted and scaled to mean 0 and standard deviation 1 over all answers.
 
-Relevance and example odds (`likelihood.py`): mean and standard deviation over all answers; relevance is cut off at the
-median of the good answers.
+LAYERS, PENALTY, WEIGHTS and BROKEN were chosen by five-fold cross-validation over items, which is printed.
 """
 
 import json
@@ -23,12 +21,11 @@ from course_lib.llms import TransformersLLM
 from course_lib.llms.base import LinearHead
 from course_lib.llms.weights import PACKAGED
 from course_lib.steps.load import DATA
-from course_lib.steps.tasks.likelihood import example_odds, relevance
+from course_lib.sums import false_sums
 
 LAYERS = {"smollm2-135m": (16, 22), "gemma-3-270m": (9, 15)}
-WEIGHTS = {"smollm2-135m": 1.0, "gemma-3-270m": 1.0, "relevance": 0.25, "examples": 0.3}
-ODDS_CUT = 8  # natural logarithm
-BROKEN = 1.0  # standard deviations off for a broken constraint
+WEIGHTS = {"smollm2-135m": 1.0, "gemma-3-270m": 1.0, "likelihood": 0.4}  # the likelihood is that of the last model
+BROKEN = 1.0  # standard deviations off for a broken constraint or a false sum
 PENALTY = 0.03
 FOLDS = 5
 
@@ -75,9 +72,7 @@ def accuracy(scores: np.ndarray) -> tuple[float, float]:
     return float((scores[:, 0] > scores[:, 1]).mean()), float((scores[:, 0] > scores[:, 2]).mean())
 
 
-def cross_validated(
-    features: dict[str, np.ndarray], others: dict[str, np.ndarray], broken: np.ndarray
-) -> dict[str, np.ndarray]:
+def cross_validated(features: dict[str, np.ndarray], likelihood: np.ndarray, broken: np.ndarray) -> dict[str, np.ndarray]:
     """Scores of items left out, shape (items, answers): each vote alone, and all together."""
     folds = np.random.default_rng(0).permutation(len(broken)) % FOLDS
     scores = {name: np.zeros(broken.shape) for name in features}
@@ -85,42 +80,34 @@ def cross_validated(
         for name, values in features.items():
             weights, bias = fitted(values[folds != fold])
             scores[name][folds == fold] = values[folds == fold] @ weights + bias
-    scores.update(others)
+    scores["likelihood"] = (likelihood - likelihood.mean()) / likelihood.std()
     votes = sum(WEIGHTS[name] * one for name, one in scores.items()) / sum(WEIGHTS.values())
     return {**scores, "votes": votes, "all together": votes - BROKEN * broken}
-
-
-def log_likelihoods(llm: TransformersLLM, items) -> np.ndarray:
-    """Mean log-probabilities per token, shape (items, answers)."""
-    return llm.log_likelihood(*chats_and_texts(items)).reshape(len(items), -1)
 
 
 def moments(values: np.ndarray) -> dict[str, float]:
     return {"mean": round(float(values.mean()), 4), "sd": round(float(values.std()), 4)}
 
 
+def is_broken(instruction: str, text: str) -> bool:
+    return bool(broken_constraints(instruction, text) or false_sums(instruction, text))
+
+
 def main() -> None:
     items = labelled_items("fit")
+    chats, texts = chats_and_texts(items)
     llms = {name: TransformersLLM(name) for name in PACKAGED}
     features = {name: features_of(llm, items, LAYERS[name]) for name, llm in llms.items()}
-    likelihoods = {name: log_likelihoods(llm, items) for name, llm in llms.items()}
-    first, asked = llms[next(iter(llms))], chats_and_texts(items)
-    good = ANSWERS.index("good")
-    cut = round(float(np.median(relevance(first, *asked).reshape(len(items), -1)[:, good])), 4)
+    likelihoods = {name: llm.log_likelihood(chats, texts) for name, llm in llms.items()}
     fit = {
-        "heads": {name: {"layers": LAYERS[name], "weight": WEIGHTS[name]} for name in llms},
-        "relevance": {"weight": WEIGHTS["relevance"], "cut": cut},
-        "examples": {"weight": WEIGHTS["examples"], "cut": ODDS_CUT},
+        "heads": {name: {"layers": LAYERS[name]} for name in llms},
+        "weights": WEIGHTS,
         "broken": BROKEN,
         "likelihood": {name: moments(values) for name, values in likelihoods.items()},
     }
-    others = {}
-    for name, function in {"relevance": relevance, "examples": example_odds}.items():
-        values = function(first, *asked, fit[name]["cut"]).reshape(len(items), -1)
-        fit[name] |= moments(values)
-        others[name] = (values - fit[name]["mean"]) / fit[name]["sd"]
-    broken = np.array([[bool(broken_constraints(item["instruction"], item[name])) for name in ANSWERS] for item in items])
-    scores = cross_validated(features, others, broken)
+    broken = np.array([[is_broken(item["instruction"], item[name]) for name in ANSWERS] for item in items])
+    last = list(likelihoods.values())[-1].reshape(len(items), -1)
+    scores = cross_validated(features, last, broken)
     for name, (worse, off) in {name: accuracy(one) for name, one in scores.items()}.items():
         print(f"cross-validated on {len(items)} items, {name}: good > worse {worse:.3f}, good > off-topic {off:.3f}")
     kinds = np.array([item["worse_kind"] for item in items])

@@ -95,6 +95,7 @@ def main() -> None:
     head = ["judge", "good > worse", "good > off-topic", "ties", "good > worse, worse is longer", "rating and length, ρ"]
     tables = {
         "all": table([*head, "same verdict swapped", "s per rating"], lines),
+        "parts": parts_table({options.part: judged[DEFAULT], "fresh": rate_items(default_judge(), labelled_items("fresh"))}),
         "kinds": groups_table(judged[DEFAULT], "worse_kind", "what is wrong"),
         "categories": groups_table(judged[DEFAULT], "category", "category"),
         "calibration": calibration_table(judged[DEFAULT]),
@@ -105,6 +106,16 @@ def main() -> None:
     costs = costs_of(PAGE.read_text(encoding="utf-8")) if PAGE.is_file() else ""
     PAGE.write_text(with_costs(page(tables, len(items), options), costs), encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
+
+
+def parts_table(judged: dict[str, list]) -> str:
+    """The default judge on each part, and on all of them."""
+    parts = {**judged, "both": [item for part in judged.values() for item in part]}
+    lines = [
+        [name, len(found), *(share(pair_accuracy(found, against)[-1]) for against in ("worse", "off_topic"))]
+        for name, found in parts.items()
+    ]
+    return table(["part", "items", "good > worse", "good > off-topic"], lines)
 
 
 def groups_table(judged: list, by: str, head: str) -> str:
@@ -185,14 +196,21 @@ as a ratio. Language models wrote and labelled the items; no person has rated th
 A listwise judge is shown the good answer first, then the worse one, then the off-topic one. A small model that writes its
 ratings goes by the place: it is never right in this order, and when both orders are averaged, nearly all is a tie.
 
+## The default judge on items written last
+
+The items of `{options.part}` were there while the judge was built, though nothing was fitted on them. Those of `fresh` were
+written afterwards, by authors who had seen nothing of this course, and were rated once.
+
+{tables["parts"]}
+
 ## The default judge by kind of fault and by category
 
 {tables["kinds"]}
 
 {tables["categories"]}
 
-A reward head reads tone, form, completeness and relevance from a small model's hidden states. What a model of this size
-does not know, its head cannot see either: read the line `wrong`. For facts, ask a larger model.
+A reward head reads tone, form, completeness and relevance from a small model's hidden states. A false statement shows in a
+few unlikely tokens, as far as the model knows better: read the line `wrong`. For facts, ask a larger model.
 
 ## Is a large difference a surer verdict?
 

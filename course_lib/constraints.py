@@ -83,7 +83,7 @@ def _marks(asked: str) -> Iterator[Constraint]:
     if found := re.search(letter, asked, re.IGNORECASE):
         yield f"no letter {found[1]}", lambda text: found[1].lower() not in text.lower()
     for name, (wording, mark) in UNWANTED.items():
-        if _in(rf"\b(?:no|without|avoid|not use|n['’]t use)(?: any| using)? {wording}", asked):
+        if _in(rf"\b(?:no|without|avoid|not use|n['’]t use)(?: any| using)* {wording}", asked):
             yield f"no {name}", lambda text, mark=mark: not re.search(mark, text)
     if _in(r"\b(?:upper ?case|all caps|(?:all|block) capitals|capital letters)\b", asked):
         yield "upper case", lambda text: text == text.upper()

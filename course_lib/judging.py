@@ -24,7 +24,7 @@ TIE = 0.005  # ratings closer than this are a tie: they would round to the same 
 
 
 def default_judge(device: str | None = None) -> RewardHeadRating:
-    """The best judge that the packaged models allow (`docs/judges.md` compares them): a reward head on each of them."""
+    """The best judge that the packaged models allow (`docs/judges.md` compares them): a reward head on each, and more."""
     return RewardHeadRating(panel=[TransformersLLM(name, device=device) for name in PACKAGED])
 
 
@@ -37,11 +37,12 @@ def labelled_items(part: str = "report") -> list[Item]:
     """Items with `instruction`, `good`, `worse`, `off_topic`, `category` and `worse_kind`.
 
     Args:
-        part: "fit", which the default judge was fitted on, or "report", which it has not seen.
+        part: "fit", which the default judge was fitted on; "report", which it has not seen; or "fresh", which it has not seen
+            either, and which was written last.
     """
     items = [item for item in read_jsonl(DATA / "labelled.jsonl") if item["part"] == part]
     if not items:
-        raise InputError(f"There is no part {part!r}; allowed: 'fit', 'report'.")
+        raise InputError(f"There is no part {part!r}; allowed: 'fit', 'report', 'fresh'.")
     return items
 
 

@@ -55,6 +55,7 @@ def test_a_constraint_is_seen_in_the_answer_that_breaks_it_and_only_there(instru
         ("Sum it up in up to four words.", "Trains were very late.", []),
         ("Invite Jo. No exclamation marks.", "Come!", ["no exclamation marks"]),
         ("Say how many, without digits.", "9 of them", ["no digits"]),
+        ("Say how many, without using any numbers.", "9 of them", ["no digits"]),
     ],
 )
 def test_a_broken_constraint_is_named_in_words(instruction, text, broken):

@@ -1,6 +1,7 @@
 """Measures of judges, on toy judges whose faults are known."""
 
 import math
+from itertools import combinations
 
 import pytest
 
@@ -104,24 +105,24 @@ def test_cohens_kappa_of_a_textbook_table():
         judging.cohens_kappa(["x"], [])
 
 
-def nearest(fit, report):
+def nearest(fit, seen):
     """The largest share of words that a good answer of one part has in common with one of the other; short ones left out."""
-    goods = [[set(item["good"].lower().split()) for item in part] for part in (fit, report)]
-    fitted, reported = ([words for words in part if len(words) > 5] for part in goods)
-    return max(len(one & other) / len(one | other) for one in fitted for other in reported)
+    goods = [[set(item["good"].lower().split()) for item in part] for part in (fit, seen)]
+    fitted, others = ([words for words in part if len(words) > 5] for part in goods)
+    return max(len(one & other) / len(one | other) for one in fitted for other in others)
 
 
 def test_labelled_items_cover_what_they_promise():
-    fit, report = judging.labelled_items("fit"), judging.labelled_items("report")
-    everything = [*fit, *report]
+    parts = {name: judging.labelled_items(name) for name in ("fit", "report", "fresh")}
+    everything = [item for part in parts.values() for item in part]
     assert len(everything) >= 120 and len({item["category"] for item in everything}) >= 8
     assert len({item["instruction"] for item in everything}) == len(everything)
-    assert nearest(fit, report) < 0.6
+    assert all(nearest(one, other) < 0.6 for one, other in combinations(parts.values(), 2))
     kinds = {"wrong", "incomplete", "ignores_format", "rude", "padded"}
-    for part in (fit, report):
+    for part in parts.values():
         assert {item["worse_kind"] for item in part} == kinds
         assert sum(len(item["worse"]) > len(item["good"]) for item in part) >= len(part) // 4
     for item in everything:
         assert len({item["good"], item["worse"], item["off_topic"]}) == 3
-    with pytest.raises(InputError, match="'fit', 'report'"):
+    with pytest.raises(InputError, match="'fit', 'report', 'fresh'"):
         judging.labelled_items("train")

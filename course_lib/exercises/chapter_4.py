@@ -8,7 +8,7 @@ from functools import cache
 from itertools import combinations
 
 from course_lib.exercises.questions import Wrong, alike, call, equal, equal_ids, ids_in, of_type, question, require, shown
-from course_lib.judging import Item, cohens_kappa, default_judge, pair_accuracy, preference, rate_items, wilson_interval
+from course_lib.judging import Item, cohens_kappa, likelihood_panel, pair_accuracy, preference, rate_items, wilson_interval
 from course_lib.steps.load import DATA, read_jsonl
 
 # What a made-up judge did in each category: (right, ties, items). The longest bars are not the surest ones.
@@ -65,9 +65,9 @@ def sums(part: str = "practice") -> list[Item]:
 
 
 @cache
-def default_share(part: str) -> float:
-    """The share of `sums(part)` in which the default judge rates the good answer higher."""
-    return pair_accuracy(rate_items(default_judge(), sums(part), ("good", "worse")))[-1]["accuracy"]
+def panel_share(part: str) -> float:
+    """The share of `sums(part)` in which the likelihood panel rates the good answer higher."""
+    return pair_accuracy(rate_items(likelihood_panel(), sums(part), ("good", "worse")))[-1]["accuracy"]
 
 
 def _undefined(came) -> bool:
@@ -117,7 +117,7 @@ SITUATIONS = {
 }
 BECAUSE = {
     "likelihood": "it measures how likely a text is: cheap, good at spotting answers to something else, and blind to the rest",
-    "default": "it was fitted on labelled answers: right in about nine of ten, but it cannot compute and it writes nothing",
+    "default": "it was fitted on labelled answers: right in about nine of ten, but it knows few facts and it writes nothing",
     "program": "it computes, so it is always right about numbers; it has no opinion on anything else",
     "text": "it writes its reasons, which is dear; its verdicts depend on the order in which answers are shown",
 }
@@ -308,7 +308,7 @@ def _contradict(one, other) -> bool:
     seconds=120,
 )
 def judge_of_sums(answer):
-    """A judge that beats the default one on sums: a function from a row (a dict with instruction and generations) to a list
+    """A judge that beats the models on sums: a function from a row (a dict with instruction and generations) to a list
     of ratings from 1 to 5, or a Step that adds the column ratings. None for a text it cannot judge: where the instruction
     asks for no sum, and where the text is None."""
     require(not isinstance(answer, type), f"Expected a judge; your answer is the class {shown(answer)}. Make one of it.")
@@ -325,7 +325,7 @@ def judge_of_sums(answer):
     require(
         came[1] is None and came[0] is not None, f"For a good answer and one that is None: {came}; expected a rating and None."
     )
-    _beats_default([{**item, "ratings": ratings} for item, ratings in zip(items, both[0], strict=True)])
+    _beats_the_models([{**item, "ratings": ratings} for item, ratings in zip(items, both[0], strict=True)])
 
 
 def _rated(answer, item: Item, order: Sequence[str]) -> dict[str, float | None]:
@@ -349,15 +349,15 @@ def _ratings(answer, row) -> list[float | None]:
     return list(came)
 
 
-def _beats_default(judged: list[Item]) -> None:
-    """Surely better: the low end of the learner's interval lies above the default judge's share."""
-    mine, theirs = pair_accuracy(judged)[-1], default_share("hidden")
+def _beats_the_models(judged: list[Item]) -> None:
+    """Surely better: the low end of the learner's interval lies above the likelihood panel's share."""
+    mine, theirs = pair_accuracy(judged)[-1], panel_share("hidden")
     missed = [item for item in judged if preference(item) != "right"]
     if mine["low"] > theirs:
         return
     verdicts = Counter(preference(item) for item in judged)
     found = f"right in {verdicts['right']}, {verdicts['tie']} ties, {verdicts['missing']} without a rating"
-    bar = f"The low end of your 95% interval is {mine['low']:.2f}; it must lie above the default judge's {theirs:.2f}"
+    bar = f"The low end of your 95% interval is {mine['low']:.2f}; it must lie above the likelihood panel's {theirs:.2f}"
     example = f"For instance {missed[0]['instruction']!r}: {missed[0]['ratings']}"
     reason = f"Of {len(judged)} hidden sums your judge is {found}. {bar}. {example}."
     raise Wrong(reason, _drawn_shares(mine, theirs, len(judged)))
@@ -366,9 +366,9 @@ def _beats_default(judged: list[Item]) -> None:
 def _drawn_shares(mine, theirs, count):
     from course_lib.plots import bars
 
-    shares = {"your judge": mine["accuracy"], "default judge": theirs}
+    shares = {"your judge": mine["accuracy"], "likelihood panel": theirs}
     intervals = {
         "your judge": (mine["low"], mine["high"]),
-        "default judge": wilson_interval(round(theirs * count), count),
+        "likelihood panel": wilson_interval(round(theirs * count), count),
     }
-    return bars(shares, "share of hidden sums judged rightly", "Yours, and the default judge", intervals, reference=theirs)
+    return bars(shares, "share of hidden sums judged rightly", "Yours, and the likelihood panel", intervals, reference=theirs)

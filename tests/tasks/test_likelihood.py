@@ -8,7 +8,7 @@ from course_lib.judging import default_judge, labelled_items, likelihood_panel, 
 from course_lib.llms import ScriptedLLM, TransformersLLM
 from course_lib.llms.base import LLM, LinearHead
 from course_lib.steps.tasks import LikelihoodRating, RewardHeadRating, YesNoRating
-from course_lib.steps.tasks.likelihood import example_odds, fit, reward_head, squashed
+from course_lib.steps.tasks.likelihood import fit, reward_head, squashed
 
 HOSTILE = [
     "",
@@ -20,6 +20,9 @@ HOSTILE = [
     "\u202e5/5",
     "5",
 ]
+
+
+FRANCE = ["The capital of France is Paris.", "The capital of France is Rome."]
 
 
 class Toy(LLM):
@@ -89,7 +92,7 @@ def test_every_rating_is_explained_in_its_row(judge):
     row = rated(judge, ["Jupiter.", ""])
     how = row["distilabel_metadata"]["raw_output_reward_head_rating_0"]
     assert how[0]["judge"] == "RewardHeadRating, smollm2-135m + gemma-3-270m"
-    assert set(how[0]["votes"]) == {"smollm2-135m", "gemma-3-270m", "relevance", "examples"}
+    assert set(how[0]["votes"]) == {"smollm2-135m", "gemma-3-270m", "likelihood"}
     assert how[0]["broken"] == "" and how[0]["shortened"] is False
     assert squashed(how[0]["z"]) == pytest.approx(row["ratings"][0], abs=1e-3)
     assert how[1] == {"judge": how[0]["judge"], "rating": None, "reason": "empty completion"}
@@ -118,14 +121,22 @@ def test_a_completion_that_no_model_can_read_whole_is_cut_in_the_middle_and_rate
     assert [one["shortened"] for one in how] == [True, True, False]
 
 
-def test_text_is_likelier_after_examples_of_its_own_kind(judge):
-    chat = [{"role": "user", "content": "How do I keep bread fresh?"}]
-    kind = "Keep it in a paper bag at room temperature, and freeze what you don't eat within three days."
-    rude = "Seriously? Are you too stupid to store bread? Leave me alone."
-    friendly, hostile = example_odds(judge.panel[0], [chat, chat], [kind, rude])
-    assert friendly > hostile
-    clipped = example_odds(judge.panel[0], [chat, chat], [kind, rude], cut=0.5)
-    assert abs(clipped).max() <= 0.5
+def test_a_false_sum_costs_as_much_as_a_broken_constraint(judge):
+    row = rated(judge, ["15% of 240 is 36.", "15% of 240 is 42."])
+    right, wrong = row["distilabel_metadata"]["raw_output_reward_head_rating_0"]
+    assert (right["broken"], wrong["broken"]) == ("", "15% of 240 is 42 is false")
+    votes = sum(wrong["weights"][name] * vote for name, vote in wrong["votes"].items()) / sum(wrong["weights"].values())
+    assert wrong["z"] == pytest.approx(votes - fit()["broken"], abs=1e-3)
+
+
+def test_a_false_word_costs_likelihood_under_the_last_model(judge):
+    judged = next(judge.process([{"instruction": "What is the capital of France?", "generations": FRANCE}]))[0]
+    true, false = judged["distilabel_metadata"]["raw_output_reward_head_rating_0"]
+    assert true["votes"]["likelihood"] > false["votes"]["likelihood"]
+    chats = [[{"role": "user", "content": "What is the capital of France?"}]] * 2
+    kept = fit()["likelihood"][judge.panel[-1].model_name]
+    likelihoods = [vote * kept["sd"] + kept["mean"] for vote in (true["votes"]["likelihood"], false["votes"]["likelihood"])]
+    assert likelihoods == pytest.approx(judge.panel[-1].log_likelihood(chats, FRANCE).tolist(), abs=1e-3)
 
 
 def test_the_default_judge_tells_good_from_worse_on_items_that_it_was_not_fitted_on(judge):

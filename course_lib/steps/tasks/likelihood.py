@@ -16,9 +16,10 @@ from course_lib.errors import InputError
 from course_lib.llms.base import LLM, Chat, LinearHead
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.formatting import MODEL_COLUMNS
-from course_lib.steps.load import DATA, read_jsonl
+from course_lib.steps.load import DATA
 from course_lib.steps.tasks.base import TOO_LONG, Task, has_words, text_of, texts_of, without_middle
 from course_lib.steps.tasks.templating import filled, shipped
+from course_lib.sums import false_sums
 
 SHORTEST = 200  # characters of a completion that are always read
 ROOM = " and" * 512  # as many tokens as a judge may put around instruction and completion
@@ -131,7 +132,7 @@ class LikelihoodRating(_PanelRating):
     def _rated(self, author: str | None, means: list[float]) -> dict[str, Any]:
         named = {llm.model_name: mean for llm, mean in zip(self.panel, means, strict=True)}
         votes = {name: mean for name, mean in named.items() if not (self.leave_author_out and name == author)} or named
-        zs = [(mean - _moments(name)["mean"]) / _moments(name)["sd"] for name, mean in votes.items()]
+        zs = [_standardised(mean, name) for name, mean in votes.items()]
         return _explained(sum(zs) / len(zs), log_likelihoods={name: round(mean, 4) for name, mean in votes.items()})
 
 
@@ -140,8 +141,9 @@ class RewardHeadRating(_PanelRating):
 
     A reward model is a language model with a linear layer in place of its vocabulary (Ouyang et al. 2022, 2203.02155).
     Here the language model stays as it is, and only the layer is fitted, on the labelled answers that ship with the course.
-    Beside the heads two more have a vote, both under the first model: `relevance` and `example_odds`. What code can check,
-    no model judges: a completion that breaks a constraint of its instruction (`constraints.py`) is marked down for it.
+    Tone, form, completeness and relevance show in the heads; a false word shows better in the likelihood, so that under the
+    last model has a vote too. What code can check, no model judges: a completion that breaks a constraint of its instruction
+    (`constraints.py`) or holds a false sum (`sums.py`) is marked down for it.
 
     Args:
         panel: models for which a head was fitted: the packaged ones.
@@ -155,57 +157,18 @@ class RewardHeadRating(_PanelRating):
             raise InputError(f"Step {self.name!r}: there is no reward head for {', '.join(unknown)}; there is one for {known}.")
 
     def score(self, instructions: list[str], texts: list[str], authors: list[str | None]) -> list[dict[str, Any]]:
-        chats, first, kept = self.chats(instructions), self.panel[0], fit()
+        chats, kept = self.chats(instructions), fit()
         votes = {llm.model_name: llm.head_scores(chats, texts, reward_head(llm.model_name)) for llm in self.panel}
-        for name, function in {"relevance": relevance, "examples": example_odds}.items():
-            votes[name] = (function(first, chats, texts, kept[name]["cut"]) - kept[name]["mean"]) / kept[name]["sd"]
-        weights = {name: (kept["heads"].get(name) or kept[name])["weight"] for name in votes}
+        votes["likelihood"] = _standardised(self.panel[-1].log_likelihood(chats, texts), self.panel[-1].model_name)
+        weights = {name: kept["weights"][name] for name in votes}
         zs = sum(weights[name] * one for name, one in votes.items()) / sum(weights.values())
-        broken = [broken_constraints(i, text) for i, text in zip(instructions, texts, strict=True)]
         rated = []
-        for i, wishes in enumerate(broken):
+        for i, (instruction, text) in enumerate(zip(instructions, texts, strict=True)):
+            broken = [*broken_constraints(instruction, text), *false_sums(instruction, text)]
             named = {name: round(float(one[i]), 4) for name, one in votes.items()}
-            z = float(zs[i]) - kept["broken"] * bool(wishes)
-            rated.append(_explained(z, votes=named, weights=weights, broken=", ".join(wishes)))
+            z = float(zs[i]) - kept["broken"] * bool(broken)
+            rated.append(_explained(z, votes=named, weights=weights, broken=", ".join(broken)))
         return rated
-
-
-def relevance(llm: LLM, chats: list[Chat], texts: list[str], cut: float = math.inf):
-    """By how much its chat raises the mean log-probability per token of each text; low for an answer to something else.
-
-    Returns:
-        numpy array of shape `(len(texts),)`, cut off at `cut`: beyond a point, more relevance makes no better answer.
-    """
-    gain = llm.log_likelihood(chats, texts) - llm.log_likelihood([[]] * len(texts), texts)
-    return gain.clip(max=cut)
-
-
-def example_odds(llm: LLM, chats: list[Chat], texts: list[str], cut: float = math.inf):
-    """The log-probability of each text after examples of good answers, less that after bad answers to the same questions.
-
-    By Bayes' rule, the log-odds that the author of the good examples wrote the text rather than that of the bad ones.
-
-    Returns:
-        numpy array of shape `(len(texts),)`, cut off at ±`cut`, so that a long text does not outweigh all else; nan for a
-        text that does not fit the context.
-    """
-    import numpy as np
-
-    def totals(kind: str):
-        shots = [turn for example in _examples() for turn in _shot(example["instruction"], example[kind])]
-        logs = llm.token_log_probs([[*shots, *chat] for chat in chats], texts)
-        return np.array([sum(one) if one else np.nan for one in logs])
-
-    return (totals("good") - totals("bad")).clip(-cut, cut)
-
-
-@cache
-def _examples() -> list[Row]:
-    return read_jsonl(DATA / "judge_examples.jsonl")
-
-
-def _shot(instruction: str, answer: str) -> Chat:
-    return [{"role": "user", "content": instruction}, {"role": "assistant", "content": answer}]
 
 
 class YesNoRating(_PointwiseRating):
@@ -237,10 +200,12 @@ def _explained(z: float, **features: Any) -> dict[str, Any]:
     return {"rating": squashed(z), "z": round(z, 4), **features}
 
 
-def _moments(name: str) -> dict[str, float]:
-    """Mean and standard deviation of labelled answers' log-likelihoods; for a model without a fit, the mean of the others."""
+def _standardised(log_likelihood, model: str):
+    """In standard deviations above the mean of labelled answers; for a model without a fit, above that of the others."""
     known = fit()["likelihood"]
-    return known.get(name) or {key: sum(one[key] for one in known.values()) / len(known) for key in ("mean", "sd")}
+    mean, sd = (sum(one[key] for one in known.values()) / len(known) for key in ("mean", "sd"))
+    kept = known.get(model, {"mean": mean, "sd": sd})
+    return (log_likelihood - kept["mean"]) / kept["sd"]
 
 
 def _need_probabilities(step: Task, llms: list[LLM]) -> None:
