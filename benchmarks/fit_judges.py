@@ -24,7 +24,7 @@ from course_lib.steps.load import DATA
 from course_lib.sums import false_sums
 
 LAYERS = {"smollm2-135m": (16, 22), "gemma-3-270m": (9, 15)}
-WEIGHTS = {"smollm2-135m": 1.0, "gemma-3-270m": 1.0, "likelihood": 0.4}  # the likelihood is that of the last model
+WEIGHTS = {"smollm2-135m": 1.0, "gemma-3-270m": 1.0, "likelihood": 0.4}
 BROKEN = 1.0  # standard deviations off for a broken constraint or a false sum
 PENALTY = 0.03
 FOLDS = 5
@@ -72,7 +72,9 @@ def accuracy(scores: np.ndarray) -> tuple[float, float]:
     return float((scores[:, 0] > scores[:, 1]).mean()), float((scores[:, 0] > scores[:, 2]).mean())
 
 
-def cross_validated(features: dict[str, np.ndarray], likelihood: np.ndarray, broken: np.ndarray) -> dict[str, np.ndarray]:
+def cross_validated(
+    features: dict[str, np.ndarray], likelihoods: list[np.ndarray], broken: np.ndarray
+) -> dict[str, np.ndarray]:
     """Scores of items left out, shape (items, answers): each vote alone, and all together."""
     folds = np.random.default_rng(0).permutation(len(broken)) % FOLDS
     scores = {name: np.zeros(broken.shape) for name in features}
@@ -80,7 +82,7 @@ def cross_validated(features: dict[str, np.ndarray], likelihood: np.ndarray, bro
         for name, values in features.items():
             weights, bias = fitted(values[folds != fold])
             scores[name][folds == fold] = values[folds == fold] @ weights + bias
-    scores["likelihood"] = (likelihood - likelihood.mean()) / likelihood.std()
+    scores["likelihood"] = np.mean([(one - one.mean()) / one.std() for one in likelihoods], axis=0)
     votes = sum(WEIGHTS[name] * one for name, one in scores.items()) / sum(WEIGHTS.values())
     return {**scores, "votes": votes, "all together": votes - BROKEN * broken}
 
@@ -106,8 +108,7 @@ def main() -> None:
         "likelihood": {name: moments(values) for name, values in likelihoods.items()},
     }
     broken = np.array([[is_broken(item["instruction"], item[name]) for name in ANSWERS] for item in items])
-    last = list(likelihoods.values())[-1].reshape(len(items), -1)
-    scores = cross_validated(features, last, broken)
+    scores = cross_validated(features, [one.reshape(len(items), -1) for one in likelihoods.values()], broken)
     for name, (worse, off) in {name: accuracy(one) for name, one in scores.items()}.items():
         print(f"cross-validated on {len(items)} items, {name}: good > worse {worse:.3f}, good > off-topic {off:.3f}")
     kinds = np.array([item["worse_kind"] for item in items])

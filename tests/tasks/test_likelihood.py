@@ -129,14 +129,20 @@ def test_a_false_sum_costs_as_much_as_a_broken_constraint(judge):
     assert wrong["z"] == pytest.approx(votes - fit()["broken"], abs=1e-3)
 
 
-def test_a_false_word_costs_likelihood_under_the_last_model(judge):
-    judged = next(judge.process([{"instruction": "What is the capital of France?", "generations": FRANCE}]))[0]
-    true, false = judged["distilabel_metadata"]["raw_output_reward_head_rating_0"]
+def test_a_false_word_costs_likelihood(judge):
+    row = next(judge.process([{"instruction": "What is the capital of France?", "generations": FRANCE}]))[0]
+    true, false = row["distilabel_metadata"]["raw_output_reward_head_rating_0"]
     assert true["votes"]["likelihood"] > false["votes"]["likelihood"]
-    chats = [[{"role": "user", "content": "What is the capital of France?"}]] * 2
-    kept = fit()["likelihood"][judge.panel[-1].model_name]
-    likelihoods = [vote * kept["sd"] + kept["mean"] for vote in (true["votes"]["likelihood"], false["votes"]["likelihood"])]
-    assert likelihoods == pytest.approx(judge.panel[-1].log_likelihood(chats, FRANCE).tolist(), abs=1e-3)
+    assert all(true["log_likelihoods"][llm.model_name] > false["log_likelihoods"][llm.model_name] for llm in judge.panel)
+
+
+def test_the_author_is_left_out_of_the_likelihood_vote_of_the_default_judge(judge):
+    small, base = (llm.model_name for llm in judge.panel)
+    row = rated(judge, ["Jupiter."] * 3, generation_models=[small, base, "another"])
+    how = row["distilabel_metadata"]["raw_output_reward_head_rating_0"]
+    assert [set(one["log_likelihoods"]) for one in how] == [{base}, {small}, {small, base}]
+    by_author = [one["votes"]["likelihood"] for one in how]
+    assert by_author[2] == pytest.approx((by_author[0] + by_author[1]) / 2, abs=1e-3)
 
 
 def test_the_default_judge_tells_good_from_worse_on_items_that_it_was_not_fitted_on(judge):

@@ -96,6 +96,7 @@ class _PanelRating(_PointwiseRating):
     """A pointwise rating by several models, each of which reads the instruction as a chat."""
 
     panel: list[LLM]
+    leave_author_out: bool = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -111,6 +112,15 @@ class _PanelRating(_PointwiseRating):
     def chats(self, instructions: list[str]) -> list[Chat]:
         return [self.format_input({"instruction": instruction}) for instruction in instructions]
 
+    def log_likelihoods(self, chats: list[Chat], texts: list[str], authors: list[str | None]) -> list[dict[str, float]]:
+        """For each text its mean log-probability per token, by model; without its author, if other models remain."""
+        means = {llm.model_name: llm.log_likelihood(chats, texts).tolist() for llm in self.panel}
+        found = []
+        for i, author in enumerate(authors):
+            left_out = author if self.leave_author_out and set(means) - {author} else None
+            found.append({name: values[i] for name, values in means.items() if name != left_out})
+        return found
+
 
 class LikelihoodRating(_PanelRating):
     """Rates by the mean log-probability per token of a completion given its instruction, under a panel of models.
@@ -122,18 +132,9 @@ class LikelihoodRating(_PanelRating):
     Likelihood prefers what is easy to predict, padding included; `docs/judges.md` has its figures.
     """
 
-    leave_author_out: bool = True
-
     def score(self, instructions: list[str], texts: list[str], authors: list[str | None]) -> list[dict[str, Any]]:
-        chats = self.chats(instructions)
-        means = [llm.log_likelihood(chats, texts).tolist() for llm in self.panel]
-        return [self._rated(author, [one[i] for one in means]) for i, author in enumerate(authors)]
-
-    def _rated(self, author: str | None, means: list[float]) -> dict[str, Any]:
-        named = {llm.model_name: mean for llm, mean in zip(self.panel, means, strict=True)}
-        votes = {name: mean for name, mean in named.items() if not (self.leave_author_out and name == author)} or named
-        zs = [_standardised(mean, name) for name, mean in votes.items()]
-        return _explained(sum(zs) / len(zs), log_likelihoods={name: round(mean, 4) for name, mean in votes.items()})
+        found = self.log_likelihoods(self.chats(instructions), texts, authors)
+        return [_explained(_mean_z(means), log_likelihoods=_rounded(means)) for means in found]
 
 
 class RewardHeadRating(_PanelRating):
@@ -141,12 +142,13 @@ class RewardHeadRating(_PanelRating):
 
     A reward model is a language model with a linear layer in place of its vocabulary (Ouyang et al. 2022, 2203.02155).
     Here the language model stays as it is, and only the layer is fitted, on the labelled answers that ship with the course.
-    Tone, form, completeness and relevance show in the heads; a false word shows better in the likelihood, so that under the
-    last model has a vote too. What code can check, no model judges: a completion that breaks a constraint of its instruction
-    (`constraints.py`) or holds a false sum (`sums.py`) is marked down for it.
+    Tone, form, completeness and relevance show in the heads; a false word shows better in the likelihood, so that has a vote
+    too. What code can check, no model judges: a completion that breaks a constraint of its instruction (`constraints.py`) or
+    holds a false sum (`sums.py`) is marked down for it.
 
     Args:
         panel: models for which a head was fitted: the packaged ones.
+        leave_author_out: the likelihood under a model does not count for what it wrote itself, as long as another one is left.
     """
 
     def __post_init__(self):
@@ -159,15 +161,15 @@ class RewardHeadRating(_PanelRating):
     def score(self, instructions: list[str], texts: list[str], authors: list[str | None]) -> list[dict[str, Any]]:
         chats, kept = self.chats(instructions), fit()
         votes = {llm.model_name: llm.head_scores(chats, texts, reward_head(llm.model_name)) for llm in self.panel}
-        votes["likelihood"] = _standardised(self.panel[-1].log_likelihood(chats, texts), self.panel[-1].model_name)
-        weights = {name: kept["weights"][name] for name in votes}
-        zs = sum(weights[name] * one for name, one in votes.items()) / sum(weights.values())
+        likelihoods = self.log_likelihoods(chats, texts, authors)
         rated = []
-        for i, (instruction, text) in enumerate(zip(instructions, texts, strict=True)):
+        for i, (instruction, text, means) in enumerate(zip(instructions, texts, likelihoods, strict=True)):
+            own = {**{name: float(scores[i]) for name, scores in votes.items()}, "likelihood": _mean_z(means)}
+            weights = {name: kept["weights"][name] for name in own}
             broken = [*broken_constraints(instruction, text), *false_sums(instruction, text)]
-            named = {name: round(float(one[i]), 4) for name, one in votes.items()}
-            z = float(zs[i]) - kept["broken"] * bool(broken)
-            rated.append(_explained(z, votes=named, weights=weights, broken=", ".join(broken)))
+            z = sum(weights[name] * vote for name, vote in own.items()) / sum(weights.values()) - kept["broken"] * bool(broken)
+            how = {"votes": _rounded(own), "weights": weights, "log_likelihoods": _rounded(means), "broken": ", ".join(broken)}
+            rated.append(_explained(z, **how))
         return rated
 
 
@@ -200,12 +202,19 @@ def _explained(z: float, **features: Any) -> dict[str, Any]:
     return {"rating": squashed(z), "z": round(z, 4), **features}
 
 
-def _standardised(log_likelihood, model: str):
-    """In standard deviations above the mean of labelled answers; for a model without a fit, above that of the others."""
+def _mean_z(log_likelihoods: dict[str, float]) -> float:
+    """How many standard deviations above the mean of labelled answers, by model; the mean over the models.
+
+    A model without a fit is measured by the mean of the others' fits.
+    """
     known = fit()["likelihood"]
-    mean, sd = (sum(one[key] for one in known.values()) / len(known) for key in ("mean", "sd"))
-    kept = known.get(model, {"mean": mean, "sd": sd})
-    return (log_likelihood - kept["mean"]) / kept["sd"]
+    usual = {key: sum(one[key] for one in known.values()) / len(known) for key in ("mean", "sd")}
+    fits = {name: known.get(name, usual) for name in log_likelihoods}
+    return sum((mean - fits[name]["mean"]) / fits[name]["sd"] for name, mean in log_likelihoods.items()) / len(log_likelihoods)
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in values.items()}
 
 
 def _need_probabilities(step: Task, llms: list[LLM]) -> None:
