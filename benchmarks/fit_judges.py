@@ -15,13 +15,12 @@ import json
 
 import numpy as np
 
-from course_lib.constraints import broken_constraints
 from course_lib.judging import ANSWERS, labelled_items
 from course_lib.llms import TransformersLLM
 from course_lib.llms.base import LinearHead
 from course_lib.llms.weights import PACKAGED
 from course_lib.steps.load import DATA
-from course_lib.sums import false_sums
+from course_lib.steps.tasks.likelihood import broken_by_code
 
 LAYERS = {"smollm2-135m": (16, 22), "gemma-3-270m": (9, 15)}
 WEIGHTS = {"smollm2-135m": 1.0, "gemma-3-270m": 1.0, "likelihood": 0.4}
@@ -91,10 +90,6 @@ def moments(values: np.ndarray) -> dict[str, float]:
     return {"mean": round(float(values.mean()), 4), "sd": round(float(values.std()), 4)}
 
 
-def is_broken(instruction: str, text: str) -> bool:
-    return bool(broken_constraints(instruction, text) or false_sums(instruction, text))
-
-
 def main() -> None:
     items = labelled_items("fit")
     chats, texts = chats_and_texts(items)
@@ -107,7 +102,7 @@ def main() -> None:
         "broken": BROKEN,
         "likelihood": {name: moments(values) for name, values in likelihoods.items()},
     }
-    broken = np.array([[is_broken(item["instruction"], item[name]) for name in ANSWERS] for item in items])
+    broken = np.array([[bool(broken_by_code(item["instruction"], item[name])) for name in ANSWERS] for item in items])
     scores = cross_validated(features, [one.reshape(len(items), -1) for one in likelihoods.values()], broken)
     for name, (worse, off) in {name: accuracy(one) for name, one in scores.items()}.items():
         print(f"cross-validated on {len(items)} items, {name}: good > worse {worse:.3f}, good > off-topic {off:.3f}")

@@ -111,7 +111,7 @@ def test_save_that_fails_leaves_the_old_one_and_nothing_half_made(tmp_path):
     assert files_of(tmp_path) == before
 
 
-# Saves rows 4, 5 and 6 over what is there, and is killed where it is about to call `{function}` for the `{count}`th time.
+# Saves rows 4, 5 and 6 over what is there, and is killed on the way.
 KILLED_SAVE = (
     KILLS_ITSELF
     + """

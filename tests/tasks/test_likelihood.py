@@ -46,6 +46,11 @@ def rated(task, generations, **columns):
     return next(task.process([{"instruction": "Name a planet.", "generations": generations, **columns}]))[0]
 
 
+def mean_vote(how):
+    """What the default judge's votes come to, each with its weight."""
+    return sum(how["weights"][name] * vote for name, vote in how["votes"].items()) / sum(how["weights"].values())
+
+
 @pytest.fixture(scope="module")
 def judge():
     judge = default_judge()
@@ -68,6 +73,17 @@ def test_the_author_is_left_out_of_the_panel_as_long_as_another_is_left():
     assert row["ratings"][0] < row["ratings"][2] < row["ratings"][1]
     alone = rated(LikelihoodRating(panel=[Toy("a", -1.0)]), ["x"], generation_models=["a"])
     assert alone["ratings"][0] is not None
+
+
+def test_no_model_reads_what_it_wrote_itself_for_nothing():
+    class Counting(Toy):
+        def _token_log_probs(self, pairs, wanted):
+            self.read = [text for _, text in pairs]
+            yield from super()._token_log_probs(pairs, wanted)
+
+    one, other = Counting("a", -1.0), Counting("b", -4.0)
+    rated(LikelihoodRating(panel=[one, other]), ["x", "y", "z"], generation_models=["a", "b", "a"])
+    assert (one.read, other.read) == (["y"], ["x", "z"])
 
 
 def test_models_that_hide_their_probabilities_are_refused():
@@ -96,9 +112,7 @@ def test_every_rating_is_explained_in_its_row(judge):
     assert how[0]["broken"] == "" and how[0]["shortened"] is False
     assert squashed(how[0]["z"]) == pytest.approx(row["ratings"][0], abs=1e-3)
     assert how[1] == {"judge": how[0]["judge"], "rating": None, "reason": "empty completion"}
-    votes, weights = how[0]["votes"], how[0]["weights"]
-    mean = sum(weights[name] * vote for name, vote in votes.items()) / sum(weights.values())
-    assert how[0]["z"] == pytest.approx(mean, abs=1e-3)
+    assert how[0]["z"] == pytest.approx(mean_vote(how[0]), abs=1e-3)
 
 
 def test_a_broken_constraint_costs_as_much_as_the_fit_says_and_stands_in_the_row(judge):
@@ -109,9 +123,8 @@ def test_a_broken_constraint_costs_as_much_as_the_fit_says_and_stands_in_the_row
         ][0]
         for instruction in ("Name a planet.", "Name a planet in one word.")
     )
-    votes = sum(bound["weights"][name] * vote for name, vote in bound["votes"].items()) / sum(bound["weights"].values())
     assert (free["broken"], bound["broken"]) == ("", "1 word")
-    assert bound["z"] == pytest.approx(votes - fit()["broken"], abs=1e-3)
+    assert bound["z"] == pytest.approx(mean_vote(bound) - fit()["broken"], abs=1e-3)
 
 
 def test_a_completion_that_no_model_can_read_whole_is_cut_in_the_middle_and_rated(judge):
@@ -125,8 +138,7 @@ def test_a_false_sum_costs_as_much_as_a_broken_constraint(judge):
     row = rated(judge, ["15% of 240 is 36.", "15% of 240 is 42."])
     right, wrong = row["distilabel_metadata"]["raw_output_reward_head_rating_0"]
     assert (right["broken"], wrong["broken"]) == ("", "15% of 240 is 42 is false")
-    votes = sum(wrong["weights"][name] * vote for name, vote in wrong["votes"].items()) / sum(wrong["weights"].values())
-    assert wrong["z"] == pytest.approx(votes - fit()["broken"], abs=1e-3)
+    assert wrong["z"] == pytest.approx(mean_vote(wrong) - fit()["broken"], abs=1e-3)
 
 
 def test_a_false_word_costs_likelihood(judge):

@@ -114,11 +114,14 @@ class _PanelRating(_PointwiseRating):
 
     def log_likelihoods(self, chats: list[Chat], texts: list[str], authors: list[str | None]) -> list[dict[str, float]]:
         """For each text its mean log-probability per token, by model; without its author, if other models remain."""
-        means = {llm.model_name: llm.log_likelihood(chats, texts).tolist() for llm in self.panel}
-        found = []
-        for i, author in enumerate(authors):
-            left_out = author if self.leave_author_out and set(means) - {author} else None
-            found.append({name: values[i] for name, values in means.items() if name != left_out})
+        found: list[dict[str, float]] = [{} for _ in texts]
+        alone = len({llm.model_name for llm in self.panel}) == 1
+        for llm in self.panel:
+            skipped = {llm.model_name} if self.leave_author_out and not alone else set()
+            mine = [i for i, author in enumerate(authors) if author not in skipped]
+            means = llm.log_likelihood([chats[i] for i in mine], [texts[i] for i in mine])
+            for i, mean in zip(mine, means.tolist(), strict=True):
+                found[i][llm.model_name] = mean
         return found
 
 
@@ -166,11 +169,16 @@ class RewardHeadRating(_PanelRating):
         for i, (instruction, text, means) in enumerate(zip(instructions, texts, likelihoods, strict=True)):
             own = {**{name: float(scores[i]) for name, scores in votes.items()}, "likelihood": _mean_z(means)}
             weights = {name: kept["weights"][name] for name in own}
-            broken = [*broken_constraints(instruction, text), *false_sums(instruction, text)]
+            broken = broken_by_code(instruction, text)
             z = sum(weights[name] * vote for name, vote in own.items()) / sum(weights.values()) - kept["broken"] * bool(broken)
             how = {"votes": _rounded(own), "weights": weights, "log_likelihoods": _rounded(means), "broken": ", ".join(broken)}
             rated.append(_explained(z, **how))
         return rated
+
+
+def broken_by_code(instruction: str, text: str) -> list[str]:
+    """What code finds wrong with `text`, in words: constraints of `instruction` that it breaks, and false sums."""
+    return [*broken_constraints(instruction, text), *false_sums(instruction, text)]
 
 
 class YesNoRating(_PointwiseRating):
