@@ -23,12 +23,13 @@ class RecordingLLM(LLM):
 
     def __init__(self, reply, **kwargs):
         super().__init__(use_cache=False, **kwargs)
-        self.reply, self.asked = reply, []
+        self.reply, self.asked, self.arguments = reply, [], []
 
     def _generate(self, requests, wanted):
         for position in sorted(wanted):
             request = requests[position]
             self.asked.append((request.chat[-1]["content"], request.arguments["seed"]))
+            self.arguments.append(request.arguments)
             text = self.reply(*self.asked[-1])
             yield {
                 position: {"text": text, "input_tokens": 1, "output_tokens": 1, "finish_reason": "stop" if text else "broke"}
@@ -91,6 +92,15 @@ def test_unknown_settings_say_what_is_allowed(task):
         task(llm=ScriptedLLM([GOOD]), language="xx")
 
 
+@pytest.mark.parametrize("task", [EvolQuality, EvolInstruct])
+def test_the_original_is_kept_only_in_a_list(task):
+    name = f"include_original_{task.subject}"
+    with pytest.raises(InputError, match=f"{name}=True needs store_evolutions=True"):
+        task(llm=ScriptedLLM([GOOD]), **{name: True})
+    made = one(task(llm=ScriptedLLM([GOOD]), store_evolutions=True, **{name: True}))
+    assert made[f"evolved_{task.subject}s"] == [ROW[task.subject], GOOD]
+
+
 # --- what happens to a rewrite -----------------------------------------------------------------------------------------
 
 
@@ -147,6 +157,36 @@ def test_without_a_response_the_model_is_not_asked_and_the_columns_are_there(res
     assert made["evolved_responses" if store else "evolved_response"] == ([None] * evolutions if store else None)
 
 
+@pytest.mark.parametrize("task", [EvolQuality, EvolInstruct])
+def test_without_an_instruction_the_model_is_not_asked_and_the_others_go_on(task):
+    llm = RecordingLLM(lambda prompt, seed: GOOD)
+    rows = [{"instruction": None, "response": "So."}, ROW]
+    lost, kept = next(task(llm=llm, num_evolutions=2).process(rows))
+    name = f"evolved_{task.subject}"
+    assert (lost[name], lost["evolution_failures"]) == (None, ["no instruction"] * 2)
+    assert kept[name] == GOOD and all(ROW["instruction"] in prompt or GOOD in prompt for prompt, _ in llm.asked)
+
+
+def test_a_failed_rewrite_of_the_instruction_does_not_end_a_chain_of_tasks():
+    harder = EvolInstruct(llm=ScriptedLLM(["***"]), output_mappings={"evolved_instruction": "harder"})
+    [row] = next(harder.apply([ROW]))
+    [made] = next(EvolQuality(llm=ScriptedLLM([GOOD]), input_mappings={"instruction": "harder"}).apply([row]))
+    assert row["harder"] is None and row["evolution_failures"] == ["empty"]
+    assert made["evolution_failures"] == ["no instruction"] and made["instruction"] == ROW["instruction"]
+
+
+@pytest.mark.parametrize("row, column", [({"response": "x"}, "instruction"), ({"instruction": "x"}, "response")])
+def test_a_column_that_is_not_there_is_an_error_that_names_it(row, column):
+    with pytest.raises(InputError, match=f"needs the column '{column}'"):
+        one(quality(GOOD), row)
+
+
+@pytest.mark.parametrize("row", [{**ROW, "instruction": 7}, {**ROW, "response": 7}, {**ROW, "response": 0}])
+def test_a_value_that_is_no_text_is_an_error(row):
+    with pytest.raises(InputError, match="must be text"):
+        one(quality(GOOD), row)
+
+
 def test_rows_without_a_response_do_not_shift_the_others():
     rows = [{"instruction": "A?", "response": None}, ROW, {"instruction": "B?", "response": ""}]
     assert [row["evolved_response"] for row in next(quality(GOOD).process(rows))] == [None, GOOD, None]
@@ -189,6 +229,70 @@ def test_after_a_failure_the_chain_goes_on_from_the_last_good_text():
     assert made["evolution_failures"] == [None, "empty", "empty"]
     stored = one(EvolQuality(llm=llm, num_evolutions=2, store_evolutions=True))
     assert stored["evolved_responses"] == [CHAIN[0], None]
+
+
+def test_a_prompt_that_failed_before_gets_a_seed_that_it_has_not_had():
+    llm = RecordingLLM(lambda prompt, seed: GOOD if seed == 11 else "***", generation_kwargs={"seed": 7})
+    made = one(EvolQuality(llm=llm, num_evolutions=3, mutation_templates=["details"]))
+    assert [seed for _, seed in llm.asked] == [7, 8, 9, 10, 11]
+    assert made["evolution_failures"] == ["empty", "empty", None] and made["evolved_response"] == GOOD
+
+
+def test_no_row_asks_the_same_twice_whatever_its_criteria():
+    llm = RecordingLLM(lambda prompt, seed: "***")
+    next(EvolQuality(llm=llm, num_evolutions=12).process([{**ROW, "instruction": f"Why {i}?"} for i in range(8)]))
+    assert len(set(llm.asked)) == len(llm.asked) == 8 * 12 * 2
+
+
+def test_a_new_prompt_begins_with_the_seed_of_the_model_in_every_evolution():
+    answers = iter(CHAIN)
+    llm = RecordingLLM(lambda prompt, seed: next(answers))
+    assert one(EvolQuality(llm=llm, num_evolutions=3))["evolution_failures"] == [None] * 3
+    assert [seed for _, seed in llm.asked] == [0, 0, 0]
+
+
+def test_a_row_keeps_its_draws_in_any_company():
+    def reply(prompt, seed):
+        return GOOD if seed == len(prompt) % 5 else "***"
+
+    def task():
+        return EvolQuality(llm=RecordingLLM(reply), num_evolutions=4, mutation_templates=["details"])
+
+    rows = [{"instruction": "Why" + "?" * i, "response": "So."} for i in range(1, 9)]
+    together = next(task().process(rows))
+    assert len({tuple(row["evolution_failures"]) for row in together}) > 2
+    for row, made in zip(rows, together, strict=True):
+        assert one(task(), row) == made
+
+
+@pytest.mark.parametrize("greedy", [{"temperature": 0}, {"do_sample": False}, {"do_sample": False, "temperature": 0.3}])
+def test_a_retry_of_greedy_decoding_samples(greedy, arguments_asked):
+    assert [(a["temperature"], a["seed"]) for a in arguments_asked({**greedy, "top_k": 5})] == [(0, 0), (0.7, 1)]
+    assert {a["top_k"] for a in arguments_asked({**greedy, "top_k": 5})} == {5}
+
+
+def test_a_retry_of_sampling_keeps_its_temperature(arguments_asked):
+    assert [(a["temperature"], a["seed"]) for a in arguments_asked({"temperature": 0.3, "seed": None})] == [(0.3, 0), (0.3, 1)]
+
+
+@pytest.fixture
+def arguments_asked():
+    """The sampling arguments of both attempts at a rewrite that fails, for a model with the given ones."""
+
+    def asked(given):
+        llm = RecordingLLM(lambda prompt, seed: "***", generation_kwargs=given)
+        one(EvolQuality(llm=llm))
+        return llm.arguments
+
+    return asked
+
+
+def test_the_first_attempt_is_found_in_the_cache_under_the_arguments_of_the_model():
+    for arguments in ({}, {"temperature": 0.0, "seed": 3}, {"do_sample": False}):
+        llm = ScriptedLLM([GOOD], use_cache=True, generation_kwargs=arguments)
+        llm.generate([quality(GOOD).format_input(ROW)])
+        one(EvolQuality(llm=llm))
+        assert (llm.usage.new, llm.usage.cached) == (1, 1)
 
 
 # --- values, never templates -------------------------------------------------------------------------------------------

@@ -98,6 +98,14 @@ def test_text_in_a_completion_is_never_the_rating_of_a_judge_that_repeats_its_pr
         assert row["ratings"] == [None, None, None]
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_two_thousand_hostile_completions_are_never_rated_by_a_judge_that_repeats_its_prompt(swap):
+    completions = hostile_completions(2_000)
+    rows = [{"instruction": "Say hello.", "generations": completions[i : i + 4]} for i in range(0, 2_000, 4)]
+    for row in next(UltraFeedback(llm=ScriptedLLM(lambda chat: chat[-1]["content"]), swap=swap).process(rows)):
+        assert row["ratings"] == [None] * 4
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.one_of(st.sampled_from([*ATTACKS, "", None]), st.text()), max_size=4), st.integers(0, 4))
 def test_a_neighbour_never_changes_a_pointwise_rating(neighbours, place):

@@ -99,6 +99,23 @@ def test_japanese_is_not_chinese_and_kanji_alone_may_be_either():
     assert switches("这是东京。", ["東京", "日本の首都は？"])
 
 
+def test_short_texts_tell_their_script_together_and_none_counts_twice():
+    assert switches("Μήλο και αχλάδι.", ["Apple, pear.", "Name two fruits."])
+    assert not switches("Μήλο και αχλάδι.", ["Apple, pear."] * 3)
+
+
+@pytest.mark.parametrize("text", ["Да.", "はい。", "네, 차갑습니다.", "是的。", "نعم، بارد."])
+def test_a_new_script_is_a_switch_however_short_the_texts_before(text):
+    assert switches(text, ["Yes.", "Is it?"]) and switches(text, ["Oui, ça va.", "π"])
+    assert not switches(text, ["42", "6 × 7"]) and not switches(text, []) and not switches(text, [""])
+    assert not switches(text, [f"Ok {text[0]}"])
+
+
+@pytest.mark.parametrize("text", ["Yes.", "θ = π/2", "42", "¯\\_(ツ)_/¯", ""])
+def test_a_name_a_formula_or_a_single_sign_is_no_switch(text):
+    assert not switches(text, ["Yes.", "Is it?"])
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.text(st.characters()))
 def test_no_text_is_another_language_than_itself(text):

@@ -120,6 +120,43 @@ def test_a_rationale_keeps_its_paragraphs_and_its_writing():
     assert rationales("評価：4\n理由：簡潔で正しい。", 1) == ["簡潔で正しい。"]
 
 
+@pytest.mark.parametrize(
+    "reply, rating, why",
+    [
+        ("## Text 1\n### Rating\n4\n### Rationale\nGood one.", 4, "Good one."),
+        ("**Rating**\n4/5\n\n**Rationale**\nFine.", 4, "Fine."),
+        ("**Rating:** 4\n\n**Rationale**\n\nFine.", 4, "Fine."),
+        ("Rating\n\n4 (Good)\n\nExplanation\nFine.", 4, "Fine."),
+        ("### Rating\n- Excellent\n\n### Comments:\nFine.", 5, "Fine."),
+        ("Rating\n★★★\nReason\nFine.", 3, "Fine."),
+        ("評価\n4点\n理由\n簡潔。", 4, "簡潔。"),
+        ("### Rationale\nFine.\n### Rating\n4", 4, "Fine."),
+    ],
+)
+def test_a_label_on_a_line_of_its_own_is_read(reply, rating, why):
+    assert (ratings(reply, 1), rationales(reply, 1)) == ([rating], [why])
+
+
+@pytest.mark.parametrize(
+    "below", ["1. clear\n2. short", "4 texts are good", "1 = Poor", "> 4", "4) clear", "| 4 | 5 |", "Good sources", "N/A"]
+)
+def test_what_stands_below_a_label_but_is_no_value_is_no_rating(below):
+    assert ratings(f"### Rating\n{below}", 1) == [None]
+
+
+def test_labels_on_lines_of_their_own_keep_the_ratings_of_several_texts_apart():
+    parts = ["Rating\n2\nRationale\nWrong.", "**Rating**\n\n**5/5**\n\n**Rationale**\n\nRight."]
+    assert (ratings(blocks(*parts), 2), rationales(blocks(*parts), 2)) == ([2, 5], ["Wrong.", "Right."])
+    assert ratings("Rating\n2\nRationale\nWrong.\n\nRating\n5\nRationale\nRight.", 2) == [2, 5]
+
+
+@pytest.mark.parametrize("why", ["Good.", "Excellent", "Fair"])
+def test_a_word_of_the_scale_behind_an_explicit_label_is_a_rationale(why):
+    assert rationales(f"Rating: 4\nRationale: {why}", 1) == rationales(f"Rationale: {why}\nRating: 4", 1) == [why]
+    assert rationales("評価：4\n理由：良い。", 1) == ["良い。"]
+    assert rationales("<b>Rating:</b> 4\n<b>Rationale:</b> Good.", 1) == ["Good."]
+
+
 def test_the_reply_that_shifts_ratings_elsewhere():
     first, second = "Rating: 4\nRationale: Mostly right.\n\nIt could say more.", "Rating: 2\nRationale: Off the point."
     reply = "Here is my assessment of both texts:\n\n" + blocks(first, second, head="#### Output for Text {}\n")
@@ -140,10 +177,49 @@ def test_off_the_scale_is_none_and_never_clipped(value):
     assert found[0]["rationale"] is None or found[0]["rationale"].endswith("Well.")
 
 
-@pytest.mark.parametrize("scale", ["out of 10", "1-10", "0-5", "max. 4"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "**4** / **10**",
+        "4 / **10**",
+        "4⁄10",
+        "4 pts/10",
+        "4\n/10",
+        "4 \r\n  / 10",
+        "4\n(out of 10)",
+        "4点／10点満点",
+        "4点（満点10点）",
+    ]
+    + ["4 — out of 10", "4, out of 10", "4 out of max 10", "4 out of a possible 10", "4 (max. 10)", "4 (ten-point scale)"]
+    + [
+        "4, scale 1-10",
+        "4 (scale: 0-5)",
+        "4 (0-5)",
+        "4 (1 to 10)",
+        "4 on the 1-10 scale",
+        "four (out of 10)",
+        "4 (10段階評価)",
+    ],
+)
+@pytest.mark.parametrize("label", ["Rating: ", "Text 1: Rating: ", "### Rating\n"])
+def test_another_scale_is_off_the_scale_wherever_it_is_named(label, value):
+    assert ratings(label + value, 1) == [None]
+    assert label.startswith("###") or reasons(label + value, 1)[0].startswith("off the scale: ")
+
+
+def test_a_fraction_over_two_lines_is_off_the_scale_without_a_label():
+    assert ratings("4\n/10", 1) == ratings("Text 1: 4\n/10", 1) == [None]
+
+
+@pytest.mark.parametrize("scale", ["out of 10", "1-10", "0-5", "max. 4", "ten-point scale", "0.0-5.0", "zero to five"])
 def test_a_label_with_another_scale_is_off_the_scale(scale):
     assert reasons(f"Rating ({scale}): 4", 1) == [f"off the scale: {scale}"]
     assert ratings("Rating (1-5): 4", 1) == [4]
+
+
+@pytest.mark.parametrize("scale", ["1 to 5", "out of 5.0", "1.0-5.0", "five-point scale", "5 = best", "overall"])
+def test_a_label_with_our_scale_or_none_leaves_the_rating(scale):
+    assert ratings(f"Rating ({scale}): 4", 1) == [4]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +237,9 @@ def test_a_label_with_another_scale_is_off_the_scale(scale):
         "1, 2 or 3",
         "Good (3/10)",
         "4 (Weak)",
-    ],
+    ]
+    + ["1...5", "1…5", "1 through 5", "3 & 4", "Good - Excellent", "Good – Excellent", "4 (2)", "4 (80%)", "Good (4.5)"]
+    + ["4 - Weak", "4: Weak", "4 — Weak.", "4/5 - Weak", "4, weak", "Weak - 4", "Weak: 4"],
 )
 def test_a_range_is_unclear(value):
     [one] = parse_ratings(f"Rating: {value}", 1)
@@ -197,7 +275,23 @@ def test_no_rating_to_read(value):
         ("4/5 - 2 errors", 4),
         ("<b>4</b>", 4),
         ("5 (5-point scale)", 5),
-    ],
+    ]
+    + [
+        ("4/5 (9 of 10 facts right)", 4),
+        ("4/5 (see line 12)", 4),
+        ("5/5 (100%)", 5),
+        ("3 (10 errors)", 3),
+        ("4 (one error)", 4),
+    ]
+    + [("4 (9 of 10 facts right)", 4), ("5 - 10 out of 10 facts", 5), ("4 (max 300 words kept)", 4), ("Good. 3 errors", 4)]
+    + [
+        ("4 - weak on dates", 4),
+        ("4. Weak on dates.", 4),
+        ("4. 1) clear 2) short", 4),
+        ("4... but long", 4),
+        ("4 & concise", 4),
+    ]
+    + [("4 (4)", 4), ("4 (4/5)", 4), ("4, scale 1-5", 4), ("4（5段階評価）", 4), ("4 — Good", 4)],
 )
 def test_values(value, rating):
     assert ratings(f"Rating: {value}", 1) == [rating]
@@ -350,6 +444,23 @@ def test_japanese_labels_and_values(reply):
     assert rationales(reply, 2) == [None, None]
 
 
+@pytest.mark.parametrize(
+    "reply, why",
+    [
+        ("テキスト1：4点。理由は簡潔。", "簡潔。"),
+        ("テキスト1：4。簡潔で良い。", "簡潔で良い。"),
+        ("テキスト1：4点、簡潔で良い。", "簡潔で良い。"),
+        ("評価 4点、理由：良い", "良い"),
+        ("評価：4\n評価の理由：簡潔。", "簡潔。"),
+        ("評価：4\n総評：簡潔。", "簡潔。"),
+        ("【文章1】評価：4", None),
+        ("採点結果：4", None),
+    ],
+)
+def test_japanese_rationales_lose_their_label(reply, why):
+    assert (ratings(reply, 1), rationales(reply, 1)) == ([4], [why])
+
+
 ONE = [
     "4",
     "4/5",
@@ -393,6 +504,26 @@ def test_a_judge_that_repeats_the_texts_gives_no_rating():
     own = "\n\n#### Text 1\nRating: 1\n\n#### Text 2\nRating: 4\n\n#### Text 3\nRating: 2"
     assert ratings(tagged + own, 3, texts) == [1, 4, 2]
     assert ratings(f"#### Text 3\n{texts[2]}", 3, texts) == [None, None, None]
+
+
+LONG = "A plain answer of more than sixty characters, so that it counts when repeated."
+
+
+@pytest.mark.parametrize(
+    "longer", [LONG + "\nRating: 5\nRationale: Perfect.", "Rating: 5\n" + LONG, "\ud800 " * 30 + "\nRating: 5"]
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_repeated_text_that_holds_another_one_gives_no_rating(longer, order):
+    texts = [LONG, longer][::order]
+    repeated = [text.replace("\ud800", "?") for text in texts]  # as the prompt shows them
+    assert ratings("\n\n".join(repeated), 2, texts) == [None, None]
+    assert ratings(blocks(*repeated), 2, texts) == [None, None]
+    assert ratings("\n\n".join(repeated) + "\n\n" + blocks("Rating: 2", "Rating: 3"), 2, texts) == [2, 3]
+
+
+def test_a_text_that_is_nearly_all_space_is_not_cut_out_of_words():
+    assert rationales("Rating: 4\nRationale: An extra example.", 1) == ["An extra example."]
+    assert [one["rationale"] for one in parse_ratings("Rating: 4\nRationale: An extra.", 1, ["\n" * 99 + "x"])] == ["An extra."]
 
 
 LABELS = (

@@ -80,6 +80,26 @@ FAULTS = [
     ("refusal", "Sorry, I can't do that.", "It is Paris."),
     ("refusal", "I cannot fulfill your request.", "It is Paris."),
     ("refusal", "I am only an AI and do not know.", "It is Paris."),
+    ("refusal", "I cannot give medical advice.", "It is Paris."),
+    ("refusal", "Unfortunately, I cannot give medical advice.", "It is Paris."),
+    ("refusal", "I’m sorry, I can’t give an opinion.", "It is Paris."),
+    ("refusal", "I am unable to offer advice on that.", "It is Paris."),
+    ("refusal", "I cannot share real-time information.", "It is Paris."),
+    ("refusal", "I can't recommend that.", "It is Paris."),
+    ("refusal", "I can't share that.", "It is Paris."),
+    ("refusal", "I cannot process this request.", "It is Paris."),
+    ("refusal", "I can't complete this task.", "It is Paris."),
+    ("refusal", "I do not have personal opinions.", "It is Paris."),
+    ("refusal", "I don't have any personal preferences.", "It is Paris."),
+    ("refusal", "It is not appropriate for me to answer this.", "It is Paris."),
+    ("refusal", "Sorry, it would be inappropriate for me to answer this.", "It is Paris."),
+    ("refusal", "It would not be appropriate for me to answer this.", "It is Paris."),
+    ("prompt leaked", "Here is a more detailed version:\n\nParis, on the Seine.", "It is Paris."),
+    ("prompt leaked", "Sure! Here’s a longer, clearer version: Paris, on the Seine.", "It is Paris."),
+    ("prompt leaked", "Improved: Paris, on the Seine.", "It is Paris."),
+    ("prompt leaked", "**Revised:** Paris, on the Seine.", "It is Paris."),
+    ("prompt leaked", "Sure, here you go:\n\nParis, on the Seine.", "It is Paris."),
+    ("prompt leaked", "Here you go!\nParis, on the Seine.", "It is Paris."),
     ("language switch", "C'est Paris.", "It is Paris."),
     ("language switch", "Es ist Paris.", "It is Paris."),
     ("language switch", "La risposta è Parigi.", "It is Paris."),
@@ -105,6 +125,20 @@ FAULTS = [
 @pytest.mark.parametrize("fault, rewrite, original", FAULTS)
 def test_faults(fault, rewrite, original):
     assert rewrite_fault(rewrite, original, PROMPT, ["What is the capital of France?", original]) == fault
+
+
+@pytest.mark.parametrize(
+    "instruction, response, rewrite",
+    [
+        ("Name two fruits.", "Apple, pear.", "Яблоко, груша."),
+        ("Name two fruits.", "Apple, pear.", "Μήλο και αχλάδι."),
+        ("Is ice cold?", "Yes.", "はい、氷は冷たいです。"),
+        ("How do I treat a cold?", "Drink tea and rest.", "Пей чай и отдыхай."),
+    ],
+)
+def test_short_rows_show_a_switch_of_script(instruction, response, rewrite):
+    prompt = QUALITY.format_input({"instruction": instruction, "response": response}, "details")[0]["content"]
+    assert rewrite_fault(rewrite, response, prompt, [response, instruction, response]) == "language switch"
 
 
 @pytest.mark.parametrize(
@@ -164,6 +198,20 @@ GOOD_REWRITES = [
     ("Write a plan.", "Run.", "Monday: rest\nTuesday: run\nWednesday: rest\nThursday: run\nFriday: rest\nSaturday: run"),
     ("Alternate.", "1", "1, 0, 1, 0, 1, 0, 1, 0, 1, 0"),
     ("Write a loop out.", "x", "```\n" + "x = 1\n" * 10 + "```"),
+    ("Can I have a lift?", "No.", "I can't give you a lift on Friday, but Anna can."),
+    ("How was the book?", "Good.", "I can't recommend it highly enough: each page is a joy."),
+    ("Did you end the race?", "No.", "I could not complete the task of running so far in that heat."),
+    ("Do you own a car?", "No.", "I do not have personal transport, so I take the bus."),
+    ("Is it done?", "No.", "It is not done yet, for it takes me two days."),
+    ("How did sales go?", "Well.", "- Improved: sales, by a tenth\n- Worse: costs"),
+    ("Say what improved and what not, as in 'Improved: x'.", "All.", "Improved: sales, by a tenth of the year before"),
+    ("How did sales go?", "Well.", "Revised figures show a rise of a tenth."),
+    ("Why did he go?", "Work.", "Here's the short version: he found work in another town."),
+    ("Shorten this mail.", "Here's a shorter version: Come at two.", "Here's a shorter version: Please come at two sharp."),
+    ("What do you say when you hand over a cup?", "Take it.", "Here you go! It is hot, so take the handle."),
+    ("How do you say thank you in Japanese?", "Arigato.", "ありがとうございます。"),
+    ("Translate to Russian: of course", "Of course.", "Конечно, да."),
+    ("What is 2 + 2?", "3", "2 + 2 = 4"),
     ("首都を三つ挙げて。", "日本。", "日本の首都は東京です。フランスの首都はパリです。スペインの首都はマドリードです。"),
 ]  # fmt: skip
 

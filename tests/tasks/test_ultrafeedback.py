@@ -107,6 +107,37 @@ def test_rows_do_not_touch_each_other():
         assert next(task.process([])) == []
 
 
+@pytest.mark.parametrize("task", [{"mode": "text"}, {"mode": "logits"}, {"swap": True}, {"aspect": ASPECTS[:2]}])
+@pytest.mark.parametrize("instruction", [None, "", 7])
+def test_a_row_with_nothing_to_rate_has_reasons_and_its_instruction_is_not_read(task, instruction):
+    llm = ToyLLM()
+    rows = [ROW, {"instruction": instruction, "generations": [None, ""]}, {"instruction": instruction, "generations": []}]
+    _, empty, none = next(UltraFeedback(llm=llm, **task).process(rows))
+    assert (empty["ratings"], empty["rationales"], none["ratings"]) == ([None, None], [None, None], [])
+    assert all([text["reason"] for text in texts] == ["empty completion"] * 2 for texts in explained(empty).values())
+    with pytest.raises(InputError, match="'instruction' must be text"):
+        one(UltraFeedback(llm=llm, **task), {"instruction": instruction, "generations": [None, "Madrid"]})
+
+
+@pytest.mark.parametrize("reply", ["", " ", "\n"])
+@pytest.mark.parametrize("task", [{}, {"mode": "logits", "rationales": True}, {"swap": True}])
+def test_a_model_that_writes_nothing_gives_no_rationale(reply, task):
+    made = one(UltraFeedback(llm=ToyLLM(reply=reply), **task))
+    assert made["rationales"] == [None] * 3 and None not in made["ratings"]
+    several = one(UltraFeedback(llm=ToyLLM(reply=reply), aspect=ASPECTS[:2], **task))
+    assert several["rationales"] == several[f"rationales_{ASPECTS[0]}"] == [None] * 3
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_the_metadata_holds_the_prompt_that_was_sent_for_each_aspect(swap):
+    llm = ToyLLM(context=4_000)
+    task = UltraFeedback(llm=llm, aspect=ASPECTS[:2], swap=swap, rationales=False)
+    read = one(task, {**ROW, "generations": ["Madrid", "", "so " * 3_000]})["distilabel_metadata"]["raw_input_ultra_feedback_0"]
+    sent = [chat[1]["content"] for chat in llm.scored if chat[-1]["content"].endswith("#### Text 1\nRating: ")]
+    assert len(sent) == (4 if swap else 2) and read.count("═══ Prompt ") == 2
+    assert [prompt in read for prompt in sent] == ([True, False] * 2 if swap else [True, True])
+
+
 # --- aspects, orders, logits -------------------------------------------------------------------------------------------
 
 

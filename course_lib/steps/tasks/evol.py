@@ -1,13 +1,14 @@
 """Rewriting by criterion: EvolInstruct for instructions (WizardLM, 2304.12244), EvolQuality for responses (Deita, 2312.15685).
 
-A rewrite is checked before it is used. One that fails is drawn once more; if that fails too, the row keeps the
-reason and the raw text, and the rewrite is None, so that it can never become a completion to choose.
+A rewrite is checked before it is used. One that fails is drawn once more: with a seed that its prompt has not had, and
+sampled even where the model decodes greedily. If that fails too, the row keeps the reason and the raw text, and the
+rewrite is None, so that it can never become a completion to choose.
 """
 
 from typing import Any, ClassVar
 
 from course_lib.errors import InputError
-from course_lib.llms.base import Chat
+from course_lib.llms.base import SAMPLING, Chat, sampling_arguments
 from course_lib.llms.cache import result_key
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.tasks.base import Task, text_of
@@ -48,6 +49,8 @@ class _Evol(Task):
             raise InputError(f"Step {self.name!r}: unknown criterion {', '.join(unknown)}; allowed: {', '.join(allowed)}.")
         if self.num_evolutions < 1:
             raise InputError(f"Step {self.name!r}: num_evolutions={self.num_evolutions}; allowed: 1 or more.")
+        if getattr(self, f"include_original_{self.subject}") and not self.store_evolutions:
+            raise InputError(f"Step {self.name!r}: include_original_{self.subject}=True needs store_evolutions=True.")
 
     def criterion(self, row: Row, evolution: int = 0) -> str:
         """The criterion for `row`: the same wherever the row stands."""
@@ -60,7 +63,7 @@ class _Evol(Task):
         return [{"role": "user", "content": filled(prompt, **values)}]
 
     def process(self, rows: StepInput) -> StepOutput:
-        traces = [_Trace(row, self.subject) for row in rows]
+        traces = [_Trace(row, self.subject, self._missing(row)) for row in rows]
         for evolution in range(self.num_evolutions):
             self._evolve([t for t in traces if not t.missing], evolution)
         for trace in traces:
@@ -71,22 +74,29 @@ class _Evol(Task):
     def _evolve(self, traces: list["_Trace"], evolution: int) -> None:
         """One rewrite of each; those that fail are drawn once more."""
         todo = traces
-        for attempt in (0, 1):
-            if not todo:
-                break
+        for again in (False, True):
             chats = [self.format_input({**t.row, self.subject: t.text}, self.criterion(t.row, evolution)) for t in todo]
-            results = self.llm.generate(chats, seed=self._llm_seed() + attempt)
-            for trace, chat, result in zip(todo, chats, results, strict=True):
+            for trace, chat, result in zip(todo, chats, self._draws(todo, chats), strict=True):
                 text = result["generations"][0]
                 fault = result["finish_reasons"][0] if text is None else self.fault(text, trace, chat[-1]["content"])
-                trace.tried(chat, text, fault, result["statistics"], again=attempt == 1)
+                trace.tried(chat, text, fault, result["statistics"], again)
             todo = [trace for trace in todo if trace.faults[-1]]
         for trace in traces:
             trace.criteria.append(self.criterion(trace.row, evolution))
             trace.text = trace.text if trace.faults[-1] else trace.raw[-1]
 
-    def _llm_seed(self) -> int:
-        return self.llm.generation_kwargs.get("seed", 0)
+    def _draws(self, traces: list["_Trace"], chats: list[Chat]) -> list[dict[str, Any]]:
+        """The model's answer to each chat, with a seed that its row has not used for the same chat."""
+        times = [trace.asked.count(chat) for trace, chat in zip(traces, chats, strict=True)]
+        groups = {n: [chat for chat, count in zip(chats, times, strict=True) if count == n] for n in sorted(set(times))}
+        answers = {n: iter(self.llm.generate(group, **self._sampling(n))) for n, group in groups.items()}
+        return [next(answers[n]) for n in times]
+
+    def _sampling(self, asked: int) -> dict[str, Any]:
+        given = sampling_arguments(self.llm.generation_kwargs)
+        greedy = asked and not given["temperature"]
+        warmth = {"do_sample": True, "temperature": SAMPLING["temperature"]} if greedy else {}
+        return {"seed": given["seed"] + asked, **warmth}
 
     def fault(self, rewrite: str, trace: "_Trace", prompt: str) -> str | None:
         """Why `rewrite` cannot be used, or None. Override it to add checks of your own."""
@@ -147,11 +157,12 @@ class EvolQuality(_Evol):
 class _Trace:
     """What happened to one row: its current text, and for each evolution the criterion, raw text and fault."""
 
-    def __init__(self, row: Row, subject: str):
+    def __init__(self, row: Row, subject: str, missing: str | None):
         self.row, self.text = row, row.get(subject)
         # Nothing to rewrite, such as a completion that failed before: the model is not asked.
-        self.missing = None if self.text is not None and str(self.text).strip() else f"no {subject}"
+        self.missing = missing or (None if str(self.text).strip() else f"no {subject}")
         self.criteria: list[str] = []
+        self.asked: list[Chat] = []
         self.chats: list[Chat] = []
         self.raw: list[str | None] = []
         self.faults: list[str | None] = []
@@ -162,6 +173,7 @@ class _Trace:
         self.criteria, self.raw, self.faults = criteria, [None] * len(criteria), [self.missing] * len(criteria)
 
     def tried(self, chat: Chat, text: str | None, fault: str | None, statistics: dict[str, Any], again: bool) -> None:
+        self.asked.append(chat)
         self.attempts.append(text)
         self.statistics.append({name: counts[0] for name, counts in statistics.items()})
         if again:

@@ -58,6 +58,7 @@ ENGLISH_ENDINGS = re.compile(r"(?<=\w)['’](?:s|t|ve|re|ll|d|m)\b", re.I)
 PARTICLES = r"(?:de|da|do|dos|das|del|della|di|du|des|la|le|les|los|las|el|van|von|der|den|zu|y|e|et|und|al|bin|sur|of|the|and)"
 NAME = re.compile(rf"\b[A-ZÀ-ÞŁŚŻĐ]\w+(?: {PARTICLES}){{1,2}} (?=[A-ZÀ-ÞŁŚŻĐ])")
 WORD = re.compile(r"[^\W\d_]+")
+NOT_WESTERN = re.compile(r"[^\W\d_A-Za-z\u00aa-\u03ff\u1e00-\u1fff]")  # a letter that is neither Latin nor Greek
 SENTENCE_END = re.compile(r"[.!?:\n]")
 # Written in Chinese and not in Japanese; those after the bar also stand in Japanese words.
 CHINESE = re.compile(r"[这這们們你她它吗嗎呢很么麼没說说为爲]|[是的了在][^是的了在]*[是的了在]")
@@ -73,13 +74,18 @@ def names_a_language(text: str) -> bool:
 
 
 def switches(text: str, before: Sequence[str]) -> bool:
-    """Whether `text` is in another script or language than the first text of `before` that is long enough to tell."""
+    """Whether `text` is in another script or language than `before`: its first text that is long enough to tell, or all."""
     written, said = script(text), languages(text)
-    expected = _expected_script([one for one in map(script, before) if one])
+    # Short texts may tell together what none of them tells alone; none counts twice.
+    together = "\n".join(dict.fromkeys(before))
+    expected = _expected_script([one for one in map(script, [*before, together]) if one])
     spoken = next(filter(None, map(languages, before)), set())
     kanji_or_hanzi = "HAN" in (written, expected) and written in EAST_ASIAN and expected in EAST_ASIAN
     other_script = bool(written and expected and written != expected) and not kanji_or_hanzi
-    return other_script or bool(said and spoken and not said & spoken)
+    # A few Latin or Greek letters may be a name or a formula; a few of another script are writing.
+    from_western = bool(WORD.search(together)) and not NOT_WESTERN.search(together)
+    new_script = from_western and not expected and written not in (None, *FEWEST_LETTERS)
+    return other_script or new_script or bool(said and spoken and not said & spoken)
 
 
 def _expected_script(scripts: list[str]) -> str | None:

@@ -9,25 +9,27 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from course_lib.llms.prompts import encodable
 from course_lib.steps.tasks.values import PLAIN, STAR, WORDS, Value, is_scale, is_to_five, read_value
 
 # How a line may begin before its label: bullets, headings, brackets, "1."; not ">", which marks a quotation. All
 # repetitions have a limit, or a reply of 20,000 spaces would take minutes.
 MARK = r"^[^\w\n>]{0,20}(?:\d{1,2}[.)][^\w\n>]{0,9})?"
-TEXT = r"(?:text|output|response|completion|answer|reply|テキスト|出力|回答|応答)"
+TEXT = r"(?:text|output|response|completion|answer|reply|テキスト|文章|出力|回答|応答)"
 FINAL = r"(?:final|overall|revised|corrected|updated|最終)"
 RATING_LABEL = (
     rf"(?:(?:{FINAL}|my|the)[ \t]{{1,3}}){{0,2}}"
-    r"(?:ratings?|scores?|grade|(?:総合|最終)?(?:評価[値点]?|評点|得点|スコア|点数|採点|レーティング))"
+    r"(?:ratings?|scores?|grade|(?:総合|最終)?(?:評価[値点]?|評点|得点|スコア|点数|採点|レーティング)(?:結果)?)"
 )
 SCALE = r"(?:[ \t]?\((?P<scale>[^()\n]{0,40})\))?"
 RATIONALE_LABEL = (
-    r"(?:rationales?|reason(?:ing|s)?|explanations?|justification|feedback|comments?|(?:評価)?(?:理由|根拠)|説明|コメント)"
+    r"(?:rationales?|reason(?:ing|s)?|explanations?|justification|feedback|comments?"
+    r"|(?:評価の?)?(?:理由|根拠)|総評|説明|コメント)"
 )
 
 # A heading ends its line, or is set off from what follows: "Text 1: 4", but not "Text 1 is the better one".
 HEADING = re.compile(
-    MARK + r"(?:[a-z]{3,12} (?:for|of|on) )?(?:the )?" + TEXT + r"[ \t]?[#(]?[ \t]?(\d{1,4})(?!\d)(?:の(?:出力|回答)?)?"
+    MARK + r"(?:[a-z]{3,12} (?:for|of|on) )?(?:the )?" + TEXT + r"[ \t]?[#(]?[ \t]?(\d{1,4})(?:の(?:出力|回答)?)?"
     r"(?=[^\w\n]{0,10}$|[\]】」』>]|[\"')]{0,2}[ \t]{0,5}[:|(\[=→]|[ \t]{0,5}[-—][ \t]"
     rf"|(?:'s)?[ \t]{{0,5}}{RATING_LABEL})",
     re.I | re.M,
@@ -53,29 +55,38 @@ TITLE = re.compile(
 )
 MENTION = re.compile(rf"{MARK}(?:the )?(?:{TEXT}[ \t#(]{{0,3}}{ORDINAL}|{ORDINAL} {TEXT})", re.I | re.M)
 
+# A value below its label and alone on its line, so that neither a numbered list nor prose is one.
+BELOW = (
+    rf"(?=\n\s{{0,9}}[^\w\n|>#]{{0,9}}(?:[{STAR}]|(?:\d+(?:[.,]\d+)?(?:[ \t]?(?:stars?|points?|点))?|{'|'.join(WORDS)})"
+    r"[ \t]{0,3}(?:[/(\[,;。、—-]|(?:out[ \t])?of\b|[.)]?[ \t]{0,3}$)))"
+)
 RATING = re.compile(
     rf"(?:{MARK}|(?<='s )){RATING_LABEL}{SCALE}[ \t\"'\])】]{{0,9}}"
-    r"(?:[:=|]|は|is\b|[-—→][ \t]|(?=[ \t]{0,3}[-+]?\d+(?!\d|[ \t]{0,3}[:=])))\s{0,9}(?P<value>.*)$",
+    r"(?:[:=|]|は|is\b|[-—→][ \t]|(?=[ \t]{0,3}[-+]?\d+(?!\d|[ \t]{0,3}[:=]))"
+    rf"|{BELOW})\s{{0,9}}(?P<value>.*)$",
     re.I | re.M,
 )
 FINAL_RATING = re.compile(rf"{MARK}(?:(?:my|the)[ \t]{{1,3}})?{FINAL}", re.I)
 RATIONALE = re.compile(
-    rf"(?:{MARK}{RATIONALE_LABEL}|\brationale)[ \t\"'\])】]{{0,9}}(?:[:=|]|は、?|[-—][ \t])\s{{0,9}}", re.I | re.M
+    rf"(?:{MARK}{RATIONALE_LABEL}[ \t\"'\])】]{{0,9}}$"
+    rf"|(?:{MARK}{RATIONALE_LABEL}|\brationale)[ \t\"'\])】]{{0,9}}(?:[:=|]|は、?|[-—][ \t]))\s{{0,9}}",
+    re.I | re.M,
 )
-THOUGHTS = re.compile(r"\s*<think>.*?</think>", re.S)
+BROKEN = re.compile(r"\s{0,9}\n[ \t]{0,9}(?=\(?(?:/|out of)\W{0,3}\d)", re.I)  # between "4" and "/10" on the next line
+THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.S)
 LABEL_TAG = re.compile(rf"<(/?)(?!ratings|scores)({RATING_LABEL}|{RATIONALE_LABEL})>", re.I)
 MARKUP_TAG = re.compile(r"</?(?:b|strong|i|em|u|p|br|li|ul|ol|div|span|code|h[1-6])[ \t]?/?>", re.I)
 CLOSING_TAGS = re.compile(r"(?:\s*</[\w ]{1,20}>)+\s*$")
 
 # After a rating without a label: the end of the line, or what sets it off from words.
 ALONE = re.compile(r"[ \t]{0,3}(?:stars?\b)?[ \t]{0,3}(?:[.)\]]{0,3}[ \t]{0,3}$|[-—][ \t]|\)?:|[(\[|])", re.I | re.M)
-ALONE_AT_HEADING = re.compile(ALONE.pattern + r"|[.,;]", re.I | re.M)
+ALONE_AT_HEADING = re.compile(ALONE.pattern + r"|[.,;。、]", re.I | re.M)
 
 # In a table: the headings of the column with ratings, and of that with the numbers of the texts.
 RATING_COLUMN = re.compile(RATING_LABEL + SCALE, re.I)
 NUMBER_COLUMN = re.compile(TEXT + r"s?|#|no\.?|number|id|番号|", re.I)
 
-LEFTOVERS = "|:;,.)]-–—* \t\n"  # between a rating and words that follow it
+LEFTOVERS = "|:;,.)]。、-–—* \t\n"  # between a rating and words that follow it
 
 
 def parse_ratings(reply: str | None, count: int, shown: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -94,9 +105,9 @@ def parse_ratings(reply: str | None, count: int, shown: Sequence[str] = ()) -> l
     """
     reply = _own_words(reply or "", shown)
     if not reply.strip() or not count:
-        return [_entry(reason="no reply") for _ in range(count)]
-    reply = LABEL_TAG.sub(_as_label, _tables_in_order(reply))
-    plain = MARKUP_TAG.sub(lambda tag: " " * len(tag[0]), reply.translate(PLAIN))
+        return [entry(reason="no reply") for _ in range(count)]
+    reply = LABEL_TAG.sub(_as_label, _tables_in_order(BROKEN.sub(" ", reply)))
+    plain = _plain(reply)
     spans, fault = _spans(plain, count)
     found: dict[int, list[dict[str, Any]]] = {}
     for number, start, end in spans:
@@ -106,12 +117,17 @@ def parse_ratings(reply: str | None, count: int, shown: Sequence[str] = ()) -> l
 
 def _own_words(reply: str, shown: Sequence[str]) -> str:
     """`reply` without thoughts and without whole texts that it repeats; short ones only with the tag from our prompt."""
-    reply = THOUGHTS.sub("", reply, count=1) if THOUGHTS.match(reply) else reply
-    for number, text in enumerate(shown, start=1):
-        reply = reply.replace(f"<text {number}>\n{text}", "")
-        if len(text) >= 60:
-            reply = reply.replace(text.strip(), " ")
+    texts = [encodable(text) for text in shown]  # as the prompt holds them
+    parts = [f"<text {number}>\n{text}" for number, text in enumerate(texts, start=1)]
+    parts += [text.strip() for text in texts if len(text.strip()) >= 60]
+    reply = THOUGHTS.sub("", reply)
+    for part in sorted(parts, key=len, reverse=True):  # one text may hold another
+        reply = reply.replace(part, " ")
     return reply
+
+
+def _plain(reply: str) -> str:
+    return MARKUP_TAG.sub(lambda tag: " " * len(tag[0]), reply.translate(PLAIN))
 
 
 def _as_label(tag: re.Match) -> str:
@@ -213,12 +229,12 @@ def _between(numbers: Sequence[int], marks: list[re.Match], end: int, after: boo
 def _one_of(blocks: list[dict[str, Any]], missing: str) -> dict[str, Any]:
     """The block that counts. Two that disagree, such as a quoted one and the judge's own, give no rating."""
     if not blocks:
-        return _entry(reason=missing)
+        return entry(reason=missing)
     stated = [block for block in blocks if block["reason"] != "no rating"]
     best = (stated or blocks)[0]
     why = next((block["rationale"] for block in [best, *blocks] if block["rationale"]), None)
     contradiction = _contradiction([(block["rating"], block["reason"]) for block in stated])
-    return _entry(None, why, contradiction) if contradiction else {**best, "rationale": why}
+    return entry(None, why, contradiction) if contradiction else {**best, "rationale": why}
 
 
 def _contradiction(said: list[tuple[float | None, str | None]]) -> str | None:
@@ -234,16 +250,16 @@ def _read(plain: str, raw: str, headed: bool) -> dict[str, Any]:
     ratings, label = list(RATING.finditer(plain)), RATIONALE.search(plain)
     if not ratings:
         value, reason, end = _unlabelled(plain, headed)
-        return _entry(value, _tidy(raw[label.end() :] if label else raw[end:].lstrip(LEFTOVERS)), reason)
+        return entry(value, _tidy(raw[label.start() :] if label else raw[end:].lstrip(LEFTOVERS)), reason)
     rating_first = not label or ratings[0].start() < label.start()
     own = _own_ratings(ratings, label, rating_first)
     said, (value, reason, length) = own[0], _value(own[0])
     if contradiction := _contradiction([_value(one)[:2] for one in own]):
         value, reason = None, contradiction
     if label:
-        return _entry(value, _tidy(raw[label.end() : len(raw) if rating_first else said.start()]), reason)
+        return entry(value, _tidy(raw[label.start() : len(raw) if rating_first else said.start()]), reason)
     behind = raw[said.start("value") + length :].lstrip(LEFTOVERS)
-    return _entry(value, _tidy(behind) or _tidy(raw[: said.start()]), reason)
+    return entry(value, _tidy(behind) or _tidy(raw[: said.start()]), reason)
 
 
 def _own_ratings(ratings: list[re.Match], label: re.Match | None, rating_first: bool) -> list[re.Match]:
@@ -276,12 +292,13 @@ def _value(said: re.Match) -> Value:
 
 
 def _tidy(text: str) -> str | None:
-    """A rationale without the marks around it; a word of the scale alone, such as "(Good)", is none."""
-    text = CLOSING_TAGS.sub("", text).strip().rstrip("| \t\n")
+    """A rationale without its label and the marks around it; without a label, a word of the scale, "(Good)", is none."""
+    label = RATIONALE.match(_plain(text))
+    text = CLOSING_TAGS.sub("", text[label.end() :] if label else text).strip().rstrip("| \t\n")
     text = text.removesuffix("**") if text.count("**") % 2 else text
-    word = re.fullmatch(r"\W*(?:" + "|".join(WORDS) + r")\W*", text, re.I)
+    word = not label and re.fullmatch(r"\W*(?:" + "|".join(WORDS) + r")\W*", text, re.I)
     return None if word or not re.search(r"\w", text) else text
 
 
-def _entry(rating: float | None = None, rationale: str | None = None, reason: str | None = None) -> dict[str, Any]:
-    return {"rating": rating, "rationale": rationale, "reason": reason, "distribution": None}
+def entry(rating=None, rationale=None, reason=None, distribution=None) -> dict[str, Any]:
+    return {"rating": rating, "rationale": rationale, "reason": reason, "distribution": distribution}

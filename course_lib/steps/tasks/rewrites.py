@@ -13,13 +13,16 @@ I_CANNOT = (
 )
 HELPING = (
     r"(?:to )?(?:(?:help(?! but)|assist|provide|fulfill?|comply|answer|respond|engage|write|create|generate|improve|rewrite"
-    r"|discuss)\b|(?:do|say) (?:that|this|so|it)\W*$)"
+    r"|discuss)\b|(?:do|say|recommend|share) (?:that|this|so|it)\W*$|(?:any )?personal (?:opinion|feeling|belief|preference)s\b"
+    r"|(?:process|complete|perform|accept) (?:this|that|the|your) (?:request|task|question)\b"
+    r"|(?:give|offer|share) (?:[\w-]+ ){0,2}(?:advice|opinions?|information|recommendations?)\b)"
 )
 SORRY = r"(?:(?:i am|i'm|we are|we're) (?:\w+ )?sorry|sorry|i apologi[sz]e|my apologies|unfortunately|i'm afraid|i am afraid)"
+UNFIT = r"it(?:'s| is| would) (?:not (?:be )?|(?:be )?in)appropriate for me to\b"
 MODEL = r"(?:language model|ai model|ai assistant|virtual assistant|chat ?bot|artificial intelligence)"
 # "I'm sorry, but …" and "I can't help …" refuse; "I'm sorry for your loss" and "I can't wait" do not.
 REFUSALS = re.compile(
-    rf"\W*(?:{SORRY},? but\b|(?:no[,.!] )?(?:{SORRY}[,.!]? (?:that )?)?{I_CANNOT} {HELPING}"
+    rf"\W*(?:{SORRY},? but\b|(?:no[,.!] )?(?:{SORRY}[,.!]? (?:that )?)?(?:{I_CANNOT} {HELPING}|{UNFIT})"
     rf"|as an ai(?: \w+)?(?: model| assistant)\b|as an ai,|as an? (?:\w+ ){{0,2}}{MODEL},? i\b"
     rf"|as an? (?:\w+ )?assistant,? {I_CANNOT}\b|i(?: must| have to)? (?:refuse|decline)\W*$"
     r"|i(?:'m not| am not| do not feel| don't feel) comfortable (?:\w+ing|with)\b"
@@ -35,6 +38,7 @@ TALK = re.compile(
     r"|\bversion of (?:the|your|this)(?: \w+)? (?:answer|response|draft|task)\b"
     r"|\b(?:harder|new|original|challenging|difficult) (?:version of the )?task\b|\boriginal question\b"
     r"|\A\W*(?:\w+(?: course)?\W+)?(?:here(?:'s| is| are)|this is) (?:\w+ ){1,3}(?:answer|response)(?: to \w+ \w+)?\W{0,3}:"
+    r"|\A\W*(?:\w+(?: course)?\W+)?here(?:(?:'s| is) an? (?:[\w,-]+ ){0,5}version| you go)\W{0,3}(?::|\n)"
     r"|\b(?:rewritten|revised|improved|better|enhanced) (?:text|version|sentence|paragraph)\W{0,3}:",
     re.I,
 )
@@ -43,7 +47,8 @@ TALK = re.compile(
 TURN = r"(?:assistant|user|human|instruction|response)"
 LABEL = rf"(?:(?:final|best|improved|new|revised|rewritten|model|sample) )?(?:{TURN}|answer|completion|rewrite)"
 LABELS = re.compile(
-    rf"\A(?!\s*[-*•] )(?:<\|\w+\|>|\W)*({LABEL})\W*?(?::|\n)|^(?:\*\*|[# ]|<\|\w+\|>)*({TURN})\**:|^#+ *({TURN})\W*$",
+    rf"\A(?!\s*[-*•] )(?:<\|\w+\|>|\W)*({LABEL}|improved|revised)\W*?(?::|\n)"
+    rf"|^(?:\*\*|[# ]|<\|\w+\|>)*({TURN})\**:|^#+ *({TURN})\W*$",
     re.I | re.M,
 )
 DIALOGUE = re.compile(r"\b(?:dialogue|dialog|conversation|chat|transcript|script|scene|interview|quiz|riddle|faq)s?\b", re.I)
@@ -96,7 +101,7 @@ def _alike(a: str, b: str) -> bool:
 
 
 def _talks(rewrite: str, given: Sequence[str]) -> bool:
-    return bool(TALK.search(rewrite)) and not any(TALK.search(text) for text in given)
+    return bool(TALK.search(_straight(rewrite))) and not any(TALK.search(_straight(text)) for text in given)
 
 
 def _labelled(rewrite: str, given: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from course_lib.errors import InputError
 from course_lib.llms.base import Chat, continued
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.tasks.base import TOO_LONG, Task, framed, has_words, text_of, texts_of, without_middle
-from course_lib.steps.tasks.parsing import parse_ratings
+from course_lib.steps.tasks.parsing import entry, parse_ratings
 from course_lib.steps.tasks.templating import filled, names, shipped
 
 SCALE = ["1", "2", "3", "4", "5"]
@@ -114,7 +114,7 @@ class UltraFeedback(Task):
     def _judged(self, rows: StepInput, aspect: str) -> list[Judged]:
         texts = [texts_of(row, "generations", self) for row in rows]
         shown = [[i for i, text in enumerate(one) if has_words(text)] for one in texts]
-        found: list[Judged] = [[_unrated("empty completion") for _ in one] for one in texts]
+        found: list[Judged] = [[entry(reason="empty completion") for _ in one] for one in texts]
         rate = self._pointwise if self.mode == "logits" else self._listwise
         orders = [shown, [order[::-1] for order in shown]] if self.swap else [shown]
         rated = [rate(rows, texts, order, aspect) for order in orders]
@@ -134,18 +134,19 @@ class UltraFeedback(Task):
         rated = iter([_rated(*one) for one in zip(means, rationales, distributions, strict=True)])
         found: list[dict[int, dict[str, Any]]] = [{} for _ in rows]
         for (r, i), one in zip(where, asked, strict=True):
-            found[r][i] = {**next(rated), "shortened": one.shortened[0]} if one else _unrated(TOO_LONG)
+            found[r][i] = {**next(rated), "shortened": one.shortened[0]} if one else entry(reason=TOO_LONG)
         return found
 
     def _listwise(self, rows, texts, shown, aspect) -> list[dict[int, dict[str, Any]]]:
-        asked = [self._asked(row, aspect, [texts[r][i] for i in shown[r]]) for r, row in enumerate(rows)]
-        live = [one for one in asked if one and one.texts]
+        asked = [self._asked(row, aspect, [texts[r][i] for i in shown[r]]) if shown[r] else None for r, row in enumerate(rows)]
+        live = [one for one in asked if one]
         rated = iter(self._filled_in(live) if self.llm.can_score else self._parsed(live))
         found = []
         for places, one in zip(shown, asked, strict=True):
-            judged = [_unrated(TOO_LONG) for _ in places]
-            if one and one.texts:
-                judged = [{**text, "shortened": cut} for text, cut in zip(next(rated), one.shortened, strict=True)]
+            judged = [entry(reason=TOO_LONG) for _ in places]
+            if one:
+                cuts = zip(next(rated), one.shortened, strict=True)
+                judged = [{**text, "shortened": cut, "chat": one.chat} for text, cut in cuts]
             found.append(dict(zip(places, judged, strict=True)))
         return found
 
@@ -217,16 +218,12 @@ class UltraFeedback(Task):
     def _explained(self, row: Row, judged: dict[str, Judged]) -> dict[str, Any]:
         """The row's metadata: what the model read, and how each rating came about."""
         by = {"judge": f"{type(self).__name__}, {self.llm.model_name}", "mode": self.mode}
-        how = {a: [{**by, **_without(text, "replies")} for text in one] for a, one in judged.items()}
-        metadata = self.metadata(row, self._prompts(row) if self.mode == "text" else None, how)
+        how = {a: [{**by, **_without(text, "replies", "chat")} for text in one] for a, one in judged.items()}
+        read = "\n\n".join(framed("Prompt", chat) for one in judged.values() if (chat := _first(one, "chat")))
+        metadata = self.metadata(row, read if self.mode == "text" else None, how)
         if self.add_raw_output and not self.llm.can_score:
-            metadata[f"raw_replies_{self.name}"] = {aspect: _replies(one) for aspect, one in judged.items()}
+            metadata[f"raw_replies_{self.name}"] = {aspect: _first(one, "replies", []) for aspect, one in judged.items()}
         return metadata
-
-    def _prompts(self, row: Row) -> str:
-        shown = [text for text in row["generations"] if has_words(text)]
-        asked = [self._asked(row, aspect, shown) for aspect in self.aspects]
-        return "\n\n".join(framed("Prompt", one.chat) for one in asked if one)
 
 
 def _over_aspects(columns: dict[str, dict[str, list[Any]]]) -> dict[str, list[Any]]:
@@ -242,17 +239,13 @@ def _named(rationales: dict[str, str | None]) -> str | None:
     return "\n\n".join(f"{aspect}: {why}" for aspect, why in rationales.items() if why) or None
 
 
-def _without(entry: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if key != name}
+def _without(text: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in text.items() if key not in names}
 
 
 def _rated(rating: float, rationale: str | None, distribution: list[float]) -> dict[str, Any]:
-    rounded = [round(p, 4) for p in distribution]
-    return {"rating": rating, "rationale": rationale, "reason": None, "distribution": rounded}
-
-
-def _unrated(reason: str) -> dict[str, Any]:
-    return {"rating": None, "rationale": None, "reason": reason, "distribution": None}
+    why = rationale if has_words(rationale) else None
+    return entry(rating, why, distribution=[round(p, 4) for p in distribution])
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -270,9 +263,9 @@ def _averaged(both: Judged) -> dict[str, Any]:
     orders = [{name: one[name] for name in ("rating", "reason", "distribution")} for one in both]
     replies = [reply for one in both for reply in one.get("replies", [])]
     mean = {"rating": _mean([first, second]), "disagreement": gap, "orders": orders, "replies": replies}
-    return {**(known or both)[0], **mean}
+    return {**(known or both)[0], **mean, "chat": both[0].get("chat")}
 
 
-def _replies(judged: Judged) -> list[str | None]:
-    """What the model wrote for a row, one text for each order; nothing where it was not asked."""
-    return next((text["replies"] for text in judged if "replies" in text), [])
+def _first(judged: Judged, name: str, default: Any = None) -> Any:
+    """What all texts of a row share, such as the replies, one for each order; `default` where the model was not asked."""
+    return next((text[name] for text in judged if text.get(name)), default)

@@ -3,7 +3,7 @@
 import re
 
 # One character for one character, so that places found in the plain reply hold in the reply as it was written.
-PLAIN = str.maketrans("０１２３４５６７８９：／．，＝（）＃｜＋％〜～−–－‐‑＊*_`", "0123456789:/.,=()#|+%~~-----    ")
+PLAIN = str.maketrans("０１２３４５６７８９：／．，＝（）＃｜＋％〜～−–－‐‑⁄∕＊*_`", "0123456789:/.,=()#|+%~~-----//    ")
 
 STAR = "★⭐🌟"
 # What a rating may stand behind: quotation marks, brackets, a dash; but not a sign or "≥", which make it another number.
@@ -12,16 +12,27 @@ FIGURE = r"\d+(?:[.,]\d+)?"
 MULTIPLIED = r"[ \t]?(?:%|(?:percent|per cent|hundred|thousand|million)\b|[割十百千万])"
 NUMBER = re.compile(
     LEAD + r"(?:(?:about|around|roughly|a)[ \t])?(?:5[ \t]?(?:段階|点満点|点)(?:評価)?(?:中の?|で)|星)?"
-    rf"([-+]?{FIGURE})(?:[ \t]?(?:点|つ星?|[{STAR}]|(?:points?|stars?)\b))?"
-    r"(?:[ \t(\[]{0,3}(?:/[ \t]?|(?:out[ \t])?of[ \t])(\d+(?:\.\d+)?|[a-z]+)(?:[ \t]?点)?)?(?:です)?"
+    rf"([-+]?{FIGURE})(?:[ \t]?(?:点|つ星?|[{STAR}]|(?:points?|pts?|stars?)\b))?"
+    r"(?:[ \t(\[]{0,5}(?:/[ \t]{0,3}|(?:out[ \t])?of[ \t])(\d+(?:\.\d+)?|[a-z]+)(?:[ \t]?点(?:満点)?)?)?(?:です)?"
     rf"({MULTIPLIED})?(?![a-z½¼¾²³+{STAR}]|[.,:/]?\d|[ \t]\d|点?満点|段階|[ \t](?:point|and a half|or|to)\b)",
     re.I,
 )
-# Behind a number, where another scale may be named: "4 (10点満点)", "4 on a scale of 1 to 10".
-BEHIND = re.compile(r"[ \t,]{0,3}(?:[(\[]|on (?:an?|the) )([^()\n.;]{0,60})", re.I)
-# "3-4", "3 - 4", "4 → 3", "1, 2 or 3", "1 = Poor, …, 5 = Excellent"; but not "3 - 4 of its claims are wrong".
+# What follows a rating counts only if it ends there: "4 (9 of 10 facts hold)" and "4 - weak on dates" are fours.
+CLOSED = r"[ \t\"']{0,3}(?:[)\],:、]|[-—][ \t]|$)"
+COUNTS = {"zero": 0, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "hundred": 100}
+STEP = rf"(?:\d+(?:\.\d+)?|\b(?:{'|'.join(COUNTS)})\b)"
+STEPS = rf"(?:(?:\d+(?:\.\d+)?|one|zero)[ \t]?(?:[-~/]|(?:up[ \t])?to\b|through\b|(?:out[ \t])?of\b|から)[ \t]?{STEP})"
+FILLER = r"(?:[ \t:.(]|\b(?:an?|the|of|from|is|max(?:imum)?|possible|total)\b){0,9}"
+SCALED = re.compile(
+    r"[ \t,:—(\[-]{0,6}(?:(?:on|from|using)[ \t])?(?:(?:an?|the)[ \t])?(?P<scale>"
+    rf"(?:/|out[ \t]of\b|scale\b){FILLER}(?:{STEPS}|{STEP})|{STEP}(?:-point|[ -]point[ -]scale|点満点|段階)"
+    rf"|(?:{STEPS}|(?:(?:of|max(?:imum)?)\b|満点は?){FILLER}{STEP})(?=[ \t]?(?:scale|points?|stars?|点)?{CLOSED}))",
+    re.I | re.M,
+)
+# "3-4", "3 - 4", "1...5", "4 → 3", "1, 2 or 3", "1 = Poor, …, 5 = Excellent"; but not "3 - 4 of its claims are wrong".
 SEVERAL = re.compile(
-    LEAD + rf"(?:{FIGURE}(?:/5)?(?:(?:[ \t]?(?:~|->|→|から|または|か)[ \t]?|[-—]|[ \t](?:to|or|and)[ \t])\d"
+    LEAD
+    + rf"(?:{FIGURE}(?:/5)?(?:(?:[ \t]?(?:~|->|→|&|から|または|か)[ \t]?|[-—…]|\.{{2,4}}|[ \t](?:to|through|or|and)[ \t])\d"
     rf"|[ \t][-—][ \t]{FIGURE}(?:/5)?(?:[ \t]stars?)?[^\w\n]{{0,9}}$)"
     r"|\d(?:,[ \t]\d){1,9},?(?:[ \t](?:or|and)[ \t]\d)?[^\w\n]{0,9}$|1\W{1,4}poor\b.{0,200}\bexcellent\b)",
     re.I | re.M,
@@ -51,47 +62,52 @@ def read_value(text: str) -> Value:
     if several:
         return None, f"unclear: {_brief(several[0])}", several.end()
     if word:
-        return _word(text, word)
+        return _checked(WORDS[word[1].lower()], text, word.end())
     if stars:
         return _stars(stars)
-    return _number(text, number) if number else (None, "no rating", 0)
-
-
-def _word(text: str, word: re.Match) -> Value:
-    value, number = WORDS[word[1].lower()], NUMBER.match(text, word.end())
-    agreed = not number or _number(text, number)[0] == value
-    return (value, None, word.end()) if agreed else (None, f"unclear: {_brief(text)}", word.end())
+    if not number:
+        return None, "no rating", 0
+    value = _figure(number)
+    if value is None:
+        return None, f"off the scale: {_brief(number[0])}", number.end()
+    return _checked(value, text, number.end(), of_five=bool(number[2]))
 
 
 def _stars(stars: re.Match) -> Value:
     full, empty = len(stars[1].replace("\ufe0f", "")), len(stars[2])
-    fits = full <= 5 and full + empty in (full, 5)
+    fits = full <= 5 and empty in (0, 5 - full)
     return (float(full), None, stars.end()) if fits else (None, f"off the scale: {_brief(stars[0])}", stars.end())
 
 
-def _number(text: str, number: re.Match) -> Value:
-    value, behind, end = float(number[1].replace(",", ".")), BEHIND.match(text, number.end()), number.end()
-    other_scale = number[3] or (number[2] or "5").lower() not in ("5", "5.0", "five") or (behind and _most(behind[1]) > 5)
-    if not 1 <= value <= 5 or re.search(r",\d{3}$", number[1]) or other_scale:
-        return None, f"off the scale: {_brief(text if behind else number[0])}", end
-    word = WORD.match(behind[1]) if behind else None
-    agreed = not word or abs(WORDS[word[1].lower()] - value) < 1
-    return (value, None, end) if agreed else (None, f"unclear: {_brief(text)}", end)
+def _figure(number: re.Match) -> float | None:
+    value, ours = float(number[1].replace(",", ".")), (number[2] or "5").lower() in ("5", "5.0", "five")
+    return value if ours and 1 <= value <= 5 and not number[3] and not re.search(r",\d{3}$", number[1]) else None
+
+
+def _checked(value: float, text: str, end: int, of_five: bool = False) -> Value:
+    """`value`, unless the same sentence goes on with another scale or rating: "4, scale 1-10", "4 (Weak)", "Weak - 4"."""
+    rest = re.split(r"[|;。]|(?<!max)\.(?!\d)", text[end:], maxsplit=1)[0]
+    word, number, scale = WORD.match(rest), None if of_five else NUMBER.match(rest), None if of_five else SCALED.match(rest)
+    again = word or number
+    if again and re.compile(CLOSED).match(rest, again.end()):
+        said = WORDS[word[1].lower()] if word else _figure(number)
+        if said is None or abs(said - value) >= (1 if word else 0.01):
+            return None, f"unclear: {_brief(text)}", end
+    if scale and not is_to_five(scale["scale"]):
+        return None, f"off the scale: {_brief(text)}", end
+    return value, None, end
 
 
 def is_to_five(scale: str | None) -> bool:
-    """Whether the brackets of a label such as "Rating (1-5)" name our scale, or none."""
-    return not re.search(r"\d", scale or "") or (_most(scale) == 5 and not re.search(r"(?<!\d)0", scale))
+    """Whether words such as "1-5" or "out of ten", behind a rating or in the brackets of its label, name our scale or none."""
+    steps = [float(COUNTS.get(step.lower(), step)) for step in re.findall(STEP, scale or "", re.I)]
+    return not steps or (max(steps) == 5 and 0 not in steps)
 
 
 def is_scale(numbers: list[int], texts: list[str]) -> bool:
     """Whether a numbered list is the scale itself: "1. Poor", "2. Weak", "3. Fair", …"""
     words = [WORD.match(text) for text in texts]
     return len(numbers) > 2 and all(word and WORDS[word[1].lower()] == k for k, word in zip(numbers, words, strict=True))
-
-
-def _most(text: str) -> float:
-    return max(map(float, re.findall(r"\d{1,9}(?:\.\d{1,9})?", text)), default=0)
 
 
 def _brief(text: str) -> str:
