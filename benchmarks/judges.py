@@ -20,9 +20,9 @@ from course_lib.judging import (
     length_bias,
     likelihood_panel,
     pair_accuracy,
-    preference,
     rate_items,
     self_preference,
+    sides,
     swap_agreement,
 )
 from course_lib.llms import TransformersLLM
@@ -50,6 +50,7 @@ def judges() -> dict[str, Task]:
         f"UltraFeedback text, {SMALL}": UltraFeedback(llm=llm(SMALL), rationales=False),
         f"UltraFeedback text, both orders, {SMALL}": UltraFeedback(llm=llm(SMALL), rationales=False, swap=True),
         f"UltraFeedback text, {BASE}": UltraFeedback(llm=llm(BASE), rationales=False),
+        f"UltraFeedback text, both orders, {BASE}": UltraFeedback(llm=llm(BASE), rationales=False, swap=True),
         f"UltraFeedback logits, {SMALL}": UltraFeedback(llm=llm(SMALL), mode="logits"),
         f"UltraFeedback logits, {BASE}": UltraFeedback(llm=llm(BASE), mode="logits"),
         f"yes or no, {SMALL}": YesNoRating(llm=llm(SMALL)),
@@ -58,6 +59,7 @@ def judges() -> dict[str, Task]:
         f"likelihood, {BASE}": LikelihoodRating(panel=[llm(BASE)]),
         "likelihood, panel of both": likelihood_panel(),
         f"reward head, {SMALL}": RewardHeadRating(panel=[llm(SMALL)]),
+        f"reward head, {BASE}": RewardHeadRating(panel=[llm(BASE)]),
         DEFAULT: default_judge(),
     }
 
@@ -133,10 +135,13 @@ def calibration_table(judged: list) -> str:
 
 
 def agreement_table(judged: dict[str, list]) -> str:
-    """Cohen's κ between the verdicts of the default judge and those of the others, on good against worse."""
-    verdicts = {name: [preference(item) for item in found] for name, found in judged.items()}
-    lines = [[name, f"{cohens_kappa(one, verdicts[DEFAULT]):.2f}"] for name, one in verdicts.items() if name != DEFAULT]
-    return table(["judge", "κ with the default"], lines)
+    """Cohen's κ of each judge with the labels and with the default judge, on good against worse."""
+    verdicts = {name: sides(found) for name, found in judged.items()}
+    labels = ["AB"[k % 2] for k in range(len(judged[DEFAULT]))]
+    lines = [
+        [name, *(f"{cohens_kappa(one, other):.2f}" for other in (labels, verdicts[DEFAULT]))] for name, one in verdicts.items()
+    ]
+    return table(["judge", "κ with the labels", "κ with the default"], lines)
 
 
 def boasts_table(items: list) -> str:
@@ -219,7 +224,8 @@ few unlikely tokens, as far as the model knows better: read the line `wrong`. Fo
 
 ## Do judges agree?
 
-Verdicts on good against worse: right, wrong or tie. κ is 1 for full agreement and 0 for what chance would give.
+Verdicts on good against worse, the good answer as A in every other item: A, B or tie. κ is 1 for full agreement and 0 for
+what chance would give.
 
 {tables["agreement"]}
 

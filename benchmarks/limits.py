@@ -186,7 +186,7 @@ def scoring(llm: TransformersLLM, length: int, every: bool) -> dict:
 
     def run():
         for batch in tree_batches(rows, most_nodes(llm.hf_model)):
-            log_probs_of(llm.hf_model, [rows[p] for p in batch], [targets[p] for p in batch], 2**12, Prefix())
+            log_probs_of(llm.hf_model, [rows[p] for p in batch], [targets[p] for p in batch], Prefix())
 
     seconds = seconds_of(_synchronised(run, llm.hf_model.device.type))
     return {"seconds": seconds, "tokens": SCORED_TOKENS, "kept": sum(map(len, targets.values()))}
@@ -215,7 +215,7 @@ def profile(llm: TransformersLLM, work: str, batch: int) -> dict:
         else:
             for part in tree_batches(rows, most_nodes(llm.hf_model)):
                 targets = [[(i, rows[p][i + 1]) for i in range(len(rows[p]) - 1)] for p in part]
-                log_probs_of(llm.hf_model, [rows[p] for p in part], targets, 2**12, Prefix())
+                log_probs_of(llm.hf_model, [rows[p] for p in part], targets, Prefix())
 
     run()
     on_gpu = llm.hf_model.device.type == "cuda"

@@ -72,7 +72,7 @@ def pair_accuracy(judged: Sequence[Item], against: str = "worse", by: str | None
         by: a column to group by, such as "category" or "worse_kind".
 
     Returns:
-        Lines `{"group", "items", "accuracy", "low", "high", "ties"}`, shares from 0 to 1; the last one is `all`.
+        Lines `{"group", "items", "accuracy", "low", "high", "ties", "missing"}`, shares from 0 to 1; the last one is `all`.
     """
     groups = sorted({item[by] for item in judged}) if by else []
     lines = [_accuracy_line(str(g), [item for item in judged if item[by] == g], against) for g in groups]
@@ -81,11 +81,13 @@ def pair_accuracy(judged: Sequence[Item], against: str = "worse", by: str | None
 
 def _accuracy_line(group: str, items: Sequence[Item], against: str) -> dict[str, Any]:
     outcomes = [preference(item, worse=against) for item in items]
-    right = outcomes.count("right")
-    low, high = wilson_interval(right, len(outcomes))
-    accuracy = right / len(outcomes) if outcomes else math.nan
-    ties = outcomes.count("tie") / len(outcomes) if outcomes else math.nan
-    return {"group": group, "items": len(items), "accuracy": accuracy, "low": low, "high": high, "ties": ties}
+    low, high = wilson_interval(outcomes.count("right"), len(outcomes))
+    shares = {name: _share(outcomes, said) for name, said in (("ties", "tie"), ("missing", "missing"))}
+    return {"group": group, "items": len(items), "accuracy": _share(outcomes, "right"), "low": low, "high": high, **shares}
+
+
+def _share(outcomes: Sequence[str], said: str) -> float:
+    return outcomes.count(said) / len(outcomes) if outcomes else math.nan
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
@@ -103,16 +105,15 @@ def swap_agreement(judge: Task, items: Sequence[Item], against: str = "worse") -
     """Does the order in which answers are shown change the verdict?
 
     Returns:
-        Shares from 0 to 1: `agreement` of the verdicts in both orders, and how often the verdict favours the answer
-        shown `first` and `second` (ties make up the rest).
+        Shares from 0 to 1: `agreement` of the verdicts in both orders, how often the verdict favours the answer shown
+        `first` and `second`, and how often there is none because a rating is `missing` (ties make up the rest).
     """
     orders = [("good", against), (against, "good")]
-    both = [rate_items(judge, items, order) for order in orders]
-    verdicts = [[preference(item, worse=against) for item in one] for one in both]
-    first = sum(v == "right" for v in verdicts[0]) + sum(v == "wrong" for v in verdicts[1])
-    second = sum(v == "wrong" for v in verdicts[0]) + sum(v == "right" for v in verdicts[1])
-    agree = sum(a == b for a, b in zip(*verdicts, strict=True))
-    return {"agreement": agree / len(items), "first": first / (2 * len(items)), "second": second / (2 * len(items))}
+    first, second = ([preference(item, worse=against) for item in rate_items(judge, items, order)] for order in orders)
+    favoured = [{"right": "first", "wrong": "second"}.get(said, said) for said in first]
+    favoured += [{"right": "second", "wrong": "first"}.get(said, said) for said in second]
+    agreed = ["missing" if "missing" in both else str(len(set(both)) == 1) for both in zip(first, second, strict=True)]
+    return {"agreement": _share(agreed, "True"), **{name: _share(favoured, name) for name in ("first", "second", "missing")}}
 
 
 def length_bias(judged: Sequence[Item]) -> dict[str, float]:
@@ -203,11 +204,22 @@ def cost_per_rating(make_judge: Callable[[], Task], items: Sequence[Item]) -> di
     return {"seconds_per_rating": seconds / ratings, "ratings": ratings}
 
 
+def sides(judged: Sequence[Item], against: str = "worse") -> list[str]:
+    """The verdicts as `A`, `B`, `tie` or `missing`, as if the good answer stood in place A in every other item, else in B.
+
+    For `cohens_kappa`: labels that always say `right` never vary, and kappa with them is 0 by definition. The labels
+    themselves are `A`, `B`, `A`, `B`, …
+    """
+    places = {"right": "AB", "wrong": "BA"}
+    verdicts = [preference(item, worse=against) for item in judged]
+    return [places[said][k % 2] if said in places else said for k, said in enumerate(verdicts)]
+
+
 def cohens_kappa(a: Sequence[Any], b: Sequence[Any]) -> float:
     """Agreement of two raters beyond chance (Cohen 1960): 1 full, 0 as chance would give; nan if neither varies.
 
     Args:
-        a, b: the verdict of each on the same things, such as `["right", "tie", …]`.
+        a, b: the verdict of each on the same things, such as `["A", "tie", "B", …]` from `sides`.
     """
     if len(a) != len(b) or not a:
         raise InputError(f"{len(a)} and {len(b)} verdicts; allowed: one of each rater for every thing judged.")

@@ -51,7 +51,7 @@ def test_a_missing_rating_is_not_right_and_not_a_tie():
     judged = judging.rate_items(Toy(rule=lambda text, place: None), items())
     assert judging.preference(judged[0]) == "missing"
     line = judging.pair_accuracy(judged)[-1]
-    assert (line["accuracy"], line["ties"]) == (0, 0)
+    assert (line["accuracy"], line["ties"], line["missing"]) == (0, 0, 1)
 
 
 def test_wilson_interval_matches_a_published_value():
@@ -62,9 +62,47 @@ def test_wilson_interval_matches_a_published_value():
 
 def test_a_judge_of_the_first_place_disagrees_with_itself_when_swapped():
     biased = judging.swap_agreement(Toy(rule=lambda text, place: 5.0 - place), items())
-    assert biased == {"agreement": 0, "first": 1, "second": 0}
+    assert biased == {"agreement": 0, "first": 1, "second": 0, "missing": 0}
     fair = judging.swap_agreement(Toy(rule=knows), items())
     assert (fair["agreement"], fair["first"], fair["second"]) == (1, 0.5, 0.5)
+
+
+def test_a_judge_that_never_rates_does_not_agree_with_itself():
+    silent = judging.swap_agreement(Toy(rule=lambda text, place: None), items())
+    assert silent == {"agreement": 0, "first": 0, "second": 0, "missing": 1}
+    assert all(map(math.isnan, judging.swap_agreement(Toy(rule=knows), []).values()))
+
+
+def test_kappa_with_the_labels_is_1_for_a_judge_that_is_always_right_and_negative_for_one_that_never_is():
+    labels = ["A", "B", "A", "B"]
+    judged = [
+        judging.rate_items(Toy(rule=rule), items()) for rule in (knows, lambda t, place: -knows(t, place), lambda *_: 3.0)
+    ]
+    right, wrong, same = map(judging.sides, judged)
+    assert right == labels and same == ["tie"] * 4
+    assert (judging.cohens_kappa(right, labels), judging.cohens_kappa(wrong, labels)) == (1, -1)
+    assert judging.sides(judging.rate_items(Toy(rule=lambda text, place: None), items())) == ["missing"] * 4
+
+
+def test_the_cost_is_per_rating_with_models_loaded_and_nothing_looked_up():
+    class Slow(Toy):
+        def process(self, rows):
+            assert all(llm.loaded and not llm.use_cache for llm in self.llms)
+            yield from super().process(rows)
+
+        def unload(self):
+            self.unloaded = True
+
+    class Model:
+        use_cache, loaded = True, False
+
+        def load(self):
+            self.loaded = True
+
+    judge = Slow(rule=knows)
+    judge.llms = [Model()]
+    cost = judging.cost_per_rating(lambda: judge, items())
+    assert cost["ratings"] == 12 and cost["seconds_per_rating"] > 0 and judge.unloaded
 
 
 def test_length_bias_shows_in_correlation_and_where_the_worse_answer_is_longer():

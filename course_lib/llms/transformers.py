@@ -16,8 +16,6 @@ from course_lib.llms.prompts import Prompts
 from course_lib.llms.weights import Weights, quiet_transformers, readable, resolve
 from course_lib.paths import replaying
 
-SCORING_LOGITS = 2**28  # elements of the logits held at once while scoring: 1 GiB in float32
-
 # Loaded weights by what was asked for: {"model", "users", "most_rows"}, the last the largest batch that memory allowed.
 _shared: dict[str, dict[str, Any]] = {}
 
@@ -261,10 +259,8 @@ class TransformersLLM(LLM):
         """Batches of rounded log-probabilities of those `rows` that are wanted."""
         from course_lib.llms.tree import log_probs_of
 
-        most_kept = SCORING_LOGITS // self.hf_model.config.get_text_config().vocab_size
-
         def score(todo, prefix):
-            found = log_probs_of(self.hf_model, [rows[p] for p in todo], [targets[p] for p in todo], most_kept, prefix)
+            found = log_probs_of(self.hf_model, [rows[p] for p in todo], [targets[p] for p in todo], prefix)
             return [[round(value, 4) for value in logs] for logs in found]
 
         yield from self._over_trees(rows, {p: row[0][0] for p, row in targets.items()}, wanted, score)

@@ -6,13 +6,20 @@ of Miao et al. 2023, https://arxiv.org/abs/2305.09781, here for prompts and for 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import torch
+from torch import nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from course_lib.llms.products import OneDnnLinear, columns_of
+
 LEAST_PREFIX = 16  # tokens; a shorter beginning costs less to read again than to keep
 ROOM = 64  # tokens for which a cache that grows keeps room
+BLOCK = 2**22  # logits held at once while scoring: 16 MB in float32, which memory allocators hand out again and again
+
+_adjusting: WeakSet = WeakSet()  # models that cap or scale what their output layer gives
 
 
 @dataclass
@@ -136,18 +143,13 @@ def tree_batches(rows: dict[int, list[int]], most_nodes: int) -> list[list[int]]
 
 @torch.inference_mode()
 def log_probs_of(
-    model,
-    rows: Sequence[Sequence[int]],
-    targets: Sequence[Sequence[tuple[int, int]]],
-    most_kept: int,
-    prefix: Prefix,
+    model, rows: Sequence[Sequence[int]], targets: Sequence[Sequence[tuple[int, int]]], prefix: Prefix
 ) -> list[list[float]]:
     """Log-probabilities of chosen tokens after chosen beginnings, all rows in one forward pass.
 
     Args:
         rows: token ids, those of `prefix` included.
         targets: for each row `(place, token)`: how likely is `token` after the row's tokens up to and with `place`?
-        most_kept: most places whose logits are held at once; more are computed in further passes.
         prefix: what all rows begin with, from `read_prefix`; no target lies in it.
 
     Returns:
@@ -156,19 +158,60 @@ def log_probs_of(
     tree = TokenTree()
     paths = [tree.add(row[prefix.length :]) for row in rows]
     nodes = [[(path[place - prefix.length], token) for place, token in row] for path, row in zip(paths, targets, strict=True)]
-    wanted = [pair for row in nodes for pair in row]
-    kept = sorted({node for node, _ in wanted})
-    found: dict[tuple[int, int], float] = {}
-    for start in range(0, len(kept), most_kept):
-        part = torch.tensor(kept[start : start + most_kept], device=model.device)
-        logits = _logits(model, tree, part, prefix.cache(), prefix.length)
-        norms = finite(_log_norms(logits))
-        index = {node: i for i, node in enumerate(part.tolist())}
-        pairs = [(node, token) for node, token in wanted if node in index]
-        places = torch.tensor([index[node] for node, _ in pairs], device=logits.device)
-        tokens = torch.tensor([token for _, token in pairs], device=logits.device)
-        found.update(zip(pairs, (logits[places, tokens] - norms[places]).tolist(), strict=True))
+    pairs = list(dict.fromkeys(pair for row in nodes for pair in row))
+    kept = sorted({node for node, _ in pairs})
+    index = {node: i for i, node in enumerate(kept)}
+    places = torch.tensor([index[node] for node, _ in pairs], device=model.device)
+    tokens = torch.tensor([token for _, token in pairs], device=model.device)
+    norms, chosen = _norms_and_chosen(model, tree, torch.tensor(kept, device=model.device), places, tokens, prefix)
+    found = dict(zip(pairs, (chosen - finite(norms)[places]).tolist(), strict=True))
     return [[found[pair] for pair in row] for row in nodes]
+
+
+def _norms_and_chosen(model, tree: TokenTree, kept, places, tokens, prefix: Prefix) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logarithm of the sum of exponentials at each node of `kept`, and the logits of `tokens` at `places` in `kept`."""
+    if model not in _adjusting:
+        states, as_they_come = _before_output_layer(model, tree, kept, prefix)
+        if as_they_come:
+            return _by_blocks(model.get_output_embeddings(), states, places, tokens)
+        _adjusting.add(model)
+    logits = _logits(model, tree, kept, prefix.cache(), prefix.length)
+    return logits.logsumexp(-1), logits[places, tokens]
+
+
+def _before_output_layer(model, tree: TokenTree, kept: torch.Tensor, prefix: Prefix) -> tuple[torch.Tensor, bool]:
+    """What the output layer reads at the nodes `kept`, and whether the logits are its products and nothing is done to them."""
+    layer, seen = model.get_output_embeddings(), {}
+
+    def first_place(module, args):
+        seen["states"] = args[0][0]
+        return (args[0][:, :1],)
+
+    def product(module, args, output):
+        seen["product"] = output
+
+    hooks = [layer.register_forward_pre_hook(first_place), layer.register_forward_hook(product)]
+    try:
+        logits = _forward(model, tree, prefix.cache(), prefix.length, logits_to_keep=kept).logits
+    finally:
+        for hook in hooks:
+            hook.remove()
+    plain = type(layer) in (nn.Linear, OneDnnLinear) and layer.weight.device == logits.device
+    return seen["states"], plain and torch.equal(seen["product"].float(), logits.float())
+
+
+def _by_blocks(layer: nn.Linear, states: torch.Tensor, places: torch.Tensor, tokens: torch.Tensor):
+    """As `_norms_and_chosen`, a part of the vocabulary at a time: all of it would be a megabyte for each token of Gemma."""
+    size, width = len(layer.weight), max(1, BLOCK // len(states))
+    norms = torch.full((len(states),), -torch.inf, device=states.device)
+    chosen = torch.empty(len(tokens), device=states.device)
+    for start in range(0, size, width):
+        end = min(start + width, size)
+        logits = columns_of(layer, states, start, end).float()
+        norms = torch.logaddexp(norms, logits.logsumexp(-1))
+        inside = (tokens >= start) & (tokens < end)
+        chosen[inside] = logits[places[inside], tokens[inside] - start]
+    return norms, chosen
 
 
 @torch.inference_mode()
@@ -220,13 +263,6 @@ def _forward(model, tree: TokenTree, cache: DynamicCache, past: int = 0, **kwarg
     return model(ids, attention_mask=mask, position_ids=where, past_key_values=cache, use_cache=True, **kwargs)
 
 
-def _log_norms(logits: torch.Tensor) -> torch.Tensor:
-    """The logarithm of each row's sum of exponentials, NaN if the row holds one; shape `(rows,)`."""
-    # A few rows at a time stay in a processor's cache: twice as fast with a vocabulary of 262,144.
-    few = 4 if logits.device.type == "cpu" else len(logits)
-    return torch.cat([rows.logsumexp(-1) for rows in logits.split(few)])
-
-
 def _logits(model, tree: TokenTree, kept: torch.Tensor, cache: DynamicCache, past: int = 0) -> torch.Tensor:
     """float32 logits at the nodes `kept`, shape `(len(kept), vocabulary)`."""
     return _forward(model, tree, cache, past, logits_to_keep=kept).logits[0].float()
@@ -241,7 +277,7 @@ def hidden_features(
     Args:
         rows: token ids of prompt, completion and a question about it.
         places: where the completion begins in each row, and where it has ended.
-        layers: numbers of layers, 0 for the embeddings.
+        layers: after how many layers, 0 for the embeddings, less than all; what comes behind them is not computed.
         prefix: what all rows begin with, from `read_prefix`; no completion begins in it.
 
     Returns:
@@ -250,14 +286,38 @@ def hidden_features(
     """
     tree = TokenTree()
     paths = [tree.add(row[prefix.length :]) for row in rows]
-    kept = torch.tensor([0], device=model.device)
-    out = _forward(model, tree, prefix.cache(), prefix.length, logits_to_keep=kept, output_hidden_states=True)
-    states = [finite(out.hidden_states[layer][0].float()) for layer in layers]
+    states = [finite(one[0].float()) for one in _states_after(model, tree, layers, prefix)]
     pooled = []
     for path, (start, end) in zip(paths, places, strict=True):
         inside = path[start - prefix.length : end - prefix.length]
         pooled.append(torch.cat([part for one in states for part in (one[inside].mean(0), one[inside[-1]], one[path[-1]])]))
     return torch.stack(pooled).cpu()
+
+
+class _Enough(Exception):
+    """Ends a forward pass of which nobody needs the rest."""
+
+
+def _states_after(model, tree: TokenTree, layers: Sequence[int], prefix: Prefix) -> list[torch.Tensor]:
+    """The hidden states after so many `layers`, each of shape `(1, nodes, hidden size)`."""
+    found: dict[int, torch.Tensor] = {}
+
+    def keep(number: int):
+        def before_layer(module, args):
+            found[number] = args[0]
+            if number == max(layers):
+                raise _Enough
+
+        return before_layer
+
+    hooks = [model.get_decoder().layers[number].register_forward_pre_hook(keep(number)) for number in set(layers)]
+    try:
+        _forward(model, tree, prefix.cache(), prefix.length)
+    except _Enough:
+        return [found[number] for number in layers]
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def finite(scores: torch.Tensor) -> torch.Tensor:

@@ -9,14 +9,23 @@ import platform
 import psutil
 import pytest
 import torch
-from transformers import MistralConfig, MistralForCausalLM
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 from transformers.cache_utils import DynamicLayer
 
 from course_lib.errors import InputError, WeightsError
-from course_lib.llms import TransformersLLM
+from course_lib.llms import TransformersLLM, tree
 from course_lib.llms.devices import best_dtype, filled_batches
 from course_lib.llms.products import OneDnnLinear
-from course_lib.llms.tree import ROOM, RoomyLayer, log_probs_of, read_prefix, tree_batches
+from course_lib.llms.tree import ROOM, Prefix, RoomyLayer, log_probs_of, read_prefix, tree_batches
 from course_lib.steps.load import shipped_instructions
 
 ARGUMENTS = {"max_new_tokens": 24}
@@ -158,8 +167,33 @@ def test_a_window_in_every_layer_equals_a_plain_forward_pass():
         plain = model(torch.tensor([row])).logits[0].log_softmax(-1)
     targets = [(place, 3) for place in range(20, 30)]
     for shared in (0, 18):
-        [logs] = log_probs_of(model, [row], [targets], 1000, read_prefix(model, row[:shared]))
+        [logs] = log_probs_of(model, [row], [targets], read_prefix(model, row[:shared]))
         assert logs == pytest.approx([plain[place, token].item() for place, token in targets], abs=1e-5)
+
+
+SIZES = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+SIZES |= {"num_attention_heads": 2, "num_key_value_heads": 1, "attn_implementation": "sdpa"}
+OUTPUT_LAYERS = {
+    "as they come": (LlamaForCausalLM, LlamaConfig(**SIZES), False),
+    "capped": (Gemma3ForCausalLM, Gemma3TextConfig(**SIZES, head_dim=8, final_logit_softcapping=0.05), True),
+    "scaled": (CohereForCausalLM, CohereConfig(**SIZES, logit_scale=7.0), True),
+}
+
+
+@pytest.mark.parametrize("kind", OUTPUT_LAYERS)
+def test_a_part_of_the_vocabulary_at_a_time_gives_what_a_plain_forward_pass_gives(kind, monkeypatch):
+    family, config, adjusts = OUTPUT_LAYERS[kind]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, row = family(config).eval(), torch.randint(0, 50, (12,)).tolist()
+    with torch.inference_mode():
+        plain = model(torch.tensor([row])).logits[0].log_softmax(-1)
+    monkeypatch.setattr(tree, "BLOCK", 9 * 7)  # blocks of 7 tokens of the vocabulary, the last one of one
+    targets = [(place, token) for place in range(3, 12) for token in (0, 6, 7, 13, 49)]
+    for _ in range(2):  # the first pass finds out whether the logits are adjusted
+        [logs] = log_probs_of(model, [row], [targets], Prefix())
+        assert logs == pytest.approx([plain[place, token].item() for place, token in targets], abs=1e-5)
+    assert (model in tree._adjusting) is adjusts
 
 
 def test_attention_that_would_misread_the_masks_is_refused():
@@ -232,8 +266,6 @@ def test_running_out_of_memory_halves_the_batch_and_the_size_is_remembered(chats
 
 
 def test_scoring_halves_its_batch_too(chats, monkeypatch):
-    from course_lib.llms import tree
-
     llm = TransformersLLM("smollm2-135m", use_cache=False)
     completions = [f"Number {p} it is." for p in range(6)]
     expected = llm.token_log_probs(chats[:6], completions)

@@ -46,9 +46,10 @@ def rated(task, generations, **columns):
     return next(task.process([{"instruction": "Name a planet.", "generations": generations, **columns}]))[0]
 
 
-def mean_vote(how):
-    """What the default judge's votes come to, each with its weight."""
-    return sum(how["weights"][name] * vote for name, vote in how["votes"].items()) / sum(how["weights"].values())
+def z_from_row(how):
+    """What the default judge's votes come to, each with its weight, less the penalty: from nothing but the row."""
+    mean = sum(how["weights"][name] * vote for name, vote in how["votes"].items()) / sum(how["weights"].values())
+    return mean - how["penalty"]
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +112,15 @@ def test_every_rating_is_explained_in_its_row(judge):
     assert set(how[0]["votes"]) == {"smollm2-135m", "gemma-3-270m", "likelihood"}
     assert how[0]["broken"] == "" and how[0]["shortened"] is False
     assert squashed(how[0]["z"]) == pytest.approx(row["ratings"][0], abs=1e-3)
-    assert how[1] == {"judge": how[0]["judge"], "rating": None, "reason": "empty completion"}
-    assert how[0]["z"] == pytest.approx(mean_vote(how[0]), abs=1e-3)
+    assert how[1] == {**{name: how[0][name] for name in ("judge", "mode")}, "rating": None, "reason": "empty completion"}
+    assert (how[0]["mode"], how[0]["penalty"]) == ("pointwise", 0)
+    assert how[0]["z"] == pytest.approx(z_from_row(how[0]), abs=1e-3)
+    assert set(how[0]["log_likelihoods"]) == {"smollm2-135m", "gemma-3-270m"}
+
+
+def test_explanations_are_left_out_on_request():
+    row = rated(LikelihoodRating(panel=[Toy("a", -1.0)], add_raw_output=False), ["x"])
+    assert row["ratings"][0] is not None and row["distilabel_metadata"] == {}
 
 
 def test_a_broken_constraint_costs_as_much_as_the_fit_says_and_stands_in_the_row(judge):
@@ -124,7 +132,8 @@ def test_a_broken_constraint_costs_as_much_as_the_fit_says_and_stands_in_the_row
         for instruction in ("Name a planet.", "Name a planet in one word.")
     )
     assert (free["broken"], bound["broken"]) == ("", "1 word")
-    assert bound["z"] == pytest.approx(mean_vote(bound) - fit()["broken"], abs=1e-3)
+    assert (free["penalty"], bound["penalty"]) == (0, fit()["broken"])
+    assert bound["z"] == pytest.approx(z_from_row(bound), abs=1e-3)
 
 
 def test_a_completion_that_no_model_can_read_whole_is_cut_in_the_middle_and_rated(judge):
@@ -138,7 +147,8 @@ def test_a_false_sum_costs_as_much_as_a_broken_constraint(judge):
     row = rated(judge, ["15% of 240 is 36.", "15% of 240 is 42."])
     right, wrong = row["distilabel_metadata"]["raw_output_reward_head_rating_0"]
     assert (right["broken"], wrong["broken"]) == ("", "15% of 240 is 42 is false")
-    assert wrong["z"] == pytest.approx(mean_vote(wrong) - fit()["broken"], abs=1e-3)
+    assert (right["penalty"], wrong["penalty"]) == (0, fit()["broken"])
+    assert wrong["z"] == pytest.approx(z_from_row(wrong), abs=1e-3)
 
 
 def test_a_false_word_costs_likelihood(judge):

@@ -86,8 +86,9 @@ class _PointwiseRating(Task):
         return text
 
     def _finished(self, row: Row, how: list[dict[str, Any]]) -> Row:
-        explained = [{"judge": f"{type(self).__name__}, {self.judge_name}", **one} for one in how]
-        metadata = {**(row.get("distilabel_metadata") or {}), f"raw_output_{self.name}": explained}
+        by = {"judge": f"{type(self).__name__}, {self.judge_name}", "mode": "pointwise"}
+        kept = {f"raw_output_{self.name}": [{**by, **one} for one in how]} if self.add_raw_output else {}
+        metadata = {**(row.get("distilabel_metadata") or {}), **kept}
         ratings = [one["rating"] for one in how]
         return {**row, "ratings": ratings, "model_name": self.judge_name, "distilabel_metadata": metadata}
 
@@ -170,9 +171,10 @@ class RewardHeadRating(_PanelRating):
             own = {**{name: float(scores[i]) for name, scores in votes.items()}, "likelihood": _mean_z(means)}
             weights = {name: kept["weights"][name] for name in own}
             broken = broken_by_code(instruction, text)
-            z = sum(weights[name] * vote for name, vote in own.items()) / sum(weights.values()) - kept["broken"] * bool(broken)
-            how = {"votes": _rounded(own), "weights": weights, "log_likelihoods": _rounded(means), "broken": ", ".join(broken)}
-            rated.append(_explained(z, **how))
+            penalty = kept["broken"] if broken else 0.0
+            z = sum(weights[name] * vote for name, vote in own.items()) / sum(weights.values()) - penalty
+            how = {"votes": _rounded(own), "weights": weights, "log_likelihoods": _rounded(means)}
+            rated.append(_explained(z, **how, broken=", ".join(broken), penalty=penalty))
         return rated
 
 
