@@ -12,6 +12,7 @@ from pathlib import Path
 
 from course_lib.judging import (
     ANSWERS,
+    PARTS,
     calibration,
     cohens_kappa,
     cost_per_rating,
@@ -97,7 +98,7 @@ def main() -> None:
     head = ["judge", "good > worse", "good > off-topic", "ties", "good > worse, worse is longer", "rating and length, ρ"]
     tables = {
         "all": table([*head, "same verdict swapped", "s per rating"], lines),
-        "parts": parts_table({options.part: judged[DEFAULT], "fresh": rate_items(default_judge(), labelled_items("fresh"))}),
+        "parts": parts_table({name: rate_items(default_judge(), labelled_items(name)) for name in PARTS if name != "fit"}),
         "kinds": groups_table(judged[DEFAULT], "worse_kind", "what is wrong"),
         "categories": groups_table(judged[DEFAULT], "category", "category"),
         "calibration": calibration_table(judged[DEFAULT]),
@@ -112,7 +113,7 @@ def main() -> None:
 
 def parts_table(judged: dict[str, list]) -> str:
     """The default judge on each part, and on all of them."""
-    parts = {**judged, "both": [item for part in judged.values() for item in part]}
+    parts = {**judged, "all": [item for part in judged.values() for item in part]}
     lines = [
         [name, len(found), *(share(pair_accuracy(found, against)[-1]) for against in ("worse", "off_topic"))]
         for name, found in parts.items()
@@ -194,18 +195,19 @@ def page(tables: dict[str, str], count: int, options) -> str:
 Made by `benchmarks/judges.py` on {count} labelled items (part `{options.part}`; the judges were fitted on `fit`). Shares
 with 95% Wilson intervals; a tie counts as not right. ρ is Spearman's rank correlation of rating and length over all answers.
 Cost: {options.timed * 3} ratings with loaded models and no cache, on {platform.machine()}, {os.cpu_count()} cores; read it
-as a ratio. Language models wrote and labelled the items; no person has rated them.
+as a ratio. Language models wrote and labelled the items; others, who were shown the pairs of all parts but `fit` in random
+order and without labels, chose the same answer every time. No person has rated them.
 
 {tables["all"]}
 
 A listwise judge is shown the good answer first, then the worse one, then the off-topic one. A small model that writes its
 ratings goes by the place: it is never right in this order, and when both orders are averaged, nearly all is a tie.
 
-## The default judge on items written last
+## The default judge on items written later
 
-The items of `{options.part}` were there while the judge was built, though nothing was fitted on them. Those of `fresh` were
-written afterwards, by authors who had seen nothing of this course. When they were first rated, good > worse was 0.94; they
-showed two slips in the checks by code, which were mended then.
+The items of `report` were there while the judge was built, though nothing was fitted on them. Those of `fresh` were
+written afterwards, by authors who had seen nothing of this course; they showed two slips in the checks by code, which were
+mended then. Those of `blind` were written last, by one more such author, and rated once: for this table.
 
 {tables["parts"]}
 

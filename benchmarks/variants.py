@@ -22,6 +22,7 @@ from course_lib.llms import TransformersLLM, decoding, devices, tree
 from course_lib.llms.devices import most_nodes
 from course_lib.llms.products import OneDnnLinear
 from course_lib.steps.tasks import UltraFeedback
+from course_lib.steps.tasks.likelihood import reward_head
 
 ROUNDS = 3
 NEW_TOKENS = 16
@@ -151,8 +152,28 @@ def packing(llm: TransformersLLM) -> Ways:
 
 def tree_sizes(llm: TransformersLLM) -> Ways:
     run = lambda: scored(llm)  # noqa: E731
-    others = {f"at most {size}": under(run, patch.object(devices, "CPU_NODES", size)) for size in (256, 1024)}
+    others = {f"at most {size}": under(run, patch.object(devices, "CPU_NODES", size)) for size in (128, 512)}
     return {f"at most {devices.CPU_NODES} tokens in a tree": run, **others}
+
+
+def vocabulary(_: TransformersLLM) -> Ways:
+    gemma = TransformersLLM("gemma-3-270m", use_cache=False)
+    run = lambda: scored(gemma)  # noqa: E731
+    whole = patch.object(tree, "_adjusting", {gemma.hf_model})
+    return {f"{tree.BLOCK} logits at a time": run, "all of a tree at once": under(run, whole)}
+
+
+def layers_read(llm: TransformersLLM) -> Ways:
+    items = labelled_items("report")[: ROWS // 2]
+    head = reward_head(llm.model_name)
+
+    def all_layers(model, nodes, layers, prefix):
+        kept = torch.tensor([0])
+        out = tree._forward(model, nodes, prefix.cache(), prefix.length, logits_to_keep=kept, output_hidden_states=True)
+        return [out.hidden_states[number] for number in layers]
+
+    run = lambda: llm.head_scores(chats(len(items)), [item["good"] for item in items], head)  # noqa: E731
+    return {f"{max(head.layers)} layers": run, "all layers": under(run, patch.object(tree, "_states_after", all_layers))}
 
 
 def by_length(llm: TransformersLLM) -> Ways:
@@ -213,6 +234,8 @@ IDEAS: dict[str, Callable[[TransformersLLM], Ways]] = {
     f"shared beginning, {ROWS // 4} judge prompts": prefix,
     f"scoring {ROWS // 2} completions": packing,
     f"trees, scoring {ROWS // 2} completions": tree_sizes,
+    f"vocabulary, scoring {ROWS // 2} completions with gemma-3-270m": vocabulary,
+    f"reward head on {ROWS // 2} completions": layers_read,
     f"sampling, batch {ROWS}": sampling,
     f"sampling alone, batch {ROWS}": sampling_alone,
     **{f"no gradients, batch {rows}": lambda llm, rows=rows: no_gradients(llm, rows) for rows in (1, 16)},

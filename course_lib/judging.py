@@ -20,6 +20,7 @@ from course_lib.steps.tasks import LikelihoodRating, RewardHeadRating, Task
 
 Item = dict[str, Any]
 ANSWERS = ("good", "worse", "off_topic")
+PARTS = ("fit", "report", "fresh", "blind")  # of the labelled items
 TIE = 0.005  # ratings closer than this are a tie: they would round to the same hundredth
 
 
@@ -37,12 +38,12 @@ def labelled_items(part: str = "report") -> list[Item]:
     """Items with `instruction`, `good`, `worse`, `off_topic`, `category` and `worse_kind`.
 
     Args:
-        part: "fit", which the default judge was fitted on; "report", which it has not seen; or "fresh", which it has not seen
-            either, and which was written last.
+        part: "fit", which the default judge was fitted on; "report", which it was not fitted on; "fresh" and "blind", which
+            it was not fitted on either, and which other authors wrote later.
     """
     items = [item for item in read_jsonl(DATA / "labelled.jsonl") if item["part"] == part]
     if not items:
-        raise InputError(f"There is no part {part!r}; allowed: 'fit', 'report', 'fresh'.")
+        raise InputError(f"There is no part {part!r}; allowed: {', '.join(map(repr, PARTS))}.")
     return items
 
 

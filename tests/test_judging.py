@@ -151,7 +151,7 @@ def nearest(fit, seen):
 
 
 def test_labelled_items_cover_what_they_promise():
-    parts = {name: judging.labelled_items(name) for name in ("fit", "report", "fresh")}
+    parts = {name: judging.labelled_items(name) for name in judging.PARTS}
     everything = [item for part in parts.values() for item in part]
     assert len(everything) >= 120 and len({item["category"] for item in everything}) >= 8
     assert len({item["instruction"] for item in everything}) == len(everything)
@@ -162,5 +162,5 @@ def test_labelled_items_cover_what_they_promise():
         assert sum(len(item["worse"]) > len(item["good"]) for item in part) >= len(part) // 4
     for item in everything:
         assert len({item["good"], item["worse"], item["off_topic"]}) == 3
-    with pytest.raises(InputError, match="'fit', 'report', 'fresh'"):
+    with pytest.raises(InputError, match="'fit', 'report', 'fresh', 'blind'"):
         judging.labelled_items("train")

@@ -4,7 +4,7 @@ import json
 
 MOST_ROWS = 256
 CPU_ROWS, CPU_TOKENS = 64, 16_384
-CPU_NODES, GPU_NODES = 512, 4096
+CPU_NODES, GPU_NODES = 256, 4096
 # What PyTorch says where it has no exception of its own; "illegal memory access" and the like are other errors.
 OUT_OF_MEMORY = (
     "DefaultCPUAllocator: can't allocate memory",
