@@ -62,7 +62,9 @@ def logistic_weights(x: np.ndarray) -> np.ndarray:
         p = 1 / (1 + np.exp(margins))
         curvature = p * (1 - p) + 1e-6
         dual = np.linalg.solve(kernel + PENALTY * np.diag(1 / curvature), margins + p / curvature)
-        margins = kernel @ dual
+        before, margins = margins, kernel @ dual
+        if np.abs(margins - before).max() < 1e-6:
+            break
     return x.T @ dual
 
 

@@ -160,7 +160,7 @@ def vocabulary(_: TransformersLLM) -> Ways:
     gemma = TransformersLLM("gemma-3-270m", use_cache=False)
     run = lambda: scored(gemma)  # noqa: E731
     whole = patch.object(tree, "_adjusting", {gemma.hf_model})
-    return {f"{tree.BLOCK} logits at a time": run, "all of a tree at once": under(run, whole)}
+    return {f"{tree.CPU_BLOCK} logits at a time": run, "all of a tree at once": under(run, whole)}
 
 
 def layers_read(llm: TransformersLLM) -> Ways:

@@ -20,7 +20,8 @@ OR_LESS = r" or fewer| or less| at most|(?:,? and)? no more| max(?:imum)?\b"
 BEFORE = (
     r"\b(?:each|per|every|at least|about|around|roughly|first|last|all|these|those|following|then|followed|and an?)\b|\bor$"
 )
-AFTER = r"\b(?:each|per|apiece|or so|or more|comment|title|logline)\b"
+AFTER = r"\b(?:each|per|apiece|or so|or more|or phrase|comment|title|logline)\b"
+WORDS_OF_A_KIND = r"^(?:that|which|meaning)\b"  # "two words that mean happy" may be told with more words than two
 LIST_LINE = re.compile(r"^[ \t]*(?:[-*•–]|\d{1,2}[.)])[ \t]+\S", re.MULTILINE)
 ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|vs|etc|e\.g|i\.e|a\.m|p\.m|approx|No|[A-Z])\.|(?<=\d)\.(?=\d)")
 CONTRACTION = r"(?i)\w(?:n['’]t|['’](?:re|ve|ll|m|d))\b|\b(?:it|that|there|here|what|who|he|she|let)['’]s\b"
@@ -48,7 +49,8 @@ def _counts(asked: str) -> Iterator[Constraint]:
         shape = rf"(?:({AT_MOST}) )?(?<![\w-]){NUMBER}(?: or fewer)?[ -]{adjectives}{unit}s?\b({OR_LESS})?"
         for found in re.finditer(shape, asked, re.IGNORECASE):
             before, after = asked[: found.start(2)][-60:].split()[-4:], asked[found.end() :][:60].split()[:3]
-            if _in(BEFORE, " ".join(before)) or _in(AFTER, " ".join(after)):
+            of_a_kind = unit == "word" and _in(WORDS_OF_A_KIND, " ".join(after))
+            if of_a_kind or _in(BEFORE, " ".join(before)) or _in(AFTER, " ".join(after)):
                 continue
             wanted = _number(found[2])
             if found[1] or found[3] or "or fewer" in found[0].lower():
@@ -72,7 +74,7 @@ def _layouts(asked: str) -> Iterator[Constraint]:
     if _in(r"\b(?:comma[- ]separated|separated by commas)\b", asked) and not _in("CSV", asked):
         yield "separated by commas", lambda text: "," in text and "\n" not in text
     for form, lines in {"haiku": 3, "limerick": 5}.items():
-        if _in(rf"\b(?:a|one) {form}\b", asked):
+        if _in(rf"\b(?:a|one) {form}\b", asked) and not _in(r"\bwhat(?: is|'s|’s)\b", asked):
             yield f"{lines} lines", lambda text, n=lines: _lines(text) == n
 
 

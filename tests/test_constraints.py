@@ -81,6 +81,9 @@ def test_a_broken_constraint_is_named_in_words(instruction, text, broken):
         "Show me Python code that reads config.json.",
         "Write a function that takes a JSON string.",
         "Begin with a greeting, then give one sentence of thanks.",
+        "Our teacher asked us to write a haiku. What is that?",
+        "How do you say hello in French and German? One word or phrase for each, please.",
+        "Give me two words that mean the opposite of generous.",
     ],
 )
 def test_what_is_not_a_plain_case_is_left_alone(instruction):

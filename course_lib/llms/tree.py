@@ -17,7 +17,8 @@ from course_lib.llms.products import OneDnnLinear, columns_of
 
 LEAST_PREFIX = 16  # tokens; a shorter beginning costs less to read again than to keep
 ROOM = 64  # tokens for which a cache that grows keeps room
-BLOCK = 2**22  # logits held at once while scoring: 16 MB in float32, which memory allocators hand out again and again
+# Logits held at once while scoring: on a CPU 16 MB, which memory allocators hand out again and again.
+CPU_BLOCK, GPU_BLOCK = 2**22, 2**27
 
 _adjusting: WeakSet = WeakSet()  # models that cap or scale what their output layer gives
 
@@ -202,7 +203,7 @@ def _before_output_layer(model, tree: TokenTree, kept: torch.Tensor, prefix: Pre
 
 def _by_blocks(layer: nn.Linear, states: torch.Tensor, places: torch.Tensor, tokens: torch.Tensor):
     """As `_norms_and_chosen`, a part of the vocabulary at a time: all of it would be a megabyte for each token of Gemma."""
-    size, width = len(layer.weight), max(1, BLOCK // len(states))
+    size, width = len(layer.weight), max(1, (GPU_BLOCK if states.is_cuda else CPU_BLOCK) // len(states))
     norms = torch.full((len(states),), -torch.inf, device=states.device)
     chosen = torch.empty(len(tokens), device=states.device)
     for start in range(0, size, width):
