@@ -207,7 +207,7 @@ ratings goes by the place: it is never right in this order, and when both orders
 
 The items of `report` were there while the judge was built, though nothing was fitted on them. Those of `fresh` were
 written afterwards, by authors who had seen nothing of this course; they showed two slips in the checks by code, which were
-mended then. Those of `blind` were written last, by one more such author, and rated once: for this table.
+mended then. Those of `blind` were written last, by one more such author, and rated only when the judge was done.
 
 {tables["parts"]}
 
