@@ -115,7 +115,7 @@ def languages(text: str) -> set[str]:
     needed = max(1, len(words) / 5) if _tells(votes[best], best) else 3
     if len(votes[best]) < max(min(needed, 3), len(words) / 10):
         return set()
-    return {language for language, voters in votes.items() if len(voters) >= len(votes[best]) / 2}
+    return {language for language, voters in votes.items() if len(voters) > len(votes[best]) / 2}
 
 
 def _voters(words: set[str], language: str) -> set[str]:
