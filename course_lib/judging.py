@@ -87,7 +87,7 @@ def _accuracy_line(group: str, items: Sequence[Item], against: str) -> dict[str,
     return {"group": group, "items": len(items), "accuracy": _share(outcomes, "right"), "low": low, "high": high, **shares}
 
 
-def _share(outcomes: Sequence[str], said: str) -> float:
+def _share(outcomes: Sequence[Any], said: Any) -> float:
     return outcomes.count(said) / len(outcomes) if outcomes else math.nan
 
 
@@ -113,8 +113,8 @@ def swap_agreement(judge: Task, items: Sequence[Item], against: str = "worse") -
     first, second = ([preference(item, worse=against) for item in rate_items(judge, items, order)] for order in orders)
     favoured = [{"right": "first", "wrong": "second"}.get(said, said) for said in first]
     favoured += [{"right": "second", "wrong": "first"}.get(said, said) for said in second]
-    agreed = ["missing" if "missing" in both else str(len(set(both)) == 1) for both in zip(first, second, strict=True)]
-    return {"agreement": _share(agreed, "True"), **{name: _share(favoured, name) for name in ("first", "second", "missing")}}
+    agreed = [a == b != "missing" for a, b in zip(first, second, strict=True)]
+    return {"agreement": _share(agreed, True), **{name: _share(favoured, name) for name in ("first", "second", "missing")}}
 
 
 def length_bias(judged: Sequence[Item]) -> dict[str, float]:
