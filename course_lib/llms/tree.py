@@ -176,8 +176,19 @@ def _norms_and_chosen(model, tree: TokenTree, kept, places, tokens, prefix: Pref
         if as_they_come:
             return _by_blocks(model.get_output_embeddings(), states, places, tokens)
         _adjusting.add(model)
-    logits = _logits(model, tree, kept, prefix.cache(), prefix.length)
-    return logits.logsumexp(-1), logits[places, tokens]
+    return _in_passes(model, tree, kept, places, tokens, prefix)
+
+
+def _in_passes(model, tree: TokenTree, kept, places, tokens, prefix: Prefix) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `_norms_and_chosen`, from the model's own logits, in as many passes as their number asks for."""
+    most = max(1, GPU_BLOCK // model.config.get_text_config().vocab_size)
+    norms, chosen = [], torch.empty(len(tokens), device=kept.device)
+    for start in range(0, len(kept), most):
+        logits = _logits(model, tree, kept[start : start + most], prefix.cache(), prefix.length)
+        inside = (places >= start) & (places < start + most)
+        norms.append(logits.logsumexp(-1))
+        chosen[inside] = logits[places[inside] - start, tokens[inside]]
+    return torch.cat(norms), chosen
 
 
 def _before_output_layer(model, tree: TokenTree, kept: torch.Tensor, prefix: Prefix) -> tuple[torch.Tensor, bool]:

@@ -189,6 +189,7 @@ def test_a_part_of_the_vocabulary_at_a_time_gives_what_a_plain_forward_pass_give
     with torch.inference_mode():
         plain = model(torch.tensor([row])).logits[0].log_softmax(-1)
     monkeypatch.setattr(tree, "CPU_BLOCK", 9 * 7)  # blocks of 7 tokens of the vocabulary, the last one of one
+    monkeypatch.setattr(tree, "GPU_BLOCK", 50 * 4)  # and passes of 4 places, the last one of one, where logits are adjusted
     targets = [(place, token) for place in range(3, 12) for token in (0, 6, 7, 13, 49)]
     for _ in range(2):  # the first pass finds out whether the logits are adjusted
         [logs] = log_probs_of(model, [row], [targets], Prefix())
