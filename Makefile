@@ -1,5 +1,6 @@
 # make dataset | make test | make lab | make bench     Each installs what it needs into .venv.
 # For notebooks: make run-notebooks | make exercises | make test-notebooks | make test-replay | make test-browser | make record
+# Before a release: make fresh | make test-full
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,14 +8,23 @@ NOTEBOOKS := $(BIN)/python tools/notebooks.py
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: dataset test lint lab bench run-notebooks exercises record test-notebooks test-replay test-browser clean
+.PHONY: dataset test test-full fresh lint lab bench run-notebooks exercises record test-notebooks test-replay test-browser clean
 
 dataset: $(VENV)/.installed
 	$(BIN)/python -m course_lib $(ARGS)
 
 test: lint
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --ignore=tests/browser $(ARGS)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --ignore=tests/browser --durations=10 $(ARGS)
+	HF_HUB_OFFLINE=1 $(NOTEBOOKS) replay
+
+# Everything: all lessons on real models, all browser tests.
+test-full: test
 	HF_HUB_OFFLINE=1 $(NOTEBOOKS) check
+	$(MAKE) test-browser
+
+# Each entrance as on a new machine; nothing is installed for it beforehand.
+fresh:
+	$(PYTHON) tools/fresh.py $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

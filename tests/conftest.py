@@ -8,7 +8,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
-from platformdirs import user_cache_path  # noqa: E402
+
+from course_lib.paths import cache_folder  # noqa: E402
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -32,17 +33,14 @@ del sys.argv[1:4]
 """
 
 
-def weights_folder() -> Path:
-    """Converted weights that all runs of the tests share: minutes to make, and the same for everybody."""
-    chosen = os.environ.get("COURSE_LIB_TEST_WEIGHTS")
-    folder = Path(chosen) if chosen else user_cache_path("course_lib", appauthor=False) / "weights"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+# The weights of the cache in which the tests were started; each test has results of its own beside them.
+WEIGHTS = cache_folder() / "weights"
 
 
 def new_cache(folder: Path) -> Path:
     """An empty folder of results beside the shared weights."""
-    (folder / "weights").symlink_to(weights_folder().resolve(), target_is_directory=True)
+    WEIGHTS.mkdir(parents=True, exist_ok=True)
+    (folder / "weights").symlink_to(WEIGHTS.resolve(), target_is_directory=True)
     return folder
 
 

