@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(BIN)/python tools/notebooks.py
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+FAILED := { echo "The packages could not be installed: the lines above say why. Mend that (network, disk, Python), then run the same command again." >&2; exit 1; }
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export TOKENIZERS_PARALLELISM = false
 
@@ -62,15 +64,15 @@ test-browser: $(VENV)/.installed-browser
 $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; this is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@$(INSTALL) . || $(FAILED)
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	@$(INSTALL) ".[test]" || $(FAILED)
 	@touch $@
 
 $(VENV)/.installed-browser: $(VENV)/.installed-test
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
+	@$(INSTALL) ".[browser]" || $(FAILED)
 	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
 		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium fonts-noto-cjk >/dev/null; } \
 		|| { echo "No Chromium was found, and apt-get could not install it. Install chromium or google-chrome, then run again." >&2; exit 1; }

@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -71,6 +74,41 @@ def test_the_bar_stands_below_the_cell_and_ends_full(tiny, monkeypatch):
     ]
     assert any(state.get("value") == 1.0 and state.get("bar_style") == "success" for state in states)
     assert any("Licence: none" in str(state.get("value")) for state in states)
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Serves the package index of a host that does not exist, as a proxy that alone reaches the network does."""
+
+    folder: Path
+
+    def do_GET(self):
+        name = self.path.rsplit("/", 1)[-1]
+        content = b"<a href='/tiny_gguf-1.0-py3-none-any.whl'>tiny_gguf-1.0-py3-none-any.whl</a>"
+        content = (self.folder / name).read_bytes() if name.endswith(".whl") else content
+        self.send_response(200)
+        self.send_header("Content-Type", "application/zip" if name.endswith(".whl") else "text/html")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_a_proxy_of_the_environment_is_used(tiny, tmp_path, monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Here", (Proxy,), {"folder": tmp_path / "index"}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://index.invalid/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    monkeypatch.setenv("PIP_TRUSTED_HOST", "index.invalid")
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+    try:
+        assert (weights.resolve("tiny").folder / "model.safetensors").is_file()
+    finally:
+        server.shutdown()
 
 
 def test_without_network_the_error_names_the_network(tiny, monkeypatch):

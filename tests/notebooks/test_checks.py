@@ -45,6 +45,22 @@ def test_replay_does_not_concern_what_has_no_model(replayed):
     assert ScriptedLLM(["yes"]).generate([[{"role": "user", "content": "?"}]])[0]["generations"] == ["yes"]
 
 
+def test_tests_notebooks_and_library_keep_weights_in_one_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_LIB_CACHE", str(tmp_path / "chosen"))
+    code = "import conftest; print(conftest.WEIGHTS.resolve())"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT / "tests", capture_output=True, text=True, check=True, env=with_library())
+    (tmp_path / "results").mkdir()
+    notebooks.link_weights(tmp_path / "results")
+    monkeypatch.setenv("COURSE_LIB_REPLAY", "1")
+    places = {done.stdout.strip(), str((tmp_path / "results" / "weights").resolve())}
+    assert places == {str(TransformersLLM("smollm2-135m").weights.folder.parent.resolve())}
+
+
+def with_library() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
 def test_the_recorded_results_are_small():
     assert notebooks.RECORDED.stat().st_size < 3_000_000
 
