@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from course_lib.errors import CacheError, CourseLibError, InputError
+from course_lib.memory import check_memory, memory_ran_out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,19 +18,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CourseLibError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if not memory_ran_out(error):
+            raise
+        line = str(error).strip().splitlines()[-1][:200] if str(error).strip() else type(error).__name__
+        print(
+            f"error: Memory ran out ({line}). Close other programs, or choose fewer or smaller models with --models, then run "
+            "the same command again: what was computed is kept.",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("\nStopped. What was computed is kept: run the same command again to go on from here.", file=sys.stderr)
         return 130
 
 
 def run_dataset(given: list[str]) -> int:
+    options = vars(_dataset_parser().parse_args(given))
+    check_memory()
     from datasets import disable_progress_bars
 
     from course_lib.job import Settings, check_out, make_dataset, write
 
     # A step has a bar; saving takes no time worth one.
     disable_progress_bars()
-    options = vars(_dataset_parser().parse_args(given))
     push_to_hub = options.pop("push_to_hub")
     settings = Settings(**{name: value for name, value in options.items() if value is not None})
     check_out(settings.out)

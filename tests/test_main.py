@@ -215,3 +215,20 @@ def test_cache_command_counts_the_log_the_damaged_files_and_the_damaged_results(
     assert len(store.damaged_files()) == 2
     assert main(["cache", "--clear", "--yes"]) == 0
     assert not store.damaged_files()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of address space is Linux's")
+@pytest.mark.parametrize("megabytes", [1_000, 2_500, 4_000])
+def test_too_little_memory_is_one_sentence_at_whatever_point_it_runs_out(tmp_path, megabytes):
+    import resource
+
+    bound = megabytes << 20
+    done = subprocess.run(
+        [sys.executable, "-m", "course_lib", *FEW, "--out", str(tmp_path / "out")],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (bound, bound)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr[-500:]
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and "emory" in last and "Traceback" not in done.stderr
