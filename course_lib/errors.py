@@ -1,7 +1,10 @@
 """Errors of ours. Each says what came, what is allowed and what to do next; a model's fault is data, not an error."""
 
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -27,6 +30,22 @@ class CacheError(CourseLibError, OSError):
 
 class OutputError(CourseLibError, OSError):
     """A folder that cannot be written: the disk is full, or the folder is not ours to write."""
+
+
+class MissingPackageError(CourseLibError, ImportError):
+    """A package is not installed in this Python, though what was asked for needs it."""
+
+
+def require_package(name: str, purpose: str) -> None:
+    """Raise a `MissingPackageError` where package `name`, which `purpose` needs, cannot be imported; it is not imported here.
+
+    For packages that others import for us, and for those that an installation without dependencies lacks.
+    """
+    if find_spec(name) is None:
+        raise MissingPackageError(
+            f"{purpose} needs the package {name}, which is not installed in this Python. "
+            f"`{shlex.quote(sys.executable)} -m pip install {name}` brings it; then run the same again."
+        )
 
 
 @contextmanager
