@@ -49,10 +49,10 @@ record: $(VENV)/.installed-test
 test-browser: $(VENV)/.installed-browser
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/browser $(ARGS)
 
-$(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
+$(VENV)/.installed: requirements.txt requirements-library.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; this is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement requirements.txt --editable .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
