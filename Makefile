@@ -61,10 +61,10 @@ record: $(VENV)/.installed-test
 test-browser: $(VENV)/.installed-browser
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/browser $(ARGS)
 
-$(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
+$(VENV)/.installed: requirements.txt requirements-library.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; this is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
-	@$(INSTALL) . || $(FAILED)
+	@$(INSTALL) . --requirement requirements.txt || $(FAILED)
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
