@@ -10,8 +10,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import course_lib
 from course_lib.exercises.grading import Grade
-from course_lib.exercises.sources import PACKAGE, solutions_folder
+from course_lib.exercises.sources import solutions_folder
 from course_lib.paths import cache_folder
 
 SYSTEM = ("/sys", "/dev", "/usr", "/lib", "/lib64")
@@ -102,7 +103,8 @@ def _fence(work: Path) -> None:
     """Refuse to open, change or start what lies outside of `work` and what Python and the library need."""
     import tempfile as temporary
 
-    places = [sys.prefix, sys.base_prefix, cache_folder() / "weights", *SYSTEM, PACKAGE, solutions_folder()]
+    places = [sys.prefix, sys.base_prefix, cache_folder() / "weights", *SYSTEM, *course_lib.__path__[:1], Path(__file__).parent]
+    places.append(solutions_folder())
     # Other processes' numbers are left out: their environments may hold secrets.
     places += Path("/proc").glob("[a-z]*")
     places += [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
