@@ -3,13 +3,25 @@
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from itertools import combinations
 
-from course_lib.exercises.questions import Wrong, alike, call, equal, equal_ids, ids_in, of_type, question, require, shown
+from course_lib.exercises.questions import (
+    Wrong,
+    agree,
+    alike,
+    call,
+    equal,
+    equal_ids,
+    faulty_preferences,
+    ids_in,
+    of_type,
+    question,
+    require,
+    shown,
+)
 from course_lib.judging import Item, cohens_kappa, likelihood_panel, pair_accuracy, preference, rate_items, wilson_interval
-from course_lib.steps.load import DATA, read_jsonl
 
 # What a made-up judge did in each category: (right, ties, items). The longest bars are not the surest ones.
 TRIAL = {
@@ -36,17 +48,18 @@ SAID = (
 )
 LARGER_BY = {"+": (305, 360), "−": (5, 60), "×": (5, 60)}
 ERRORS = (10, -1, 100, -10, 1, 20)
-SUMS, SHOWN_BOTH_WAYS = 12, [("good", "worse"), ("worse", "good")]
+EXCHANGED = {"first": "second", "second": "first", "tie": "tie"}
+SUMS, Z = 12, 1.96
 
 
 def trial() -> list[Item]:
     """Rated items of a made-up judge, in seven categories: what the figure shows."""
     ratings = {"right": (4.2, 3.1), "tie": (3.6, 3.6), "wrong": (2.9, 3.8)}
-    items = []
-    for category, (right, ties, count) in TRIAL.items():
-        for verdict in ["right"] * right + ["tie"] * ties + ["wrong"] * (count - right - ties):
-            items.append({"category": category, "ratings": dict(zip(("good", "worse"), ratings[verdict], strict=True))})
-    return items
+    return [
+        {"category": category, "ratings": dict(zip(("good", "worse"), ratings[verdict], strict=True))}
+        for category, (right, ties, count) in TRIAL.items()
+        for verdict in ["right"] * right + ["tie"] * ties + ["wrong"] * (count - right - ties)
+    ]
 
 
 def sums(part: str = "practice") -> list[Item]:
@@ -70,8 +83,10 @@ def panel_share(part: str) -> float:
     return pair_accuracy(rate_items(likelihood_panel(), sums(part), ("good", "worse")))[-1]["accuracy"]
 
 
-def _undefined(came) -> bool:
-    return came is None or (isinstance(came, float) and math.isnan(came))
+def _undefined(answer, arguments: tuple, reason: str) -> None:
+    value = call(answer, *arguments)
+    nan = isinstance(value, float) and math.isnan(value)
+    require(value is None or nan, f"{reason}: expected None; your function gives {shown(value)}.")
 
 
 @question(
@@ -83,30 +98,31 @@ def _undefined(came) -> bool:
 def accuracy(answer):
     """A function: rated items in, the share (0 to 1) in which good is rated higher than worse by at least 0.005. Ties and
     missing ratings count as not right. None for no items."""
-    _accuracy_case(answer, [(4, 2), (3, 3), (2, 4), (3.5, 3.25)], "four items with one tie")
-    _accuracy_case(answer, [(4, 2), (None, 3), (4, None), (None, None), (5, 1)], "five items, three of which lack a rating")
-    _accuracy_case(answer, [(4, 2), (3.402, 3.4), (3.4, 3.402), (3.406, 3.4)], "four items, two of which differ by 0.002")
-    _accuracy_case(answer, [(3, 3), (2, 2)], "two ties")
-    _accuracy_case(answer, [(3, 1)], "a single item")
-    came = call(answer, [])
-    require(_undefined(came), f"For no items there is no share: expected None; your function gives {shown(came)}.")
-
-
-def _accuracy_case(answer, pairs, where: str) -> None:
-    items = [{"instruction": "?", "ratings": {"good": good, "worse": worse}} for good, worse in pairs]
-    verdicts = Counter(preference(item) for item in items)
-    right, ties, missing = (verdicts[name] for name in ("right", "tie", "missing"))
-    came, count = call(answer, items), len(items)
-    decided = count - ties - missing
-    taken = {
-        "ties count as right here": (right + ties) / count,
-        "ties count as half right here": (right + ties / 2) / count,
-        "ties and missing ratings were left out of the number of items": right / decided if decided else math.nan,
-        "missing ratings were left out of the number of items": right / (count - missing) if missing else math.nan,
+    pairs = {
+        "four items with one tie": [(4, 2), (3, 3), (2, 4), (3.5, 3.25)],
+        "five items, three of which lack a rating": [(4, 2), (None, 3), (4, None), (None, None), (5, 1)],
+        "four items, two of which differ by 0.002": [(4, 2), (3.402, 3.4), (3.4, 3.402), (3.406, 3.4)],
+        "two ties": [(3, 3), (2, 2)],
+        "a single item": [(3, 1)],
     }
-    for reading, other in taken.items():
-        require(not alike(came, other) or alike(other, right / count), f"For {where}: {reading}; they are not right.")
-    equal(came, right / count, f"for {where}")
+    cases = {words: ([{"instruction": "?", "ratings": _rating(pair)} for pair in case],) for words, case in pairs.items()}
+    misread = {
+        "ties count as right here; they are not right": partial(_share_right, tie=1),
+        "ties count as half right here; they are not right": partial(_share_right, tie=0.5),
+        "ties and missing ratings were left out of the number of items": partial(_share_right, without=("tie", "missing")),
+        "missing ratings were left out of the number of items": partial(_share_right, without=("missing",)),
+    }
+    agree(answer, _share_right, cases, misread)
+    _undefined(answer, ([],), "For no items there is no share")
+
+
+def _rating(pair: tuple) -> dict[str, float | None]:
+    return dict(zip(("good", "worse"), pair, strict=True))
+
+
+def _share_right(items: list[Item], tie: float = 0, without: tuple[str, ...] = ()) -> float:
+    verdicts = [verdict for item in items if (verdict := preference(item)) not in without]
+    return (verdicts.count("right") + tie * verdicts.count("tie")) / max(len(verdicts), 1)
 
 
 SITUATIONS = {
@@ -134,10 +150,9 @@ def which_judge(answer):
     of_type(answer, dict, "a dict")
     require(set(answer) == set(SITUATIONS), f"Expected the keys {list(SITUATIONS)}; your dict has {list(answer)}.")
     for job, (right, words) in SITUATIONS.items():
-        came = answer[job].strip().lower() if isinstance(answer[job], str) else answer[job]
-        allowed = isinstance(came, str) and came in BECAUSE
-        require(allowed, f"{job}: {shown(came)} is no judge here; allowed: {', '.join(BECAUSE)}.")
-        require(came == right, f"{job} is about {words}. Of {came!r} we know: {BECAUSE.get(came)}.")
+        judge = str(answer[job]).strip().lower()
+        require(judge in BECAUSE, f"{job}: {shown(answer[job])} is no judge here; allowed: {', '.join(BECAUSE)}.")
+        require(judge == right, f"{job} is about {words}. Of {judge!r} we know: {BECAUSE.get(judge)}.")
 
 
 @question(
@@ -148,22 +163,24 @@ def which_judge(answer):
 )
 def wilson(answer):
     """A function of (right, items): the low and the high end of the 95% Wilson interval (z = 1.96). Without items (0, 1)."""
-    for right, items in [(8, 10), (34, 40), (20, 40), (0, 10), (10, 10), (1, 1), (0, 0), (320, 400)]:
-        came, expected = call(answer, right, items), wilson_interval(right, items)
-        where = f"for {right} right of {items}"
-        if items:
-            share, z = right / items, 1.96
-            half = z * math.sqrt(share * (1 - share) / items)
-            textbook = alike(came, (share - half, share + half))
-            reading = "the textbook interval p ± z·sqrt(p(1−p)/n), which gives nonsense near 0 and 1"
-            require(not textbook, f"F{where[1:]}: this is {reading}. Expected Wilson's.")
-            one_sigma = alike(came, wilson_interval(right, items, 1.0))
-            require(
-                not one_sigma, f"F{where[1:]}: this is Wilson's interval with z = 1, which holds in 68%. Expected z = 1.96."
-            )
-            undivided = [end * (1 + z * z / items) for end in expected]
-            require(not alike(came, undivided), f"F{where[1:]}: divide both ends by 1 + z²/items.")
-        equal(came, expected, where)
+    cases = [(8, 10), (34, 40), (20, 40), (0, 10), (10, 10), (1, 1), (0, 0), (320, 400)]
+    textbook = "this is the textbook interval p ± z·sqrt(p(1−p)/n), which gives nonsense near 0 and 1. Expected Wilson's"
+    misread = {
+        textbook: _textbook_interval,
+        "this is Wilson's interval with z = 1, which holds in 68%. Expected z = 1.96": lambda right, items: wilson_interval(
+            right, items, 1.0
+        ),
+        "divide both ends by 1 + z²/items": lambda right, items: [
+            end * (1 + Z * Z / max(items, 1)) for end in wilson_interval(right, items)
+        ],
+    }
+    agree(answer, wilson_interval, {f"{right} right of {items}": (right, items) for right, items in cases}, misread)
+
+
+def _textbook_interval(right: int, items: int) -> tuple[float, float]:
+    share = right / max(items, 1)
+    half = Z * math.sqrt(share * (1 - share) / max(items, 1))
+    return share - half, share + half
 
 
 @question(
@@ -174,32 +191,31 @@ def wilson(answer):
 )
 def beats_a_coin(answer):
     """The categories, read from the figure, in which the judge is surely better than a coin: the whole interval above 0.5."""
-    require(
-        isinstance(answer, list | tuple | set | frozenset), f"Expected a list of categories; your answer is {shown(answer)}."
-    )
+    fits = isinstance(answer, list | tuple | set | frozenset)
+    require(fits, f"Expected a list of categories; your answer is {shown(answer)}.")
     names = [name.strip().lower() if isinstance(name, str) else name for name in answer]
     strange = [name for name in names if name not in TRIAL]
     require(not strange, f"{shown(strange)}: not among the categories; allowed: {', '.join(TRIAL)}.")
     lines = {line["group"]: line for line in pair_accuracy(trial(), by="category")}
     wanted = {name for name in TRIAL if lines[name]["low"] > 0.5}
-    came = set(names)
-    if came == wanted:
+    chosen = set(names)
+    if chosen == wanted:
         return
-    figure = _drawn_choice(list(lines.values()), came, wanted)
-    for name in sorted(came - wanted):
+    figure = _drawn_choice(list(lines.values()), chosen, wanted)
+    for name in sorted(chosen - wanted):
         interval = f"from {lines[name]['low']:.2f} to {lines[name]['high']:.2f}"
         raise Wrong(f"{name} ({lines[name]['items']} items): its interval goes {interval}, so it may be a coin.", figure)
-    raise Wrong(f"{len(wanted - came)} more: a shorter bar on many items can be surer than a longer one on few.", figure)
+    raise Wrong(f"{len(wanted - chosen)} more: a shorter bar on many items can be surer than a longer one on few.", figure)
 
 
-def _drawn_choice(lines, came, wanted):
+def _drawn_choice(lines, chosen, wanted):
     from course_lib.plots import COLOURS, accuracy_by_group
 
     fig = accuracy_by_group(lines, "What you chose, and what lies beyond a coin")
     ax = fig.axes[0]
     for place, line in enumerate(lines):
-        marks = ["yours" * (line["group"] in came), "surely better" * (line["group"] in wanted)]
-        colour = COLOURS[2] if (line["group"] in came) == (line["group"] in wanted) else COLOURS[5]
+        marks = ["yours" * (line["group"] in chosen), "surely better" * (line["group"] in wanted)]
+        colour = COLOURS[2] if (line["group"] in chosen) == (line["group"] in wanted) else COLOURS[5]
         ax.text(0.01, place, ", ".join(filter(None, marks)), va="center", color="white", fontsize=8, backgroundcolor=colour)
     return fig
 
@@ -221,17 +237,14 @@ def swap_agreement(answer):
         "one tie in one run": (["first", "tie", "second", "first"], ["second", "first", "second", "first"]),
         "a tie in the second run": (["first", "first", "second"], ["second", "tie", "tie"]),
     }
-    for where, (normal, turned) in cases.items():
-        opposite = {"first": "second", "second": "first", "tie": "tie"}
-        agreement = sum(b == opposite[a] for a, b in zip(normal, turned, strict=True)) / len(normal)
-        came, first = call(answer, normal, turned), (normal + turned).count("first") / (2 * len(normal))
-        given = came.get("agreement") if isinstance(came, dict) else None
-        naive = sum(a == b for a, b in zip(normal, turned, strict=True)) / len(normal)
-        place = f"For {where}: you count the same place. After the exchange, the same place is the other answer."
-        require(not alike(given, naive) or alike(naive, agreement), place)
-        equal(came, {"agreement": agreement, "first": first}, f"for {where}, {normal} and {turned}")
-    came = call(answer, [], [])
-    require(came is None, f"For no items there are no shares: expected None; your function gives {shown(came)}.")
+    same_place = "you count the same place. After the exchange, the same place is the other answer"
+    agree(answer, _swap, cases, {same_place: partial(_swap, other=dict(zip(*[("first", "second", "tie")] * 2, strict=True)))})
+    _undefined(answer, ([], []), "For no items there are no shares")
+
+
+def _swap(normal: list[str], turned: list[str], other: Mapping[str, str] = EXCHANGED) -> dict[str, float]:
+    agreement = sum(b == other[a] for a, b in zip(normal, turned, strict=True)) / len(normal)
+    return {"agreement": agreement, "first": (normal + turned).count("first") / (2 * len(normal))}
 
 
 @question(
@@ -243,7 +256,7 @@ def swap_agreement(answer):
 def kappa(answer):
     """A function of two lists of verdicts, equally long: Cohen's kappa. None where it is not defined: for empty lists, and
     where both say one and the same thing throughout."""
-    for a, b in [
+    cases = [
         ("AABB", "AABB"),
         ("AAAB", "AABB"),
         ("AAAAAAAAAB", "AAAAAAAABA"),
@@ -251,27 +264,24 @@ def kappa(answer):
         ("AAAA", "AABB"),
         (["A", "tie", "B", "A", "tie", "A"], ["A", "tie", "A", "B", "tie", "tie"]),
         (["A", "A", "B"], ["A", "tie", "tie"]),
-    ]:
-        _kappa_case(answer, list(a), list(b))
-    for a, words in (([], "two empty lists"), (["A", "A"], "two raters who both say A throughout")):
-        came = call(answer, a, a)
-        require(_undefined(came), f"For {words} kappa is not defined: expected None; your function gives {shown(came)}.")
-
-
-def _kappa_case(answer, a: list[str], b: list[str]) -> None:
-    came, expected, count = call(answer, a, b), cohens_kappa(a, b), len(a)
-    observed = sum(x == y for x, y in zip(a, b, strict=True)) / count
-    labels = set(a) | set(b)
-    even, pooled = 1 / len(labels), sum((a + b).count(label) ** 2 for label in labels) / (2 * count) ** 2
-    taken = {
-        "this is the plain share of equal verdicts. Take out what chance would give": observed,
-        "chance is not the same for all labels. Count how often each rater uses each": (observed - even) / (1 - even),
-        "the shares of both raters were pooled. Take each rater's own": (observed - pooled) / (1 - pooled),
+    ]
+    misread = {
+        "this is the plain share of equal verdicts. Take out what chance would give": partial(_kappa, chance=lambda a, b: 0),
+        "chance is not the same for all labels. Count how often each rater uses each": partial(
+            _kappa, chance=lambda a, b: 1 / len(set(a + b))
+        ),
+        "the shares of both raters were pooled. Take each rater's own": partial(
+            _kappa, chance=lambda a, b: sum((a + b).count(label) ** 2 for label in set(a + b)) / (2 * len(a)) ** 2
+        ),
     }
-    where = f"for {a} and {b}"
-    for reading, other in taken.items():
-        require(not alike(came, other) or alike(other, expected), f"F{where[1:]}: {reading}.")
-    equal(came, expected, where)
+    agree(answer, cohens_kappa, {f"{list(a)} and {list(b)}": (list(a), list(b)) for a, b in cases}, misread)
+    for ratings, words in (([], "two empty lists"), (["A", "A"], "two raters who both say A throughout")):
+        _undefined(answer, (ratings, ratings), f"For {words} kappa is not defined")
+
+
+def _kappa(a: list[str], b: list[str], chance: Callable) -> float:
+    observed = sum(x == y for x, y in zip(a, b, strict=True)) / len(a)
+    return (observed - chance(a, b)) / (1 - chance(a, b))
 
 
 @question(
@@ -283,21 +293,19 @@ def _kappa_case(answer, a: list[str], b: list[str]) -> None:
 )
 def contradictions(answer):
     """The ids of all pairs in faulty_preferences.jsonl that another pair contradicts: same prompt, texts exchanged."""
-    came = ids_in(answer)
-    rows = read_jsonl(DATA / "faulty_preferences.jsonl")
-    twos = [(one, other) for one, other in combinations(rows, 2) if _contradict(one, other)]
-    wanted = {row["id"] for two in twos for row in two}
-    same_prompt = {k["id"] for one, other in combinations(rows, 2) if one["prompt"] == other["prompt"] for k in (one, other)}
-    require(came != same_prompt, f"These {len(came)} share a prompt; only some of them have their texts the other way round.")
-    one_each = all(len(came & {one["id"], other["id"]}) == 1 for one, other in twos)
-    both = "You name one pair of each contradiction. Nobody knows which of the two is right: name both."
-    require(not (came <= wanted and one_each), both)
-    equal_ids(came, wanted, "are in no contradiction")
+    ids, pairs = ids_in(answer), list(combinations(faulty_preferences(), 2))
+    contrary = [{a["id"], b["id"]} for a, b in pairs if _contradict(a, b)]
+    wanted = set().union(*contrary)
+    same_prompt = {row["id"] for pair in pairs if pair[0]["prompt"] == pair[1]["prompt"] for row in pair}
+    require(ids != same_prompt, f"These {len(ids)} share a prompt; only some of them have their texts the other way round.")
+    halves = ids <= wanted and all(len(ids & pair) == 1 for pair in contrary)
+    require(not halves, "You name one pair of each contradiction. Nobody knows which of the two is right: name both.")
+    equal_ids(ids, wanted, "are in no contradiction")
 
 
-def _contradict(one, other) -> bool:
-    turned = (other["prompt"], other["rejected"], other["chosen"])
-    return (one["prompt"], one["chosen"], one["rejected"]) == turned and one["chosen"] != one["rejected"]
+def _contradict(a, b) -> bool:
+    turned = (b["prompt"], b["rejected"], b["chosen"])
+    return (a["prompt"], a["chosen"], a["rejected"]) == turned and a["chosen"] != a["rejected"]
 
 
 @question(
@@ -312,54 +320,49 @@ def judge_of_sums(answer):
     of ratings from 1 to 5, or a Step that adds the column ratings. None for a text it cannot judge: where the instruction
     asks for no sum, and where the text is None."""
     require(not isinstance(answer, type), f"Expected a judge; your answer is the class {shown(answer)}. Make one of it.")
-    items = sums("hidden")
-    both = [[_rated(answer, item, order) for item in items] for order in SHOWN_BOTH_WAYS]
-    for item, one, other in zip(items, *both, strict=True):
+    items, judged = sums("hidden"), []
+    for item in items:
+        good, worse = _ratings(answer, item, [item["good"], item["worse"]])
         by_place = f"{item['instruction']!r}: shown in the other order, the same answers get other ratings. Do not go by place."
-        require(alike([one["good"], one["worse"]], [other["good"], other["worse"]]), by_place)
+        require(alike(_ratings(answer, item, [item["worse"], item["good"]]), [worse, good]), by_place)
+        judged.append({**item, "ratings": {"good": good, "worse": worse}})
     for text in ("Write a short poem about 12 geese.", "Who was king in 1066, and who in 1087?"):
-        came = _ratings(answer, {"instruction": text, "generations": ["All of the 12 geese.", "1066"]})
-        equal(came, [None, None], f"for {text!r}, which asks for no sum")
-    first = {"instruction": items[0]["instruction"], "generations": [items[0]["good"], None]}
-    came = _ratings(answer, first)
-    require(
-        came[1] is None and came[0] is not None, f"For a good answer and one that is None: {came}; expected a rating and None."
-    )
-    _beats_the_models([{**item, "ratings": ratings} for item, ratings in zip(items, both[0], strict=True)])
+        ratings = _ratings(answer, {"instruction": text}, ["All of the 12 geese.", "1066"])
+        equal(ratings, [None, None], f"for {text!r}, which asks for no sum")
+    ratings = _ratings(answer, items[0], [items[0]["good"], None])
+    missing = ratings[1] is None and ratings[0] is not None
+    require(missing, f"For a good answer and one that is None: {ratings}; expected a rating and None.")
+    _beats_the_models(judged)
 
 
-def _rated(answer, item: Item, order: Sequence[str]) -> dict[str, float | None]:
-    row = {"instruction": item["instruction"], "generations": [item[name] for name in order]}
-    return dict(zip(order, _ratings(answer, row), strict=True))
-
-
-def _ratings(answer, row) -> list[float | None]:
-    """What the learner's judge, a function or a step, says about a row: a rating or None for each of its texts."""
+def _ratings(answer, item: Item, texts: list[str | None]) -> list[float | None]:
+    """What the learner's judge, a function or a step, says about texts: a rating or None for each."""
+    row = {"instruction": item["instruction"], "generations": texts}
     if hasattr(answer, "process"):
-        came = call(lambda one: next(made for rows in answer.process([one]) for made in rows)["ratings"], row)
+        ratings = call(lambda row: next(rated for rows in answer.process([row]) for rated in rows)["ratings"], row)
     else:
-        came = call(answer, row)
-    words = f"For {row['instruction']!r} with {len(row['generations'])} texts"
-    require(isinstance(came, list | tuple), f"{words}: expected a list of ratings; your judge gives {shown(came)}.")
-    count = len(row["generations"])
-    require(len(came) == count, f"{words}: your judge gives {len(came)} ratings; expected one for each text.")
-    for rating in came:
+        ratings = call(answer, row)
+    where = f"For {row['instruction']!r} with {len(texts)} texts"
+    require(isinstance(ratings, list | tuple), f"{where}: expected a list of ratings; your judge gives {shown(ratings)}.")
+    count = f"your judge gives {len(ratings)} ratings; expected one for each text."
+    require(len(ratings) == len(texts), f"{where}: {count}")
+    for rating in ratings:
         on_scale = rating is None or (isinstance(rating, int | float) and 1 <= rating <= 5)
-        require(on_scale, f"{words}: {shown(rating)} is no rating; allowed: numbers from 1 to 5, and None.")
-    return list(came)
+        require(on_scale, f"{where}: {shown(rating)} is no rating; allowed: numbers from 1 to 5, and None.")
+    return list(ratings)
 
 
 def _beats_the_models(judged: list[Item]) -> None:
     """Surely better: the low end of the learner's interval lies above the likelihood panel's share."""
     mine, theirs = pair_accuracy(judged)[-1], panel_share("hidden")
-    missed = [item for item in judged if preference(item) != "right"]
     if mine["low"] > theirs:
         return
-    verdicts = Counter(preference(item) for item in judged)
-    found = f"right in {verdicts['right']}, {verdicts['tie']} ties, {verdicts['missing']} without a rating"
+    verdicts = Counter(map(preference, judged))
+    counts = f"right in {verdicts['right']}, {verdicts['tie']} ties, {verdicts['missing']} without a rating"
     bar = f"The low end of your 95% interval is {mine['low']:.2f}; it must lie above the likelihood panel's {theirs:.2f}"
-    example = f"For instance {missed[0]['instruction']!r}: {missed[0]['ratings']}"
-    reason = f"Of {len(judged)} hidden sums your judge is {found}. {bar}. {example}."
+    missed = next(item for item in judged if preference(item) != "right")
+    example = f"For instance {missed['instruction']!r}: {missed['ratings']}"
+    reason = f"Of {len(judged)} hidden sums your judge is {counts}. {bar}. {example}."
     raise Wrong(reason, _drawn_shares(mine, theirs, len(judged)))
 
 
@@ -367,8 +370,5 @@ def _drawn_shares(mine, theirs, count):
     from course_lib.plots import bars
 
     shares = {"your judge": mine["accuracy"], "likelihood panel": theirs}
-    intervals = {
-        "your judge": (mine["low"], mine["high"]),
-        "likelihood panel": wilson_interval(round(theirs * count), count),
-    }
+    intervals = dict(zip(shares, [(mine["low"], mine["high"]), wilson_interval(round(theirs * count), count)], strict=True))
     return bars(shares, "share of hidden sums judged rightly", "Yours, and the likelihood panel", intervals, reference=theirs)
