@@ -77,30 +77,30 @@ def question(level: str, *hints: str, kind: str = "code", seconds: float = 10):
     return declare
 
 
-def outcome_of(one: Question, answer: Any) -> Outcome:
-    """Check `answer` in a thread of its own, which is waited for `one.seconds`; nothing is raised."""
+def outcome_of(item: Question, answer: Any) -> Outcome:
+    """Check `answer` in a thread of its own, which is waited for `item.seconds`; nothing is raised."""
     outcomes: list[Outcome] = []
-    thread = threading.Thread(target=lambda: outcomes.append(_judged(one, answer)), daemon=True)
+    thread = threading.Thread(target=lambda: outcomes.append(_judged(item, answer)), daemon=True)
     thread.start()
-    thread.join(one.seconds)
-    late = f"It was still running after {one.seconds:g} seconds, and goes on: restart the kernel to stop it."
+    thread.join(item.seconds)
+    late = f"It was still running after {item.seconds:g} seconds, and goes on: restart the kernel to stop it."
     cause = "Look for a loop that never ends, or for work done again."
-    return outcomes[0] if outcomes else Outcome(one.name, "incorrect", f"{late} {cause}")
+    return outcomes[0] if outcomes else Outcome(item.name, "incorrect", f"{late} {cause}")
 
 
-def _judged(one: Question, answer: Any) -> Outcome:
+def _judged(item: Question, answer: Any) -> Outcome:
     try:
         if unattempted(answer):
             raise NotAttempted
-        one.check(answer)
+        item.check(answer)
     except NotAttempted:
-        return Outcome(one.name, "not attempted")
+        return Outcome(item.name, "not attempted")
     except Wrong as wrong:
-        return Outcome(one.name, "incorrect", str(wrong), wrong.figure)
+        return Outcome(item.name, "incorrect", str(wrong), wrong.figure)
     except BaseException as error:  # in a thread of its own, where nobody else would see it
-        reason = f"Your answer is {shown(answer)}, and looking at it raised {_named(error)}. Expected: {one.asks}"
-        return Outcome(one.name, "incorrect", reason)
-    return Outcome(one.name, "correct")
+        reason = f"Your answer is {shown(answer)}, and looking at it raised {_named(error)}. Expected: {item.asks}"
+        return Outcome(item.name, "incorrect", reason)
+    return Outcome(item.name, "correct")
 
 
 def unattempted(answer: Any) -> bool:
@@ -233,10 +233,10 @@ def ids_in(answer: Any) -> set:
     return set(answer)
 
 
-def equal_ids(came: set, wanted: set, extra: str, missing: str = "ids are missing", where: str = "") -> None:
+def equal_ids(ids: set, wanted: set, extra: str, missing: str = "ids are missing", where: str = "") -> None:
     """Raise `Wrong` unless both are equal; `extra` and `missing` say in words what is the matter with so many of them."""
-    too_many, too_few = len(came - wanted), len(wanted - came)
-    require(not too_many, f"{where}{too_many} of your {len(came)} ids {extra}.")
+    too_many, too_few = len(ids - wanted), len(wanted - ids)
+    require(not too_many, f"{where}{too_many} of your {len(ids)} ids {extra}.")
     require(not too_few, f"{where}{too_few} of {len(wanted)} {missing}.")
 
 
