@@ -88,7 +88,11 @@ def softmax_at(answer):
     cases += [([0.5, 3.0, 1.0], 0), ([1000.0, 999.0], 1.0)]
     named = {f"the logits {logits} at temperature {temperature}": (logits, temperature) for logits, temperature in cases}
     multiplied = "it looks as if the logits were multiplied by the temperature. Divide"
-    agree(answer, _softmax, named, {multiplied: lambda logits, temperature: _softmax(logits, 1 / (temperature or 1))})
+    agree(answer, _softmax, named, {multiplied: _warmed})
+
+
+def _warmed(logits: list[float], temperature: float) -> list[float]:
+    return _softmax(logits, 1 / temperature) if temperature else []
 
 
 def _softmax(logits: list[float], temperature: float) -> list[float]:

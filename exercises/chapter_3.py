@@ -74,20 +74,17 @@ def softmax_mean(answer):
     misread = {
         "that is one too low. Places in a list begin at 0, ratings at 1": lambda logits: _mean_rating(logits) - 1,
         "these are the five probabilities. One step is left: their mean rating": _softmax,
-        "this is the likeliest rating. The mean weighs all five": lambda logits: (
-            None if logits.count(max(logits)) > 1 else likeliest_of(logits)
-        ),
+        "this is the likeliest rating. The mean weighs all five": _only_likeliest,
         "this has the logits as weights. Make them probabilities first": lambda logits: mean_of(logits) / (sum(logits) or 1),
     }
     for logits in SHAPES:
         value, where = call(answer, logits), f"For the logits {logits}"
-        named = {words: variant(logits) for words, variant in misread.items()}
-        known = any(variant is not None and alike(value, variant) for variant in named.values())
-        off_scale = isinstance(value, int | float) and not 1 <= value <= 5 and not known
-        require(not off_scale, f"{where}: {shown(value)} is not on the scale. A mean of ratings from 1 to 5 lies from 1 to 5.")
-        expected = _mean_rating(logits)
-        figure = None if alike(value, expected) else _drawn_mean(_softmax(logits), value)
-        equal(value, expected, where, named, figure)
+        known = {reason: variant(logits) for reason, variant in misread.items()}
+        explained = any(alike(value, variant) for variant in known.values())
+        off_scale = isinstance(value, int | float) and not 1 <= value <= 5
+        reason = f"{where}: {shown(value)} is not on the scale. A mean of ratings from 1 to 5 lies from 1 to 5."
+        require(explained or not off_scale, reason)
+        equal(value, _mean_rating(logits), where, known)
 
 
 def _softmax(logits: list[float]) -> list[float]:
@@ -99,15 +96,8 @@ def _mean_rating(logits: list[float]) -> float:
     return round(mean_of(_softmax(logits)), 4)
 
 
-def _drawn_mean(chances, value):
-    from course_lib.plots import COLOURS, rating_distribution
-
-    if not isinstance(value, int | float) or math.isnan(value):
-        return None
-    fig = rating_distribution([chances], ["dashed: the mean"])
-    fig.axes[0].axvline(value, ymax=0.8, color=COLOURS[2], linewidth=2, label=f"yours, {value:.2f}")
-    fig.axes[0].legend(fontsize=8, loc="center left", bbox_to_anchor=(0, 0.72))
-    return fig
+def _only_likeliest(logits: list[float]) -> float:
+    return likeliest_of(logits) if logits.count(max(logits)) == 1 else math.nan
 
 
 @question(

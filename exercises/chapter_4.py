@@ -238,7 +238,7 @@ def swap_agreement(answer):
         "a tie in the second run": (["first", "first", "second"], ["second", "tie", "tie"]),
     }
     same_place = "you count the same place. After the exchange, the same place is the other answer"
-    agree(answer, _swap, cases, {same_place: partial(_swap, other=dict(zip(*[("first", "second", "tie")] * 2, strict=True)))})
+    agree(answer, _swap, cases, {same_place: partial(_swap, other={verdict: verdict for verdict in EXCHANGED})})
     _undefined(answer, ([], []), "For no items there are no shares")
 
 
@@ -363,12 +363,4 @@ def _beats_the_models(judged: list[Item]) -> None:
     missed = next(item for item in judged if preference(item) != "right")
     example = f"For instance {missed['instruction']!r}: {missed['ratings']}"
     reason = f"Of {len(judged)} hidden sums your judge is {counts}. {bar}. {example}."
-    raise Wrong(reason, _drawn_shares(mine, theirs, len(judged)))
-
-
-def _drawn_shares(mine, theirs, count):
-    from course_lib.plots import bars
-
-    shares = {"your judge": mine["accuracy"], "likelihood panel": theirs}
-    intervals = dict(zip(shares, [(mine["low"], mine["high"]), wilson_interval(round(theirs * count), count)], strict=True))
-    return bars(shares, "share of hidden sums judged rightly", "Yours, and the likelihood panel", intervals, reference=theirs)
+    raise Wrong(reason)

@@ -173,37 +173,29 @@ def alike(value: Any, expected: Any, tolerance: float = 1e-3) -> bool:
     return bool(value == expected)
 
 
-def equal(value: Any, expected: Any, where: str, misread: Mapping[str, Any] | None = None, figure: Any = None) -> None:
+def equal(value: Any, expected: Any, where: str, misread: Mapping[str, Any] | None = None) -> None:
     """Raise `Wrong` unless both are `alike`.
 
-    misread: what a usual misunderstanding gives, by the sentence (without its full stop) that explains it.
+    misread: what usual misunderstandings give, by the sentence (without its full stop) that explains the mistake.
     """
     if alike(value, expected):
         return
-    where = f"{where[:1].upper()}{where[1:]}: "
-    for explanation, variant in (misread or {}).items():
-        if alike(value, variant):
-            raise Wrong(f"{where}{explanation}. Your answer gives {shown(value)}; expected {shown(expected)}.", figure)
-    raise Wrong(f"{where}your answer gives {shown(value)}; expected {shown(expected)}.", figure)
+    values = f"answer gives {shown(value)}; expected {shown(expected)}."
+    where = f"{where[:1].upper()}{where[1:]}"
+    for reason, variant in (misread or {}).items():
+        require(not alike(value, variant), f"{where}: {reason}. Your {values}")
+    raise Wrong(f"{where}: your {values}")
 
 
-def agree(
-    answer: Any,
-    reference: Callable,
-    cases: Mapping[str, tuple],
-    misread: Mapping[str, Callable] | None = None,
-    figure: Callable | None = None,
-) -> None:
+def agree(answer: Any, reference: Callable, cases: Mapping[str, tuple], misread: Mapping[str, Callable]) -> None:
     """Raise `Wrong` unless the learner's function returns what `reference` does for the arguments of every case.
 
-    cases: arguments by the words that name them; misread: other references, by the sentence that explains what such an answer
-    got wrong; figure: makes a figure of the learner's value, given the arguments.
+    cases: the arguments by words that name them; misread: what to compute instead, by the sentence that explains the mistake.
     """
     for words, arguments in cases.items():
         value, expected = call(answer, *arguments), reference(*arguments)
         if not alike(value, expected):
-            variants = {explanation: variant(*arguments) for explanation, variant in (misread or {}).items()}
-            equal(value, expected, f"for {words}", variants, figure and figure(value, *arguments))
+            equal(value, expected, f"for {words}", {reason: variant(*arguments) for reason, variant in misread.items()})
 
 
 def require(condition: Any, reason: str, figure: Any = None) -> None:
