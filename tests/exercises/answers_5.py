@@ -540,7 +540,7 @@ WRONG = {
         (DUPLICATE + LEAKED, "Expected a dict"),
     ],
     "trl_rows": [
-        (lambda rows: rows, "expected the columns chosen, prompt, rejected"),
+        (lambda rows: rows, "expected the columns prompt, chosen and rejected"),
         (lambda rows: shaped(rows, prompt=lambda row: row["prompt"]), "prompt is 'Why is the sky blue?'; expected a list"),
         (lambda rows: shaped(rows, chosen=lambda row: row["chosen"][-1]), "chosen is {"),
         (lambda rows: shaped(rows, chosen=lambda row: [row["chosen"][-1]["content"]]), "expected a list of messages"),
@@ -722,7 +722,7 @@ WRONG = {
         (whole_but(lambda rows: [{**row, "chosen": "text"} for row in rows]), "chosen is 'text'; expected a list of messages"),
         (whole_but(lambda rows: [{**row, "chosen": ["text"]} for row in rows]), "expected a list of messages"),
         (whole_but(lambda rows: [{**row, "prompt": []} for row in rows]), "prompt has messages of []"),
-        (whole_but(lambda rows: [[*row] for row in rows]), "a pair has ["),
+        (whole_but(lambda rows: [[*row] for row in rows]), "a row has ["),
         (whole_but(lambda rows: [*rows, *rows]), "8 pairs came out; expected 4"),
         (whole_but(dropped=lambda rows: []), "No row is lost in silence"),
         (whole_but(dropped=lambda rows: rows[1:]), "No row is lost in silence"),

@@ -1,6 +1,7 @@
 """The engine of the exercises: every answer ends as correct, incorrect with a reason, or not attempted; nothing is raised."""
 
 import json
+import threading
 import time
 import types
 
@@ -44,7 +45,7 @@ def test_right_answers_of_any_spelling_are_correct():
     assert judged(3, many) == ("correct", "")
 
 
-@pytest.mark.parametrize("answer", [..., lambda x: ..., lambda x: None], ids=["dots", "returns-dots", "returns-none"])
+@pytest.mark.parametrize("answer", [..., lambda x: ...], ids=["dots", "returns-dots"])
 def test_what_still_holds_dots_is_not_attempted(answer):
     assert judged(answer)[0] == "not attempted"
 
@@ -60,11 +61,15 @@ def test_stubs_of_functions_classes_and_containers_are_not_attempted():
     class Stub:
         def process(self, inputs): ...
 
+    class Returning:
+        def process(self, inputs):
+            return ...
+
     class Whole:
         def process(self, inputs):
             return inputs
 
-    assert all(map(unattempted, [stub, Stub, [1, ...], {"a": ...}, {"a": [...]}, (...,)]))
+    assert all(map(unattempted, [stub, Stub, Returning, [1, ...], {"a": ...}, {"a": [...]}, (...,)]))
     assert not any(map(unattempted, [generator, Whole, [1], {"a": 1}, None, 0, "", "...", print]))
 
 
@@ -120,32 +125,23 @@ def test_an_object_that_raises_on_every_look_is_incorrect():
     assert judged(Hostile(), many)[0] == "incorrect"
 
 
-@pytest.mark.parametrize("loops", ["plain", "catches everything"])
-def test_an_endless_loop_ends_with_a_reason_and_the_thread_is_gone(loops):
-    import threading
+def test_an_endless_loop_ends_with_a_reason():
+    over = threading.Event()
 
     @question("🐢", "-", seconds=0.4)
     def once(answer):
         call(answer)
 
-    def plain():
-        while True:
+    def loop():
+        while not over.is_set():
             pass
 
-    def stubborn():
-        while True:
-            try:
-                while True:
-                    pass
-            except Exception:
-                continue
-
-    before, started = threading.active_count(), time.monotonic()
-    status, reason = judged(plain if loops == "plain" else stubborn, once)
+    started = time.monotonic()
+    status, reason = judged(loop, once)
+    over.set()
     assert (status, "still running after 0.4 seconds" in reason) == ("incorrect", True)
+    assert "restart the kernel" in reason
     assert time.monotonic() - started < 5
-    time.sleep(0.2)
-    assert threading.active_count() == before
 
 
 class Mute(ValueError):

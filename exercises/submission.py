@@ -7,62 +7,46 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+import course_lib
 from course_lib.exercises.grading import Grade
-from course_lib.exercises.sources import PACKAGE, solutions_folder
+from course_lib.exercises.sources import solutions_folder
 from course_lib.paths import cache_folder
 
 SYSTEM = ("/sys", "/dev", "/usr", "/lib", "/lib64")
 # Audit events, https://docs.python.org/3/library/audit_events.html
 REFUSED = (
-    "subprocess.Popen",
-    "os.system",
-    "os.exec",
-    "os.spawn",
-    "os.startfile",
-    "os.posix_spawn",
-    "os.fork",
-    "os.forkpty",
-    "os.kill",
-    "socket.connect",
-    "socket.sendto",
-    "socket.sendmsg",
-)
+    "subprocess.Popen", "os.system", "os.exec", "os.spawn", "os.startfile", "os.posix_spawn", "os.fork", "os.forkpty",
+    "os.kill", "socket.connect", "socket.sendto", "socket.sendmsg",
+)  # fmt: skip
 LOOKS = ("open", "os.listdir", "os.scandir")
 CHANGES = (
-    "os.remove",
-    "os.rename",
-    "os.rmdir",
-    "os.mkdir",
-    "os.link",
-    "os.symlink",
-    "os.truncate",
-    "os.chmod",
-    "sqlite3.connect",
-)
+    "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "sqlite3.connect",
+)  # fmt: skip
 
 
 def run_submission(memory: int) -> None:
     """Run `submission.ipynb` of the working folder and keep `report.json` up to date after each cell."""
-    import nbformat
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
 
     work = Path.cwd()
     try:
-        notebook = nbformat.read(work / "submission.ipynb", as_version=4)
-        sources = [str(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
+        cells = json.loads((work / "submission.ipynb").read_text(encoding="utf-8"))["cells"]  # nbformat 4
+        sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     except Exception as error:
         _report(work, [], f"no valid notebook: {type(error).__name__}")
         return
     sheets = _recorded_sheets()
-    shell = _shell()
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     _limit(memory)
     _fence(work)
     raised = 0
     for source in sources:
-        result = shell.run_cell(source, silent=True)
-        raised += not result.success
+        raised += not shell.run_cell(source, silent=True).success
         _report(work, sheets, f"{raised} cells raised an error" if raised else "")
 
 
@@ -80,13 +64,6 @@ def _recorded_sheets() -> list:
     return sheets
 
 
-def _shell():
-    from IPython.core.interactiveshell import InteractiveShell
-    from traitlets.config import Config
-
-    return InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
-
-
 def _limit(memory: int) -> None:
     """At most `memory` bytes of address space, and as many in one file."""
     try:
@@ -100,14 +77,13 @@ def _limit(memory: int) -> None:
 
 def _fence(work: Path) -> None:
     """Refuse to open, change or start what lies outside of `work` and what Python and the library need."""
-    import tempfile as temporary
-
-    places = [sys.prefix, sys.base_prefix, cache_folder() / "weights", *SYSTEM, PACKAGE, solutions_folder()]
+    ours = [course_lib.__path__[0], Path(__file__).parent, solutions_folder(), cache_folder() / "weights"]
+    places = [sys.prefix, sys.base_prefix, *SYSTEM, *ours]
     # Other processes' numbers are left out: their environments may hold secrets.
     places += Path("/proc").glob("[a-z]*")
     places += [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
     readable, writable = [Path(p).resolve() for p in places], [work.resolve(), Path("/dev/null")]
-    temporary.tempdir = str(work)
+    tempfile.tempdir = str(work)
 
     def inside(path, places) -> bool:
         if isinstance(path, int) or path is None:
@@ -129,15 +105,15 @@ def _fence(work: Path) -> None:
 
 
 def _report(work: Path, sheets: list, note: str) -> None:
-    found = Grade("", note=note if sheets else note or "no exercise of the course in it")
+    grade = Grade("", note=note or ("" if sheets else "no exercise of the course in it"))
     if sheets:
-        number = sheets[0].number
-        latest = {name: one.status for sheet in sheets if sheet.number == number for name, one in sheet.outcomes.items()}
-        found.chapter, found.questions = number, len(sheets[0].questions)
-        found.correct = sum(status == "correct" for status in latest.values())
-        found.attempted = sum(status != "not attempted" for status in latest.values())
+        grade.chapter, grade.questions = sheets[0].number, len(sheets[0].questions)
+        outcomes = [sheet.outcomes for sheet in sheets if sheet.number == grade.chapter]
+        latest = {name: outcome.status for named in outcomes for name, outcome in named.items()}
+        grade.correct = sum(status == "correct" for status in latest.values())
+        grade.attempted = sum(status != "not attempted" for status in latest.values())
     part = work / "report.part"
-    part.write_text(json.dumps(asdict(found)), encoding="utf-8")
+    part.write_text(json.dumps(asdict(grade)), encoding="utf-8")
     part.replace(work / "report.json")
 
 

@@ -5,12 +5,14 @@ from itertools import combinations
 
 from course_lib.exercises.questions import (
     Wrong,
-    alike,
+    agree,
     call,
     chosen_from,
     equal,
     equal_ids,
+    faulty_preferences,
     ids_in,
+    is_bool,
     of_type,
     question,
     require,
@@ -19,7 +21,6 @@ from course_lib.exercises.questions import (
 from course_lib.judging import labelled_items
 from course_lib.llms import ScriptedLLM
 from course_lib.steps.filtering import similarity
-from course_lib.steps.load import DATA, read_jsonl
 
 TEXTS = {
     "everything": ["Bread rises because yeast makes gas.", "Bread rises because yeast makes gas."],
@@ -45,13 +46,16 @@ def off_topic_similarities() -> list[float]:
 )
 def dpo_loss(answer):
     """A function of (margin, beta): the DPO loss of one pair, -log(sigmoid(beta * margin))."""
-    for margin, beta in [(0, 0.1), (0, 5), (2, 1), (-2, 1), (10, 0.1), (30, 0.5)]:
-        came, expected = call(answer, margin, beta), math.log1p(math.exp(-beta * margin))
-        if margin and came is not None and not isinstance(came, str):
-            where = f"For margin {margin}, beta {beta}"
-            require(came != math.log1p(math.exp(-margin)) or beta == 1, f"{where}: beta has no effect yet.")
-            require(came != -expected, f"{where}: a loss is not negative; the sign is missing.")
-        equal(came, expected, f"for margin {margin} and beta {beta}")
+    cases = [(0, 0.1), (0, 5), (2, 1), (-2, 1), (10, 0.1), (30, 0.5)]
+    misread = {
+        "beta has no effect yet": lambda margin, beta: _loss(margin, 1),
+        "a loss is not negative; the sign is missing": lambda margin, beta: -_loss(margin, beta),
+    }
+    agree(answer, _loss, {f"margin {margin} and beta {beta}": (margin, beta) for margin, beta in cases}, misread)
+
+
+def _loss(margin: float, beta: float) -> float:
+    return math.log1p(math.exp(-beta * margin))
 
 
 @question(
@@ -80,22 +84,22 @@ def identical_pair(answer):
 )
 def softmax_at(answer):
     """A function of (logits, temperature): a list of probabilities. Temperature 0 puts all on the largest logit."""
-    for logits, temperature in [([1.0, 2.0, 3.0], 1.0), ([1.0, 2.0, 3.0], 0.5), ([1.0, 2.0, 3.0], 2.0), ([0.0], 1.3)]:
-        _softmax_case(answer, logits, temperature)
-    equal(call(answer, [0.5, 3.0, 1.0], 0), [0, 1, 0], "for the logits [0.5, 3.0, 1.0] at temperature 0")
-    _softmax_case(answer, [1000.0, 999.0], 1.0)
+    cases = [([1.0, 2.0, 3.0], 1.0), ([1.0, 2.0, 3.0], 0.5), ([1.0, 2.0, 3.0], 2.0), ([0.0], 1.3)]
+    cases += [([0.5, 3.0, 1.0], 0), ([1000.0, 999.0], 1.0)]
+    named = {f"the logits {logits} at temperature {temperature}": (logits, temperature) for logits, temperature in cases}
+    multiplied = "it looks as if the logits were multiplied by the temperature. Divide"
+    agree(answer, _softmax, named, {multiplied: _warmed})
 
 
-def _softmax_case(answer, logits, temperature) -> None:
+def _warmed(logits: list[float], temperature: float) -> list[float]:
+    return _softmax(logits, 1 / temperature) if temperature else []
+
+
+def _softmax(logits: list[float], temperature: float) -> list[float]:
+    if temperature == 0:
+        return [float(logit == max(logits)) for logit in logits]
     weights = [math.exp((logit - max(logits)) / temperature) for logit in logits]
-    expected = [weight / sum(weights) for weight in weights]
-    came = call(answer, logits, temperature)
-    warmed = [math.exp((logit - max(logits)) * temperature) for logit in logits]
-    upside_down = [weight / sum(warmed) for weight in warmed]
-    where = f"for the logits {logits} at temperature {temperature}"
-    multiplied = alike(came, upside_down) and not alike(came, expected)
-    require(not multiplied, f"{where}: it looks as if the logits were multiplied by the temperature. Divide.")
-    equal(came, expected, where)
+    return [weight / sum(weights) for weight in weights]
 
 
 @question(
@@ -143,16 +147,14 @@ def side_by_side(answer):
         {"instruction": "b?", "generations": ["B1", "B2", "B1"], "generation_models": ["m", "n", "o"]},
         {"instruction": "a?", "generations": ["A1", None], "generation_models": ["m", "n"]},
     ]
-    came = call(answer, rows)
-    require(isinstance(came, list), f"Expected a list of rows; your function returned {shown(came)}.")
-    require(len(came) < len(rows), f"{len(rows)} rows went in, {len(came)} came out; expected one for each of 2 instructions.")
-    equal(came, expected, "for two instructions, one of them with three completions")
-    equal(call(answer, rows[:1]), [{**_only(rows[0])}], "for a single row")
+    result = call(answer, rows)
+    require(isinstance(result, list), f"Expected a list of rows; your function returned {shown(result)}.")
+    count = f"{len(rows)} rows went in, {len(result)} came out; expected one for each of 2 instructions."
+    require(len(result) < len(rows), count)
+    equal(result, expected, "for two instructions, one of them with three completions")
+    single = {"instruction": "b?", "generations": ["B1"], "generation_models": ["m"]}
+    equal(call(answer, rows[:1]), [single], "for a single row")
     equal(call(answer, []), [], "for no rows")
-
-
-def _only(row: dict) -> dict:
-    return {"instruction": row["instruction"], "generations": [row["generation"]], "generation_models": [row["model_name"]]}
 
 
 @question(
@@ -163,15 +165,12 @@ def _only(row: dict) -> dict:
 )
 def identical_pairs(answer):
     """The ids of the pairs in faulty_preferences.jsonl whose two texts are the same up to case and spaces."""
-    came = ids_in(answer)
-    rows = read_jsonl(DATA / "faulty_preferences.jsonl")
+    ids, rows = ids_in(answer), faulty_preferences()
     wanted = {row["id"] for row in rows if similarity(row["chosen"], row["rejected"]) == 1}
     exact = {row["id"] for row in rows if row["chosen"] == row["rejected"]}
-    by_letter = (
-        f"You found the {len(exact)} that are equal letter by letter; {len(wanted - exact)} more differ in case and spaces."
-    )
-    require(came != exact, by_letter)
-    equal_ids(came, wanted, "are not identical pairs", "identical pairs are missing")
+    others = f"{len(wanted - exact)} more differ in case and spaces."
+    require(ids != exact, f"You found the {len(exact)} that are equal letter by letter; {others}")
+    equal_ids(ids, wanted, "are not identical pairs", "identical pairs are missing")
 
 
 @question(
@@ -183,16 +182,20 @@ def identical_pairs(answer):
 def is_diverse(answer):
     """A function: a list of completions in, True if they differ enough to prefer one, else False."""
     for words, texts in TEXTS.items():
-        different = words == "nothing"
-        came = call(answer, texts)
-        require(isinstance(came, bool) or type(came).__name__ == "bool", f"Expected True or False; it returned {shown(came)}.")
-        require(bool(came) == different, f"For two texts with {words} in common ({texts}), it returned {came}.")
-    three = [*TEXTS["nothing"], TEXTS["nothing"][0]]
-    require(not call(answer, three), "Three completions, the first and the last the same: it returned True. Compare all pairs.")
-    require(not call(answer, three[:1]), "With a single completion there is nothing to prefer; it returned True.")
+        verdict = call(answer, texts)
+        require(is_bool(verdict), f"Expected True or False; it returned {shown(verdict)}.")
+        where = f"For two texts with {words} in common ({texts})"
+        require(bool(verdict) == (words == "nothing"), f"{where}, it returned {verdict}.")
+    first, second = TEXTS["nothing"]
+    never = {
+        "Three completions, the first and the last the same: it returned True. Compare all pairs.": [first, second, first],
+        "With a single completion there is nothing to prefer; it returned True.": [first],
+    }
     for empty in ("", "   ", None):
-        texts = [three[0], empty]
-        require(not call(answer, texts), f"{texts}: one of them is no text, so there is nothing to prefer; it returned True.")
+        reason = f"{[first, empty]}: one of them is no text, so there is nothing to prefer; it returned True."
+        never[reason] = [first, empty]
+    for reason, texts in never.items():
+        require(not call(answer, texts), reason)
 
 
 @question(
@@ -210,28 +213,26 @@ def diverse_pool(answer):
         ScriptedLLM(["A short answer."], model_name="short"),
         ScriptedLLM(lambda chat: f"{chat[-1]['content']} Yes.", model_name="parrot"),
     ]
-    asked = ["Is water wet?", "A short answer.", "Why?"]
-    for some in (llms[:2], llms):
-        _pool_case(answer, asked, some, lambda texts: all(similarity(a, b) < 0.8 for a, b in combinations(texts, 2)))
-    _pool_case(answer, asked, llms[:2], lambda texts: "wet" in texts[0])
+    instructions = ["Is water wet?", "A short answer.", "Why?"]
+
+    def unlike(texts):
+        return all(similarity(a, b) < 0.8 for a, b in combinations(texts, 2))
+
+    for pool, keep in ((llms[:2], unlike), (llms, unlike), (llms[:2], lambda texts: "wet" in texts[0])):
+        _pool_case(answer, instructions, pool, keep)
 
 
-def _pool_case(answer, asked, llms, keep) -> None:
-    distiset = call(answer, asked, llms, keep)
-    chats = [[{"role": "user", "content": text}] for text in asked]
-    written = [[llm.generate([chat])[0]["generations"][0] for llm in llms] for chat in chats]
-    names = [llm.model_name for llm in llms]
+def _pool_case(answer, instructions, llms, keep) -> None:
+    distiset, where = call(answer, instructions, llms, keep), f"for {len(llms)} models"
     rows = _rows(distiset, "default")
+    needed = {"generations", "generation_models"}
     for row in rows:
-        needed = {"generations", "generation_models"}
         require(needed <= set(row), f"A row has the columns {sorted(row)}; expected among them {sorted(needed)}.")
-        equal(row["generation_models"], names, f"for {len(llms)} models, in generation_models")
-    equal(
-        [row["generations"] for row in rows],
-        [texts for texts in written if keep(texts)],
-        f"for {len(llms)} models, the rows kept",
-    )
-    lost = len(asked) - len(rows) - len(_rows(distiset, "dropped"))
+        equal(row["generation_models"], [llm.model_name for llm in llms], f"{where}, in generation_models")
+    chats = [[{"role": "user", "content": text}] for text in instructions]
+    written = [[llm.generate([chat])[0]["generations"][0] for llm in llms] for chat in chats]
+    equal([row["generations"] for row in rows], list(filter(keep, written)), f"{where}, the rows kept")
+    lost = len(instructions) - len(rows) - len(_rows(distiset, "dropped"))
     require(not lost, f"{lost} rows are neither kept nor in distiset['dropped']. FilterRows leaves rows out and counts them.")
 
 

@@ -9,7 +9,6 @@ import contextlib
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -46,10 +45,10 @@ def grade_folder(folder: Path, seconds: float = SECONDS, memory: int = MEMORY) -
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder. Give the folder that holds the submitted notebooks.")
-    found = sorted(p for p in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
-    if not found:
+    notebooks = sorted(path for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+    if not notebooks:
         raise InputError(f"There is no .ipynb file under {folder}.")
-    return [grade(path, str(path.relative_to(folder)), seconds, memory) for path in found]
+    return [grade(path, str(path.relative_to(folder)), seconds, memory) for path in notebooks]
 
 
 def grade(path: Path, name: str, seconds: float = SECONDS, memory: int = MEMORY) -> Grade:
@@ -75,9 +74,10 @@ def _reported(report: Path, name: str) -> Grade:
     try:
         if not report.is_file() or report.stat().st_size > LARGEST:  # a pipe would never end
             raise ValueError(report)
-        found = json.loads(report.read_text(encoding="utf-8"))
-        chapter = None if found["chapter"] is None else int(found["chapter"])
-        return Grade(name, chapter, *(int(found[key]) for key in ("correct", "attempted", "questions")), str(found["note"]))
+        values = json.loads(report.read_text(encoding="utf-8"))
+        chapter = None if values["chapter"] is None else int(values["chapter"])
+        counts = [int(values[key]) for key in ("correct", "attempted", "questions")]
+        return Grade(name, chapter, *counts, str(values["note"]))
     except Exception:
         return Grade(name, note="nothing was reported")
 
@@ -101,28 +101,12 @@ def _run_apart(work: Path, seconds: float, memory: int) -> str:
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
     command = [sys.executable, "-m", "course_lib.exercises.submission", str(memory)]
-    process = subprocess.Popen(
-        command,
-        cwd=work,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    silent = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     try:
-        code = process.wait(seconds)
+        code = subprocess.run(command, cwd=work, env=environment, timeout=seconds, **silent).returncode
     except subprocess.TimeoutExpired:
         return f"stopped after {seconds:g} s; what was right until then counts"
-    finally:
-        _end(process)
     return "" if code == 0 else f"ended with exit status {code} (memory limit {memory >> 20} MB?)"
-
-
-def _end(process: subprocess.Popen) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
-    process.wait()
 
 
 def grade_table(grades: list[Grade]) -> str:
@@ -138,7 +122,7 @@ def write_csv(grades: list[Grade], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(Grade)])
         writer.writeheader()
-        writer.writerows({name: _plain(value) for name, value in asdict(one).items()} for one in grades)
+        writer.writerows({name: _plain(value) for name, value in asdict(grade).items()} for grade in grades)
 
 
 def _plain(value):

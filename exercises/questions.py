@@ -9,19 +9,21 @@ is not; it tests what the answer does, not how it is spelled. To declare a quest
         equal(call(answer, [0, 0, 0, 0, 1]), 5.0, "for a judge that is sure of 5")
 """
 
-import contextlib
+import ast
 import copy
-import ctypes
-import dis
 import inspect
+import json
 import math
+import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from course_lib.errors import CourseLibError
+from course_lib.steps.load import DATA, read_jsonl
 
 LEVELS = ("🐢", "🐕", "🦁")
 KINDS = ("code", "plot", "fault", "concept")
@@ -38,10 +40,6 @@ class Wrong(Exception):
 
 class NotAttempted(Exception):
     """The answer still holds `...`."""
-
-
-class _Stopped(SystemExit):
-    """Raised inside a check that ran out of time: no `except Exception` catches it."""
 
 
 @dataclass(frozen=True)
@@ -79,40 +77,30 @@ def question(level: str, *hints: str, kind: str = "code", seconds: float = 10):
     return declare
 
 
-def outcome_of(one: Question, answer: Any) -> Outcome:
-    """Check `answer` in a thread of its own, so that an endless loop ends; nothing is raised."""
-    found: list[Outcome] = []
-
-    def judge():
-        with contextlib.suppress(_Stopped):
-            found.append(_judged(one, answer))
-
-    thread = threading.Thread(target=judge, daemon=True)
+def outcome_of(item: Question, answer: Any) -> Outcome:
+    """Check `answer` in a thread of its own, which is waited for `item.seconds`; nothing is raised."""
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(_judged(item, answer)), daemon=True)
     thread.start()
-    thread.join(one.seconds)
-    if thread.is_alive():
-        # https://docs.python.org/3/c-api/threads.html: raises in that thread at its next bytecode.
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Stopped))
-        thread.join(1)
-    late = f"It was still running after {one.seconds:g} seconds. Look for a loop that never ends, or for work done again."
-    return found[0] if found else Outcome(one.name, "incorrect", late)
+    thread.join(item.seconds)
+    late = f"It was still running after {item.seconds:g} seconds, and goes on: restart the kernel to stop it."
+    cause = "Look for a loop that never ends, or for work done again."
+    return outcomes[0] if outcomes else Outcome(item.name, "incorrect", f"{late} {cause}")
 
 
-def _judged(one: Question, answer: Any) -> Outcome:
+def _judged(item: Question, answer: Any) -> Outcome:
     try:
         if unattempted(answer):
             raise NotAttempted
-        one.check(answer)
+        item.check(answer)
     except NotAttempted:
-        return Outcome(one.name, "not attempted")
+        return Outcome(item.name, "not attempted")
     except Wrong as wrong:
-        return Outcome(one.name, "incorrect", str(wrong), wrong.figure)
-    except _Stopped:
-        raise
+        return Outcome(item.name, "incorrect", str(wrong), wrong.figure)
     except BaseException as error:  # in a thread of its own, where nobody else would see it
-        reason = f"Your answer is {shown(answer)}, and looking at it raised {_named(error)}. Expected: {one.asks}"
-        return Outcome(one.name, "incorrect", reason)
-    return Outcome(one.name, "correct")
+        reason = f"Your answer is {shown(answer)}, and looking at it raised {_named(error)}. Expected: {item.asks}"
+        return Outcome(item.name, "incorrect", reason)
+    return Outcome(item.name, "correct")
 
 
 def unattempted(answer: Any) -> bool:
@@ -131,10 +119,18 @@ def unattempted(answer: Any) -> bool:
 
 
 def _empty(function: Callable) -> bool:
-    did = {step.opname for step in dis.get_instructions(function)}
-    returned = [c for c in function.__code__.co_consts if c != function.__doc__]
-    only_returns = did <= {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE", "RETURN_GENERATOR", "POP_TOP"}
-    return only_returns and set(map(type, returned)) <= {type(None), type(...)}
+    try:
+        [definition] = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    except (OSError, SyntaxError, ValueError):  # no source, or a lambda's, which is part of a line
+        return False
+    return isinstance(definition, ast.FunctionDef) and all(map(_says_nothing, definition.body))
+
+
+def _says_nothing(statement: ast.stmt) -> bool:
+    """Whether a statement is `...`, `return ...`, `pass` or a docstring."""
+    if isinstance(statement, ast.Expr | ast.Return) and isinstance(statement.value, ast.Constant):
+        return statement.value.value is ... or isinstance(statement, ast.Expr)
+    return isinstance(statement, ast.Pass)
 
 
 # --- what checks use ------------------------------------------------------------------------------------------------
@@ -156,32 +152,50 @@ def call(function: Any, *arguments: Any, **named: Any) -> Any:
     return returned
 
 
-def alike(came: Any, expected: Any, tolerance: float = 1e-3) -> bool:
+def alike(value: Any, expected: Any, tolerance: float = 1e-3) -> bool:
     """Whether both are equal: numbers within `tolerance`, sequences place by place, sets and dicts by key."""
     if isinstance(expected, bool) or expected is None:
-        # numpy's booleans are right answers too.
-        return came is expected if expected is None else type(came).__name__.startswith("bool") and bool(came) == expected
+        return value is expected if expected is None else is_bool(value) and bool(value) == expected
     if isinstance(expected, int | float):
-        return _number(came) and math.isclose(float(came), expected, rel_tol=0, abs_tol=tolerance)
+        return _number(value) and math.isclose(float(value), expected, rel_tol=0, abs_tol=tolerance)
     if isinstance(expected, str):
-        return isinstance(came, str) and came == expected
+        return isinstance(value, str) and value == expected
     if isinstance(expected, Mapping):
-        if not isinstance(came, Mapping) or set(came) != set(expected):
+        if not isinstance(value, Mapping) or set(value) != set(expected):
             return False
-        return all(alike(came[key], value, tolerance) for key, value in expected.items())
+        return all(alike(value[key], item, tolerance) for key, item in expected.items())
     if isinstance(expected, set | frozenset):
-        return isinstance(came, set | frozenset | list | tuple) and set(came) == expected
+        return isinstance(value, set | frozenset | list | tuple) and set(value) == expected
     if isinstance(expected, Sequence):
-        if isinstance(came, str | Mapping | set | frozenset) or not hasattr(came, "__len__") or len(came) != len(expected):
+        if isinstance(value, str | Mapping | set | frozenset) or not hasattr(value, "__len__") or len(value) != len(expected):
             return False
-        return all(alike(c, e, tolerance) for c, e in zip(came, expected, strict=True))
-    return bool(came == expected)
+        return all(alike(v, e, tolerance) for v, e in zip(value, expected, strict=True))
+    return bool(value == expected)
 
 
-def equal(came: Any, expected: Any, where: str, tolerance: float = 1e-3) -> None:
-    """Raise `Wrong` unless both are `alike`."""
-    if not alike(came, expected, tolerance):
-        raise Wrong(f"{where[:1].upper()}{where[1:]}: your answer gives {shown(came)}; expected {shown(expected)}.")
+def equal(value: Any, expected: Any, where: str, misread: Mapping[str, Any] | None = None) -> None:
+    """Raise `Wrong` unless both are `alike`.
+
+    misread: what usual misunderstandings give, by the sentence (without its full stop) that explains the mistake.
+    """
+    if alike(value, expected):
+        return
+    values = f"answer gives {shown(value)}; expected {shown(expected)}."
+    where = f"{where[:1].upper()}{where[1:]}"
+    for reason, variant in (misread or {}).items():
+        require(not alike(value, variant), f"{where}: {reason}. Your {values}")
+    raise Wrong(f"{where}: your {values}")
+
+
+def agree(answer: Any, reference: Callable, cases: Mapping[str, tuple], misread: Mapping[str, Callable]) -> None:
+    """Raise `Wrong` unless the learner's function returns what `reference` does for the arguments of every case.
+
+    cases: the arguments by words that name them; misread: what to compute instead, by the sentence that explains the mistake.
+    """
+    for words, arguments in cases.items():
+        value, expected = call(answer, *arguments), reference(*arguments)
+        if not alike(value, expected):
+            equal(value, expected, f"for {words}", {reason: variant(*arguments) for reason, variant in misread.items()})
 
 
 def require(condition: Any, reason: str, figure: Any = None) -> None:
@@ -190,16 +204,31 @@ def require(condition: Any, reason: str, figure: Any = None) -> None:
         raise Wrong(reason, figure)
 
 
+def is_bool(value: Any) -> bool:
+    """Whether `value` is True or False, or numpy's."""
+    return type(value).__name__ in ("bool", "bool_")
+
+
+def faulty_preferences() -> list[dict]:
+    """The rows of the dataset with planted faults."""
+    return read_jsonl(DATA / "faulty_preferences.jsonl")
+
+
+def data(name: str) -> Any:
+    """The table `name` in `data/`: inputs of checks that are too long to stand among them."""
+    return json.loads((Path(__file__).parent / "data" / f"{name}.json").read_text(encoding="utf-8"))
+
+
 def ids_in(answer: Any) -> set:
     """The ids that an answer names in a list, a tuple or a set."""
     require(isinstance(answer, list | tuple | set | frozenset), f"Expected a list of ids; your answer is {shown(answer)}.")
     return set(answer)
 
 
-def equal_ids(came: set, wanted: set, extra: str, missing: str = "ids are missing", where: str = "") -> None:
+def equal_ids(ids: set, wanted: set, extra: str, missing: str = "ids are missing", where: str = "") -> None:
     """Raise `Wrong` unless both are equal; `extra` and `missing` say in words what is the matter with so many of them."""
-    too_many, too_few = len(came - wanted), len(wanted - came)
-    require(not too_many, f"{where}{too_many} of your {len(came)} ids {extra}.")
+    too_many, too_few = len(ids - wanted), len(wanted - ids)
+    require(not too_many, f"{where}{too_many} of your {len(ids)} ids {extra}.")
     require(not too_few, f"{where}{too_few} of {len(wanted)} {missing}.")
 
 

@@ -4,10 +4,23 @@ import math
 import re
 from functools import partial
 
-from course_lib.exercises.questions import Wrong, call, equal, equal_ids, ids_in, of_type, question, require, shown
+from course_lib.exercises.questions import (
+    Wrong,
+    agree,
+    call,
+    data,
+    equal,
+    equal_ids,
+    faulty_preferences,
+    ids_in,
+    is_bool,
+    of_type,
+    question,
+    require,
+    shown,
+)
 from course_lib.judging import labelled_items
 from course_lib.llms import ScriptedLLM
-from course_lib.steps.load import DATA, read_jsonl
 from course_lib.steps.tasks import EvolQuality
 
 # What a template might use for its gaps: in a row it is nothing but text.
@@ -23,7 +36,6 @@ WISHES = {
     "brevity": "Make it shorter: say the same thing in a single sentence.",
     "plain words": "Make it simpler, keep <RESPONSE>, {response} and {{ x }} as they are, and use short words.",
 }
-NOT_BOOLEAN = "Expected True or False; for {} it returned {}."
 
 
 def scripted_task() -> EvolQuality:
@@ -70,32 +82,13 @@ def count_outcomes(answer):
         "rows of which all were used": ([rows[0], rows[2]], {"used": 2}),
         "no rows": ([], {}),
     }
-    for words, (given, expected) in cases.items():
-        came = call(answer, given)
-        require(not isinstance(came, dict) or None not in came, f"For {words}: count None under the name 'used'.")
-        if given is chain and isinstance(came, dict):
-            one_a_row = sum(came.values()) == len(chain)
-            require(not one_a_row, f"For {words}: you counted one outcome for a row; each rewrite of a chain counts.")
-        equal(came, expected, f"for {words}")
-
-
-LEAKS = {
-    "a heading above the text": "# Better answer\nParis, on the Seine.",
-    "a heading with another number of #": "## Better answer\nParis, on the Seine.",
-    "a heading in bold": "**Better answer**\n\nParis, on the Seine.",
-    "a heading in capitals": "BETTER ANSWER\nParis, on the Seine.",
-    "a heading and a colon": "Draft answer: Paris, on the Seine.",
-    "a heading and a colon in bold": "**Better answer:** Paris, on the Seine.",
-    "a heading further down": "Paris, on the Seine.\n\n  # Question\nWhat is the capital of Spain?",
-}
-CLEAN = {
-    "a heading's words in a sentence": "Paris. A better answer would name the river, too.",
-    "a sentence that begins with a heading's words": "Better answers take time, but this one is easy.",
-    "a heading's word before other words and a colon": "Question everything: that is how science works.",
-    "a heading of its own": "# Rivers\n\nThe Seine flows through Paris.",
-    "a plain text": "Paris, on the Seine.",
-    "an empty text": "",
-}
+    for words, (outcomes, expected) in cases.items():
+        counts = call(answer, outcomes)
+        if isinstance(counts, dict):
+            require(None not in counts, f"For {words}: count None under the name 'used'.")
+            single = outcomes is chain and sum(counts.values()) == len(chain)
+            require(not single, f"For {words}: you counted one outcome for a row; each rewrite of a chain counts.")
+        equal(counts, expected, f"for {words}")
 
 
 @question(
@@ -107,21 +100,19 @@ CLEAN = {
 def leaks_heading(answer):
     """A function of (rewrite, prompt): True if a line of the rewrite is a heading of the prompt, or a heading and a colon."""
     prompt = scripted_task().format_input(PARIS)[0]["content"]
-    for words, text in LEAKS.items():
-        _leak_case(answer, text, prompt, True, words)
-    for words, text in CLEAN.items():
-        _leak_case(answer, text, prompt, False, words)
     other = "Make it shorter.\n\n## Task\nName a fruit.\n\n## Short version"
-    _leak_case(answer, "Short version: an apple.", other, True, "a heading of another prompt")
-    _leak_case(answer, "# Better answer\nAn apple.", other, False, "a heading that is not in this prompt")
-    _leak_case(answer, "Make it shorter.\nAn apple.", "Make it shorter.", False, "a prompt without headings")
-
-
-def _leak_case(answer, rewrite: str, prompt: str, expected: bool, words: str) -> None:
-    came = call(answer, rewrite, prompt)
-    require(type(came).__name__.startswith("bool"), NOT_BOOLEAN.format(words, shown(came)))
-    verdict = "is a leak" if expected else "is no leak"
-    require(bool(came) == expected, f"{words.capitalize()}: {rewrite!r} {verdict}, but your function returned {came}.")
+    cases = [(words, text, prompt, True) for words, text in data("rewrites")["leaks"].items()]
+    cases += [(words, text, prompt, False) for words, text in data("rewrites")["no leaks"].items()]
+    cases += [
+        ("a heading of another prompt", "Short version: an apple.", other, True),
+        ("a heading that is not in this prompt", "# Better answer\nAn apple.", other, False),
+        ("a prompt without headings", "Make it shorter.\nAn apple.", "Make it shorter.", False),
+    ]
+    for words, rewrite, prompt, expected in cases:
+        verdict = call(answer, rewrite, prompt)
+        require(is_bool(verdict), f"Expected True or False; for {words} it returned {shown(verdict)}.")
+        reason = f"{rewrite!r} {'is a leak' if expected else 'is no leak'}, but your function returned {verdict}."
+        require(bool(verdict) == expected, f"{words.capitalize()}: {reason}")
 
 
 @question(
@@ -133,14 +124,12 @@ def _leak_case(answer, rewrite: str, prompt: str, expected: bool, words: str) ->
 )
 def leaked_pairs(answer):
     """The ids of the pairs in faulty_preferences.jsonl in which a text begins with a line that announces a response."""
-    came = ids_in(answer)
-    rows = read_jsonl(DATA / "faulty_preferences.jsonl")
-    wanted = {row["id"] for row in rows if _announces(row["chosen"]) or _announces(row["rejected"])}
+    ids, rows = ids_in(answer), faulty_preferences()
     signed = {row["id"] for row in rows if row["chosen"].startswith("#")}
-    by_sign = "You found the one kind that begins with #. Models also leak other brackets, and announcements."
-    require(came != signed, by_sign)
+    require(ids != signed, "You found the one kind that begins with #. Models also leak other brackets, and announcements.")
+    announced = {row["id"] for row in rows if _announces(row["chosen"]) or _announces(row["rejected"])}
     extra = "are pairs without such a line. A # or a colon alone is no leak"
-    equal_ids(came, wanted, extra, "pairs with such a line are missing")
+    equal_ids(ids, announced, extra, "pairs with such a line are missing")
 
 
 def _announces(text: str) -> bool:
@@ -189,31 +178,20 @@ def _drawn(padded, wrong, answer, expected):
     return with_answer(fig, answer, expected, digits=1, end=limits[-1])
 
 
-def rated(before: int, after: int | None, rating_before: float, rating_after: float | None) -> dict:
-    """A row with a draft and a rewrite of so many words, and their ratings."""
-    rewrite = None if after is None else " ".join(["longer"] * after)
-    return {
+# (words of the draft, words of the rewrite, rating of the draft, rating of the rewrite); None: the rewrite was refused.
+RATED = [
+    {
         "before": " ".join(["word"] * before),
-        "after": rewrite,
+        "after": after and " ".join(["longer"] * after),
         "rating_before": rating_before,
         "rating_after": rating_after,
     }
-
-
-RATED = [
-    rated(10, 30, 2.5, 2.0),
-    rated(10, 25, 2.0, 3.0),
-    rated(10, 20, 3.0, 4.5),
-    rated(10, 18, 2.0, 3.0),
-    rated(10, 12, 3.0, 3.0),
-    rated(10, 10, 3.0, 2.0),
-    rated(10, 9, 3.0, 3.0),
-    rated(12, 10, 3.0, 4.0),
-    rated(20, 10, 2.0, 2.0),
-    rated(25, 10, 2.0, 3.0),
-    rated(30, 10, 2.0, 4.0),
-    rated(20, None, 3.0, None),
-]
+    for before, after, rating_before, rating_after in [
+        (10, 30, 2.5, 2.0), (10, 25, 2.0, 3.0), (10, 20, 3.0, 4.5), (10, 18, 2.0, 3.0),
+        (10, 12, 3.0, 3.0), (10, 10, 3.0, 2.0), (10, 9, 3.0, 3.0), (12, 10, 3.0, 4.0),
+        (20, 10, 2.0, 2.0), (25, 10, 2.0, 3.0), (30, 10, 2.0, 4.0), (20, None, 3.0, None),
+    ]
+]  # fmt: skip
 
 
 @question(
@@ -226,21 +204,20 @@ def win_rate(answer):
     """A function of (rows, max_ratio): the share of pairs in which the rewrite has the higher rating, a tie counting half.
     Pairs without a rewrite do not count, nor do those whose longer text has more than max_ratio times the words of the
     shorter one. None if no pair is left."""
-    for limit in (math.inf, 2, 1.25, 3):
-        _win_case(answer, RATED, limit)
-    _win_case(answer, RATED[4:5], 2)
+    cases = {f"12 rows and max_ratio {limit:g}": (RATED, limit) for limit in (math.inf, 2, 1.25, 3)}
+    cases["1 rows and max_ratio 2"] = (RATED[4:5], 2)
+    misread = {
+        "it looks as if ties were counted as losses": partial(_win_rate, tie=0.0),
+        "it looks as if ties were counted as wins": partial(_win_rate, tie=1.0),
+        "it looks as if you looked at texts that grew only; a rewrite may also shrink": partial(_win_rate, both_ways=False),
+        "it looks as if you counted characters; the ratio is one of words": partial(_win_rate, size=len),
+        "it looks as if the refused rewrite was counted as a loss": partial(_win_rate, refused=1),
+    }
+    agree(answer, _win_rate, cases, misread)
     for words, rows in {"refused rewrites only": RATED[-1:], "no rows": [], "no pair within the limit": RATED[:1]}.items():
-        came = call(answer, rows, 1.5)
-        require(came is None, f"For {words} at max_ratio 1.5 there is nothing to divide by: expected None, {shown(came)} came.")
-
-
-def _win_case(answer, rows: list[dict], limit: float) -> None:
-    came, where = call(answer, rows, limit), f"for {len(rows)} rows and max_ratio {limit:g}"
-    expected = _win_rate(rows, limit)
-    for words, variant in MISUNDERSTOOD.items():
-        looks_so = type(came) is float and came == variant(rows, limit) != expected
-        require(not looks_so, f"{where.capitalize()}: {shown(came)} came. It looks as if {words}.")
-    equal(came, expected, where)
+        share = call(answer, rows, 1.5)
+        reason = f"For {words} at max_ratio 1.5 there is nothing to divide by: expected None, {shown(share)} came."
+        require(share is None, reason)
 
 
 def _win_rate(rows, limit, tie=0.5, both_ways=True, size=lambda text: len(text.split()), refused=0):
@@ -253,15 +230,6 @@ def _win_rate(rows, limit, tie=0.5, both_ways=True, size=lambda text: len(text.s
         won = 1 if row["rating_after"] > row["rating_before"] else 0
         wins += [tie if row["rating_after"] == row["rating_before"] else won] if ratio <= limit else []
     return sum(wins) / (len(wins) + refused) if wins else None
-
-
-MISUNDERSTOOD = {
-    "ties were counted as losses": partial(_win_rate, tie=0.0),
-    "ties were counted as wins": partial(_win_rate, tie=1.0),
-    "you looked at texts that grew only; a rewrite may also shrink": partial(_win_rate, both_ways=False),
-    "you counted characters; the ratio is one of words": partial(_win_rate, size=len),
-    "the refused rewrite was counted as a loss": partial(_win_rate, refused=1),
-}
 
 
 @question(
@@ -277,29 +245,28 @@ def own_criterion(answer):
     instruction, the response and `wish`, and that refuses rewrites in which a line of the prompt comes back."""
     rows = [HOSTILE_ROW, BREAD, PARIS]
     for name, wish in WISHES.items():
-        chats, made = _run(answer, rows, name, wish, GOOD)
+        chats, rewritten = _run(answer, rows, name, wish, GOOD)
         for row, chat in zip(rows, chats, strict=False):
             _holds_values(_text(chat), {**row, "criterion": wish})
         require(len(chats) >= len(rows), f"{len(rows)} rows went in, but `llm` was asked {len(chats)} times.")
-        require(len(made) == len(rows), f"{len(rows)} rows went in, {len(made)} came out.")
-        for row in made:
-            came = row.get("evolved_response")
-            require(came == GOOD, f"The model wrote {GOOD!r}; evolved_response is {shown(came)}. A sound rewrite must be used.")
+        require(len(rewritten) == len(rows), f"{len(rows)} rows went in, {len(rewritten)} came out.")
+        for row in rewritten:
+            sound = f"The model wrote {GOOD!r}; evolved_response is {shown(row.get('evolved_response'))}."
+            require(row.get("evolved_response") == GOOD, f"{sound} A sound rewrite must be used.")
             equal(row.get("evolution_criteria"), [name], "the column evolution_criteria")
-        for leaked in _lines_of_ones_own(_text(chats[1]), [*BREAD.values(), wish]):
-            reply = f"{leaked}\n{GOOD}"
+        for line in _own_lines(_text(chats[1]), [*BREAD.values(), wish]):
+            reply = f"{line}\n{GOOD}"
             _, [row] = _run(answer, [BREAD], name, wish, reply)
             reason = f"A model repeats a line of your prompt: {shown(reply)}. That rewrite was used; refuse it."
             require(row.get("evolved_response") is None, reason)
 
 
 def _run(answer, rows: list[dict], name: str, wish: str, reply: str):
-    """The chats that the learner's task sends for `rows` to a model that always says `reply`, and the rows that it makes."""
+    """The chats that the learner's task sends for `rows` to a model that always says `reply`, and the rows that come out."""
     chats: list = []
     task = call(answer, ScriptedLLM(lambda chat: chats.append(chat) or reply), name, wish)
-    require(
-        not isinstance(task, type), f"Your function returned the class {shown(task)}; return a task made of it, …(llm=llm)."
-    )
+    made_of_it = f"Your function returned the class {shown(task)}; return a task made of it, …(llm=llm)."
+    require(not isinstance(task, type), made_of_it)
     require(hasattr(task, "process"), f"Expected a task, such as EvolQuality(llm=llm); your function returned {shown(task)}.")
     return chats, call(partial(_all_rows, task), rows)
 
@@ -314,29 +281,18 @@ def _all_rows(task, rows: list[dict]) -> list[dict]:
 
 def _holds_values(prompt: str, values: dict[str, str]) -> None:
     for name, text in values.items():
-        near = prompt.find(text[:12])
-        came = f"there stands {prompt[near : near + 70]!r}" if near >= 0 else "nothing like it is there"
-        require(text in prompt, f"The {name} is not in the prompt as it was given: expected {text[:70]!r}; {came}.")
+        place = prompt.find(text[:12])
+        instead = f"there stands {prompt[place : place + 70]!r}" if place >= 0 else "nothing like it is there"
+        reason = f"The {name} is not in the prompt as it was given: expected {text[:70]!r}; {instead}."
+        require(text in prompt, reason)
 
 
-def _lines_of_ones_own(prompt: str, given: list[str]) -> list[str]:
-    """The lines of a prompt that hold words and no text of `given`, and the whole prompt."""
-    ours = prompt
-    for text in given:
-        ours = ours.replace(text, "\0")
-    return [line for line in ours.splitlines() if re.search(r"\w", line) and "\0" not in line] + [prompt]
-
-
-ECHOES = {
-    "the instruction, then an answer": "What is the capital of France? It is Paris, on the Seine.",
-    "the instruction in bold capitals": "**WHAT IS THE CAPITAL OF FRANCE?**\n\nIt is Paris, on the Seine.",
-    "the instruction without its question mark": "What is the capital of France\nIt is Paris, on the Seine.",
-    "the instruction in the middle": "Sure. What is the capital of  France? It is Paris, on the Seine.",
-}
-NO_ECHOES = {
-    "an answer in the words of the instruction": "The capital of France is Paris, on the Seine.",
-    "a question that is another one": "It is Paris, on the Seine. What is the capital of Spain?",
-}
+def _own_lines(prompt: str, values: list[str]) -> list[str]:
+    """The lines of a prompt that hold words and none of the values, and the whole prompt."""
+    rest = prompt
+    for text in values:
+        rest = rest.replace(text, "\0")
+    return [line for line in rest.splitlines() if re.search(r"\w", line) and "\0" not in line] + [prompt]
 
 
 @question(
@@ -350,23 +306,23 @@ def refuses_echo(answer):
     (capitals, signs and spaces aside)."""
     of_type(answer, type, "a class")
     require(issubclass(answer, EvolQuality), f"Expected a subclass of EvolQuality; your class is {answer.__name__}.")
-    for words, text in ECHOES.items():
-        fault = _fault_of(answer, [text], words)
+    echoes, others = data("rewrites")["echoes"], data("rewrites")["no echoes"]
+    for words, text in echoes.items():
+        fault = _fault_of(answer, text)
         require(fault, f"With {words}, {text!r} was used. Refuse it.")
         require(isinstance(fault, str), f"With {words}, the reason is {shown(fault)}. Give a short text, such as 'echo'.")
-    for words, text in NO_ECHOES.items():
-        fault = _fault_of(answer, [text], words)
+    for words, text in others.items():
+        fault = _fault_of(answer, text)
         require(fault is None, f"With {words}, {text!r} was refused ({shown(fault)}). It does not repeat the instruction.")
     for text, expected in {"# Better answer\nParis.": "prompt leaked", "The capital is **Paris**!": "no change"}.items():
-        came = _fault_of(answer, [text], expected)
-        lost = f"The check for {expected!r} got lost: for {text!r} the reason is {shown(came)}. Ask super().fault(…) first."
-        require(came == expected, lost)
-    echo, good = next(iter(ECHOES.values())), next(iter(NO_ECHOES.values()))
-    fault = _fault_of(answer, [echo, good], "a second attempt")
+        fault = _fault_of(answer, text)
+        lost = f"The check for {expected!r} got lost: for {text!r} the reason is {shown(fault)}. Ask super().fault(…) first."
+        require(fault == expected, lost)
+    fault = _fault_of(answer, next(iter(echoes.values())), next(iter(others.values())))
     require(fault is None, f"An echo, then a sound second attempt: refused with {shown(fault)}. Judge each text by itself.")
 
 
-def _fault_of(answer, replies: list[str], words: str):
+def _fault_of(answer, *replies: str):
     """Why a model's rewrite of the Paris row was not used; None if it was. `replies`: its text at each attempt."""
     left = iter(replies)
     task = call(partial(answer, llm=ScriptedLLM(lambda chat: next(left, replies[-1]))))

@@ -30,7 +30,7 @@ def chapter(number: int) -> "Sheet":
 def questions_in(module) -> list[Question]:
     """The questions that `module` declares, in the order in which they stand there."""
     declared = [getattr(value, "question", None) for value in vars(module).values()]
-    return [one for one in declared if isinstance(one, Question)]
+    return [item for item in declared if isinstance(item, Question)]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Sheet:
 
     def __init__(self, number: int, questions: list[Question]):
         self.number = number
-        self.questions = {one.name: one for one in questions}
+        self.questions = {item.name: item for item in questions}
         self.outcomes: dict[str, Outcome] = {}
         self._hints: Counter[str] = Counter()
 
@@ -94,9 +94,9 @@ class Sheet:
         """How many are right, and what is left."""
         done = [name for name, outcome in self.outcomes.items() if outcome.status == "correct"]
         lines = [f"{len(done)} of {len(self.questions)} correct"]
-        for name, one in self.questions.items():
+        for name, item in self.questions.items():
             status = self.outcomes[name].status if name in self.outcomes else "not attempted"
-            lines.append(f"  {MARKS[status]} {one.level} {name}: {status}")
+            lines.append(f"  {MARKS[status]} {item.level} {name}: {status}")
         return Note("\n".join(lines))
 
     def _question(self, name: str) -> Question:
@@ -108,6 +108,8 @@ class Sheet:
 
 
 def _png(figure) -> bytes | None:
+    if figure is None:
+        return None
     from course_lib.plots import png  # brings matplotlib, which most answers do not need
 
-    return None if figure is None else png(figure)
+    return png(figure)

@@ -12,13 +12,11 @@ from typing import Any
 from course_lib.errors import InputError
 
 BEGIN, END, LINE = "### BEGIN SOLUTION", "### END SOLUTION", "# SOLUTION"
-PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def solutions_folder() -> Path:
-    """`solutions/`: beside the package in a clone, inside it when installed."""
-    beside = PACKAGE.parent / "solutions"
-    return beside if beside.is_dir() else PACKAGE / "solutions"
+    """`solutions/`: beside `exercises/`, in a clone as in an installed package."""
+    return Path(__file__).resolve().parent.parent / "solutions"
 
 
 def stripped(source: str) -> str:

@@ -1,0 +1,366 @@
+"""Chapter 4, judging the judge: what the answers are checked for."""
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from itertools import combinations
+
+from course_lib.exercises.questions import (
+    Wrong,
+    agree,
+    alike,
+    call,
+    equal,
+    equal_ids,
+    faulty_preferences,
+    ids_in,
+    of_type,
+    question,
+    require,
+    shown,
+)
+from course_lib.judging import Item, cohens_kappa, likelihood_panel, pair_accuracy, preference, rate_items, wilson_interval
+
+# What a made-up judge did in each category: (right, ties, items). The longest bars are not the surest ones.
+TRIAL = {
+    "advice": (5, 0, 6),
+    "creative": (9, 1, 12),
+    "explanation": (20, 14, 40),
+    "facts": (56, 0, 80),
+    "format": (18, 0, 20),
+    "how-to": (66, 4, 100),
+    "reasoning": (11, 3, 40),
+}
+SIGNS = {"+": "plus", "−": "minus", "×": "times"}
+ASKED = (
+    "What is {a} {sign} {b}?",
+    "{a} {sign} {b} = ? Just the number.",
+    "How much is {a} {word} {b}?",
+    "Please work out {a} {sign} {b} for me.",
+)
+SAID = (
+    "{n:,}",
+    "{a} {sign} {b} = {n:,}.",
+    "That makes {n:,}. I took {a} and {b} from your question.",
+    "The answer is {n:,}, since {a} {sign} {b} is {n:,}.",
+)
+LARGER_BY = {"+": (305, 360), "−": (5, 60), "×": (5, 60)}
+ERRORS = (10, -1, 100, -10, 1, 20)
+EXCHANGED = {"first": "second", "second": "first", "tie": "tie"}
+SUMS, Z = 12, 1.96
+
+
+def trial() -> list[Item]:
+    """Rated items of a made-up judge, in seven categories: what the figure shows."""
+    ratings = {"right": (4.2, 3.1), "tie": (3.6, 3.6), "wrong": (2.9, 3.8)}
+    return [
+        {"category": category, "ratings": dict(zip(("good", "worse"), ratings[verdict], strict=True))}
+        for category, (right, ties, count) in TRIAL.items()
+        for verdict in ["right"] * right + ["tie"] * ties + ["wrong"] * (count - right - ties)
+    ]
+
+
+def sums(part: str = "practice") -> list[Item]:
+    """Twelve items with `instruction`, `good` and `worse`: a sum, and its result said rightly and wrongly in the same words."""
+    rng = random.Random(part)
+    items = []
+    for k in range(SUMS):
+        sign, b = "+−×"[k % 3], rng.randint(12, 89)
+        # Once, the right result is one of the numbers in the question.
+        a = 2 * b if k == 4 else b + rng.randint(*LARGER_BY[sign])
+        words = {"a": a, "b": b, "sign": sign, "word": SIGNS[sign]}
+        right, error = {"+": a + b, "−": a - b, "×": a * b}[sign], rng.choice(ERRORS)
+        texts = {name: SAID[k // 3].format(n=n, **words) for name, n in (("good", right), ("worse", right + error))}
+        items.append({"id": f"{part}-{k}", "instruction": ASKED[k % 4].format(**words), **texts})
+    return items
+
+
+@cache
+def panel_share(part: str) -> float:
+    """The share of `sums(part)` in which the likelihood panel rates the good answer higher."""
+    return pair_accuracy(rate_items(likelihood_panel(), sums(part), ("good", "worse")))[-1]["accuracy"]
+
+
+def _undefined(answer, arguments: tuple, reason: str) -> None:
+    value = call(answer, *arguments)
+    nan = isinstance(value, float) and math.isnan(value)
+    require(value is None or nan, f"{reason}: expected None; your function gives {shown(value)}.")
+
+
+@question(
+    "🐢",
+    "Count the items in which good is higher by at least 0.005, and divide by the number of all items.",
+    "A rating that is None cannot be compared: look for it before you subtract.",
+    "`preference(item)` from course_lib.judging says 'right', 'wrong', 'tie' or 'missing'.",
+)
+def accuracy(answer):
+    """A function: rated items in, the share (0 to 1) in which good is rated higher than worse by at least 0.005. Ties and
+    missing ratings count as not right. None for no items."""
+    pairs = {
+        "four items with one tie": [(4, 2), (3, 3), (2, 4), (3.5, 3.25)],
+        "five items, three of which lack a rating": [(4, 2), (None, 3), (4, None), (None, None), (5, 1)],
+        "four items, two of which differ by 0.002": [(4, 2), (3.402, 3.4), (3.4, 3.402), (3.406, 3.4)],
+        "two ties": [(3, 3), (2, 2)],
+        "a single item": [(3, 1)],
+    }
+    cases = {words: ([{"instruction": "?", "ratings": _rating(pair)} for pair in case],) for words, case in pairs.items()}
+    misread = {
+        "ties count as right here; they are not right": partial(_share_right, tie=1),
+        "ties count as half right here; they are not right": partial(_share_right, tie=0.5),
+        "ties and missing ratings were left out of the number of items": partial(_share_right, without=("tie", "missing")),
+        "missing ratings were left out of the number of items": partial(_share_right, without=("missing",)),
+    }
+    agree(answer, _share_right, cases, misread)
+    _undefined(answer, ([],), "For no items there is no share")
+
+
+def _rating(pair: tuple) -> dict[str, float | None]:
+    return dict(zip(("good", "worse"), pair, strict=True))
+
+
+def _share_right(items: list[Item], tie: float = 0, without: tuple[str, ...] = ()) -> float:
+    verdicts = [verdict for item in items if (verdict := preference(item)) not in without]
+    return (verdicts.count("right") + tie * verdicts.count("tie")) / max(len(verdicts), 1)
+
+
+SITUATIONS = {
+    "off_topic": ("likelihood", "throwing out answers to another question, at the lowest price"),
+    "decent": ("default", "choosing the better of two decent answers"),
+    "sums": ("program", "sums on bills"),
+    "reasons": ("text", "reasons that people can read"),
+}
+BECAUSE = {
+    "likelihood": "it measures how likely a text is: cheap, good at spotting answers to something else, and blind to the rest",
+    "default": "it was fitted on labelled answers: right in about nine of ten, but it knows few facts and it writes nothing",
+    "program": "it computes, so it is always right about numbers; it has no opinion on anything else",
+    "text": "it writes its reasons, which is dear; its verdicts depend on the order in which answers are shown",
+}
+
+
+@question(
+    "🐢",
+    "Which of the four can write? Which can compute? Each of the four judges is used once.",
+    "Look at the table of section 11: situation, judge, because.",
+    kind="concept",
+)
+def which_judge(answer):
+    """A dict from off_topic, decent, sums and reasons to a judge for that job: "likelihood", "default", "program", "text"."""
+    of_type(answer, dict, "a dict")
+    require(set(answer) == set(SITUATIONS), f"Expected the keys {list(SITUATIONS)}; your dict has {list(answer)}.")
+    for job, (right, words) in SITUATIONS.items():
+        judge = str(answer[job]).strip().lower()
+        require(judge in BECAUSE, f"{job}: {shown(answer[job])} is no judge here; allowed: {', '.join(BECAUSE)}.")
+        require(judge == right, f"{job} is about {words}. Of {judge!r} we know: {BECAUSE.get(judge)}.")
+
+
+@question(
+    "🐕",
+    "With p = right/items and z = 1.96: middle p + z²/(2·items), spread z·sqrt(p(1−p)/items + z²/(4·items²)).",
+    "Both ends are (middle ∓ spread) divided by 1 + z²/items.",
+    "Without items nothing is known: return (0.0, 1.0) before you divide.",
+)
+def wilson(answer):
+    """A function of (right, items): the low and the high end of the 95% Wilson interval (z = 1.96). Without items (0, 1)."""
+    cases = [(8, 10), (34, 40), (20, 40), (0, 10), (10, 10), (1, 1), (0, 0), (320, 400)]
+    textbook = "this is the textbook interval p ± z·sqrt(p(1−p)/n), which gives nonsense near 0 and 1. Expected Wilson's"
+    misread = {
+        textbook: _textbook_interval,
+        "this is Wilson's interval with z = 1, which holds in 68%. Expected z = 1.96": lambda right, items: wilson_interval(
+            right, items, 1.0
+        ),
+        "divide both ends by 1 + z²/items": lambda right, items: [
+            end * (1 + Z * Z / max(items, 1)) for end in wilson_interval(right, items)
+        ],
+    }
+    agree(answer, wilson_interval, {f"{right} right of {items}": (right, items) for right, items in cases}, misread)
+
+
+def _textbook_interval(right: int, items: int) -> tuple[float, float]:
+    share = right / max(items, 1)
+    half = Z * math.sqrt(share * (1 - share) / max(items, 1))
+    return share - half, share + half
+
+
+@question(
+    "🐕",
+    "The bar is what came out; the line on it is where the truth may lie. The dashed line is a coin.",
+    "A long bar on six items has a long interval. Look for lines that lie wholly to the right of the dashed one.",
+    kind="plot",
+)
+def beats_a_coin(answer):
+    """The categories, read from the figure, in which the judge is surely better than a coin: the whole interval above 0.5."""
+    fits = isinstance(answer, list | tuple | set | frozenset)
+    require(fits, f"Expected a list of categories; your answer is {shown(answer)}.")
+    names = [name.strip().lower() if isinstance(name, str) else name for name in answer]
+    strange = [name for name in names if name not in TRIAL]
+    require(not strange, f"{shown(strange)}: not among the categories; allowed: {', '.join(TRIAL)}.")
+    lines = {line["group"]: line for line in pair_accuracy(trial(), by="category")}
+    wanted = {name for name in TRIAL if lines[name]["low"] > 0.5}
+    chosen = set(names)
+    if chosen == wanted:
+        return
+    figure = _drawn_choice(list(lines.values()), chosen, wanted)
+    for name in sorted(chosen - wanted):
+        interval = f"from {lines[name]['low']:.2f} to {lines[name]['high']:.2f}"
+        raise Wrong(f"{name} ({lines[name]['items']} items): its interval goes {interval}, so it may be a coin.", figure)
+    raise Wrong(f"{len(wanted - chosen)} more: a shorter bar on many items can be surer than a longer one on few.", figure)
+
+
+def _drawn_choice(lines, chosen, wanted):
+    from course_lib.plots import COLOURS, accuracy_by_group
+
+    fig = accuracy_by_group(lines, "What you chose, and what lies beyond a coin")
+    ax = fig.axes[0]
+    for place, line in enumerate(lines):
+        marks = ["yours" * (line["group"] in chosen), "surely better" * (line["group"] in wanted)]
+        colour = COLOURS[2] if (line["group"] in chosen) == (line["group"] in wanted) else COLOURS[5]
+        ax.text(0.01, place, ", ".join(filter(None, marks)), va="center", color="white", fontsize=8, backgroundcolor=colour)
+    return fig
+
+
+@question(
+    "🐕",
+    "In the second run the answers have changed places. If both runs say 'first': which answer won in each?",
+    "The same answer won both times where one run says 'first' and the other 'second'. Two ties agree as well.",
+    "The share for the first place is taken over all verdicts of both runs, ties included.",
+)
+def swap_agreement(answer):
+    """A function of two lists of verdicts ("first", "second" or "tie"), the second list with the answers exchanged: a dict
+    with "agreement" (share of items with the same answer preferred in both) and "first" (share of all verdicts)."""
+    cases = {
+        "a judge that always takes the first place": (["first"] * 4, ["first"] * 4),
+        "a judge that always takes the second place": (["second"] * 3, ["second"] * 3),
+        "a judge whom the order leaves cold": (["first", "second", "first"], ["second", "first", "second"]),
+        "a judge of whom all is a tie": (["tie"] * 2, ["tie"] * 2),
+        "one tie in one run": (["first", "tie", "second", "first"], ["second", "first", "second", "first"]),
+        "a tie in the second run": (["first", "first", "second"], ["second", "tie", "tie"]),
+    }
+    same_place = "you count the same place. After the exchange, the same place is the other answer"
+    agree(answer, _swap, cases, {same_place: partial(_swap, other={verdict: verdict for verdict in EXCHANGED})})
+    _undefined(answer, ([], []), "For no items there are no shares")
+
+
+def _swap(normal: list[str], turned: list[str], other: Mapping[str, str] = EXCHANGED) -> dict[str, float]:
+    agreement = sum(b == other[a] for a, b in zip(normal, turned, strict=True)) / len(normal)
+    return {"agreement": agreement, "first": (normal + turned).count("first") / (2 * len(normal))}
+
+
+@question(
+    "🐕",
+    "Observed agreement: the share of places in which both say the same.",
+    "Chance: for each label, the share of it in the one list times the share of it in the other; add up.",
+    "Kappa is (observed − chance) / (1 − chance). When is the denominator 0?",
+)
+def kappa(answer):
+    """A function of two lists of verdicts, equally long: Cohen's kappa. None where it is not defined: for empty lists, and
+    where both say one and the same thing throughout."""
+    cases = [
+        ("AABB", "AABB"),
+        ("AAAB", "AABB"),
+        ("AAAAAAAAAB", "AAAAAAAABA"),
+        ("ABAB", "BABA"),
+        ("AAAA", "AABB"),
+        (["A", "tie", "B", "A", "tie", "A"], ["A", "tie", "A", "B", "tie", "tie"]),
+        (["A", "A", "B"], ["A", "tie", "tie"]),
+    ]
+    misread = {
+        "this is the plain share of equal verdicts. Take out what chance would give": partial(_kappa, chance=lambda a, b: 0),
+        "chance is not the same for all labels. Count how often each rater uses each": partial(
+            _kappa, chance=lambda a, b: 1 / len(set(a + b))
+        ),
+        "the shares of both raters were pooled. Take each rater's own": partial(
+            _kappa, chance=lambda a, b: sum((a + b).count(label) ** 2 for label in set(a + b)) / (2 * len(a)) ** 2
+        ),
+    }
+    agree(answer, cohens_kappa, {f"{list(a)} and {list(b)}": (list(a), list(b)) for a, b in cases}, misread)
+    for ratings, words in (([], "two empty lists"), (["A", "A"], "two raters who both say A throughout")):
+        _undefined(answer, (ratings, ratings), f"For {words} kappa is not defined")
+
+
+def _kappa(a: list[str], b: list[str], chance: Callable) -> float:
+    observed = sum(x == y for x, y in zip(a, b, strict=True)) / len(a)
+    return (observed - chance(a, b)) / (1 - chance(a, b))
+
+
+@question(
+    "🐕",
+    "Two pairs contradict each other if the prompt is the same and the texts have changed sides.",
+    "Look up (prompt, rejected, chosen) among all (prompt, chosen, rejected).",
+    "A pair whose two texts are the same is no contradiction: leave those out. Name both pairs of a contradiction.",
+    kind="fault",
+)
+def contradictions(answer):
+    """The ids of all pairs in faulty_preferences.jsonl that another pair contradicts: same prompt, texts exchanged."""
+    ids, pairs = ids_in(answer), list(combinations(faulty_preferences(), 2))
+    contrary = [{a["id"], b["id"]} for a, b in pairs if _contradict(a, b)]
+    wanted = set().union(*contrary)
+    same_prompt = {row["id"] for pair in pairs if pair[0]["prompt"] == pair[1]["prompt"] for row in pair}
+    require(ids != same_prompt, f"These {len(ids)} share a prompt; only some of them have their texts the other way round.")
+    halves = ids <= wanted and all(len(ids & pair) == 1 for pair in contrary)
+    require(not halves, "You name one pair of each contradiction. Nobody knows which of the two is right: name both.")
+    equal_ids(ids, wanted, "are in no contradiction")
+
+
+def _contradict(a, b) -> bool:
+    turned = (b["prompt"], b["rejected"], b["chosen"])
+    return (a["prompt"], a["chosen"], a["rejected"]) == turned and a["chosen"] != a["rejected"]
+
+
+@question(
+    "🦁",
+    r"re.search(r'(\d+) (\+|−|×|plus|minus|times) (\d+)', instruction) finds the sum, or None if there is none.",
+    "Find the numbers of an answer with their commas: re.findall(r'\\d[\\d,]*', text), then take the commas out.",
+    "An answer may repeat the question's numbers. Look at the others first; only if there are none, look at all.",
+    seconds=120,
+)
+def judge_of_sums(answer):
+    """A judge that beats the models on sums: a function from a row (a dict with instruction and generations) to a list
+    of ratings from 1 to 5, or a Step that adds the column ratings. None for a text it cannot judge: where the instruction
+    asks for no sum, and where the text is None."""
+    require(not isinstance(answer, type), f"Expected a judge; your answer is the class {shown(answer)}. Make one of it.")
+    items, judged = sums("hidden"), []
+    for item in items:
+        good, worse = _ratings(answer, item, [item["good"], item["worse"]])
+        by_place = f"{item['instruction']!r}: shown in the other order, the same answers get other ratings. Do not go by place."
+        require(alike(_ratings(answer, item, [item["worse"], item["good"]]), [worse, good]), by_place)
+        judged.append({**item, "ratings": {"good": good, "worse": worse}})
+    for text in ("Write a short poem about 12 geese.", "Who was king in 1066, and who in 1087?"):
+        ratings = _ratings(answer, {"instruction": text}, ["All of the 12 geese.", "1066"])
+        equal(ratings, [None, None], f"for {text!r}, which asks for no sum")
+    ratings = _ratings(answer, items[0], [items[0]["good"], None])
+    missing = ratings[1] is None and ratings[0] is not None
+    require(missing, f"For a good answer and one that is None: {ratings}; expected a rating and None.")
+    _beats_the_models(judged)
+
+
+def _ratings(answer, item: Item, texts: list[str | None]) -> list[float | None]:
+    """What the learner's judge, a function or a step, says about texts: a rating or None for each."""
+    row = {"instruction": item["instruction"], "generations": texts}
+    if hasattr(answer, "process"):
+        ratings = call(lambda row: next(rated for rows in answer.process([row]) for rated in rows)["ratings"], row)
+    else:
+        ratings = call(answer, row)
+    where = f"For {row['instruction']!r} with {len(texts)} texts"
+    require(isinstance(ratings, list | tuple), f"{where}: expected a list of ratings; your judge gives {shown(ratings)}.")
+    count = f"your judge gives {len(ratings)} ratings; expected one for each text."
+    require(len(ratings) == len(texts), f"{where}: {count}")
+    for rating in ratings:
+        on_scale = rating is None or (isinstance(rating, int | float) and 1 <= rating <= 5)
+        require(on_scale, f"{where}: {shown(rating)} is no rating; allowed: numbers from 1 to 5, and None.")
+    return list(ratings)
+
+
+def _beats_the_models(judged: list[Item]) -> None:
+    """Surely better: the low end of the learner's interval lies above the likelihood panel's share."""
+    mine, theirs = pair_accuracy(judged)[-1], panel_share("hidden")
+    if mine["low"] > theirs:
+        return
+    verdicts = Counter(map(preference, judged))
+    counts = f"right in {verdicts['right']}, {verdicts['tie']} ties, {verdicts['missing']} without a rating"
+    bar = f"The low end of your 95% interval is {mine['low']:.2f}; it must lie above the likelihood panel's {theirs:.2f}"
+    missed = next(item for item in judged if preference(item) != "right")
+    example = f"For instance {missed['instruction']!r}: {missed['ratings']}"
+    reason = f"Of {len(judged)} hidden sums your judge is {counts}. {bar}. {example}."
+    raise Wrong(reason)
