@@ -30,7 +30,7 @@ fresh:
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/codespell README.md docs exercises/README.md exercises/*.py course_lib tests tools benchmarks
+	$(BIN)/codespell README.md docs exercises/README.md exercises/*.py exercises/data course_lib tests tools benchmarks
 
 lab: $(VENV)/.installed
 	$(BIN)/jupyter lab --notebook-dir=.

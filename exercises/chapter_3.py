@@ -5,6 +5,7 @@ import re
 
 from course_lib.errors import InputError
 from course_lib.exercises.questions import (
+    COLLECTION,
     Wrong,
     alike,
     call,
@@ -13,6 +14,7 @@ from course_lib.exercises.questions import (
     equal,
     equal_ids,
     faulty_preferences,
+    is_pair,
     of_type,
     question,
     require,
@@ -153,8 +155,7 @@ def read_reply(answer):
 
 def _entry_case(entry, expected: float | str, where: str) -> None:
     """`expected`: the rating, or what the reason for None must hold."""
-    paired = isinstance(entry, list | tuple) and len(entry) == 2
-    require(paired, f"{where}: expected a pair (rating, reason), such as (4.0, None); it is {shown(entry)}.")
+    require(is_pair(entry), f"{where}: expected a pair (rating, reason), such as (4.0, None); it is {shown(entry)}.")
     rating, reason = entry
     if not isinstance(expected, str):
         equal(rating, expected, f"{where}, the rating")
@@ -184,7 +185,7 @@ def faulty_ratings(answer):
     }
     require(set(answer) == set(expected), f"Expected the keys {', '.join(expected)}; your answer is {shown(answer)}.")
     for fault, ids in answer.items():
-        require(isinstance(ids, list | tuple | set | frozenset), f"{fault}: expected a list of ids; it is {shown(ids)}.")
+        require(isinstance(ids, COLLECTION), f"{fault}: expected a list of ids; it is {shown(ids)}.")
     exchanged = [set(answer[fault]) for fault in expected] == list(expected.values())[::-1]
     require(not exchanged, "The two lists are exchanged: a rating of 10 is off the scale.")
     for fault, ids in expected.items():
@@ -215,8 +216,7 @@ def both_orders(answer):
     unturned = "the second list seems not to be turned round. Its first rating is the last text's"
     for forth, back in ORDERS:
         result, where = call(answer, forth, back), f"For {forth} and {back}"
-        paired = isinstance(result, list | tuple) and len(result) == 2
-        require(paired, f"{where}: expected two lists, ratings and disagreement; it returned {shown(result)}.")
+        require(is_pair(result), f"{where}: expected two lists, ratings and disagreement; it returned {shown(result)}.")
         ratings, disagreement = _both(forth, back[::-1])
         equal(result[0], ratings, f"{where}, the ratings", {unturned: _both(forth, back)[0]})
         equal(result[1], disagreement, f"{where}, the disagreement")
@@ -260,12 +260,12 @@ def aspect_template(answer):
     for layout in ("pointwise", "listwise"):
         for text in HOSTILE:
             _rendering(template, layout, text)
-    title, asked, scale = (_written(template, name) for name in blocks)
-    require(title.strip() and asked.strip(), "The title or the question is empty: the judge must know what to look for.")
+    title, task, scale = (_written(template, name) for name in blocks)
+    require(title.strip() and task.strip(), "The title or the question is empty: the judge must know what to look for.")
     _five_steps(scale)
     for name in names("ultrafeedback"):
         known = shipped(f"ultrafeedback/{name}")
-        likeness = similarity(_written(known, "question") + _written(known, "scale"), asked + scale)
+        likeness = similarity(_written(known, "question") + _written(known, "scale"), task + scale)
         require(likeness <= 0.7, f"That is nearly the aspect {name!r}, which is there already. Ask about something else.")
 
 
@@ -290,9 +290,8 @@ def _five_steps(scale: str) -> None:
     require(numbers == "1, 2, 3, 4, 5", f"The scale needs lines that begin with 1, 2, 3, 4, 5; {numbers or 'no'} came.")
     bare = [number for number, words in steps if re.fullmatch(r"[A-Za-z]+\W*", words)]
     require(not bare, f"Step {', '.join(bare)} of the scale is a single word. Say what a text of that rating looks like.")
-    require(
-        len({words for _, words in steps}) == 5, "Two steps of the scale have the same words, so no judge can tell them apart."
-    )
+    wordings = {words for _, words in steps}
+    require(len(wordings) == 5, "Two steps of the scale have the same words, so no judge can tell them apart.")
 
 
 class _Believer(LLM):

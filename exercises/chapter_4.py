@@ -8,6 +8,7 @@ from functools import cache, partial
 from itertools import combinations
 
 from course_lib.exercises.questions import (
+    COLLECTION,
     Wrong,
     agree,
     alike,
@@ -167,14 +168,14 @@ def wilson(answer):
     textbook = "this is the textbook interval p ± z·sqrt(p(1−p)/n), which gives nonsense near 0 and 1. Expected Wilson's"
     misread = {
         textbook: _textbook_interval,
-        "this is Wilson's interval with z = 1, which holds in 68%. Expected z = 1.96": lambda right, items: wilson_interval(
-            right, items, 1.0
-        ),
-        "divide both ends by 1 + z²/items": lambda right, items: [
-            end * (1 + Z * Z / max(items, 1)) for end in wilson_interval(right, items)
-        ],
+        "this is Wilson's interval with z = 1, which holds in 68%. Expected z = 1.96": partial(wilson_interval, z=1.0),
+        "divide both ends by 1 + z²/items": _undivided_interval,
     }
     agree(answer, wilson_interval, {f"{right} right of {items}": (right, items) for right, items in cases}, misread)
+
+
+def _undivided_interval(right: int, items: int) -> list[float]:
+    return [end * (1 + Z * Z / max(items, 1)) for end in wilson_interval(right, items)]
 
 
 def _textbook_interval(right: int, items: int) -> tuple[float, float]:
@@ -191,8 +192,7 @@ def _textbook_interval(right: int, items: int) -> tuple[float, float]:
 )
 def beats_a_coin(answer):
     """The categories, read from the figure, in which the judge is surely better than a coin: the whole interval above 0.5."""
-    fits = isinstance(answer, list | tuple | set | frozenset)
-    require(fits, f"Expected a list of categories; your answer is {shown(answer)}.")
+    require(isinstance(answer, COLLECTION), f"Expected a list of categories; your answer is {shown(answer)}.")
     names = [name.strip().lower() if isinstance(name, str) else name for name in answer]
     strange = [name for name in names if name not in TRIAL]
     require(not strange, f"{shown(strange)}: not among the categories; allowed: {', '.join(TRIAL)}.")
@@ -265,18 +265,19 @@ def kappa(answer):
         (["A", "tie", "B", "A", "tie", "A"], ["A", "tie", "A", "B", "tie", "tie"]),
         (["A", "A", "B"], ["A", "tie", "tie"]),
     ]
-    misread = {
-        "this is the plain share of equal verdicts. Take out what chance would give": partial(_kappa, chance=lambda a, b: 0),
-        "chance is not the same for all labels. Count how often each rater uses each": partial(
-            _kappa, chance=lambda a, b: 1 / len(set(a + b))
-        ),
-        "the shares of both raters were pooled. Take each rater's own": partial(
-            _kappa, chance=lambda a, b: sum((a + b).count(label) ** 2 for label in set(a + b)) / (2 * len(a)) ** 2
-        ),
+    chances = {
+        "this is the plain share of equal verdicts. Take out what chance would give": lambda a, b: 0,
+        "chance is not the same for all labels. Count how often each rater uses each": lambda a, b: 1 / len(set(a + b)),
+        "the shares of both raters were pooled. Take each rater's own": _pooled_chance,
     }
+    misread = {reason: partial(_kappa, chance=chance) for reason, chance in chances.items()}
     agree(answer, cohens_kappa, {f"{list(a)} and {list(b)}": (list(a), list(b)) for a, b in cases}, misread)
     for ratings, words in (([], "two empty lists"), (["A", "A"], "two raters who both say A throughout")):
         _undefined(answer, (ratings, ratings), f"For {words} kappa is not defined")
+
+
+def _pooled_chance(a: list[str], b: list[str]) -> float:
+    return sum((a + b).count(label) ** 2 for label in set(a + b)) / (2 * len(a)) ** 2
 
 
 def _kappa(a: list[str], b: list[str], chance: Callable) -> float:

@@ -4,12 +4,14 @@ import re
 from unittest.mock import patch
 
 from course_lib.exercises.questions import (
+    COLLECTION,
     Wrong,
     call,
     data,
     equal,
     equal_ids,
     faulty_preferences,
+    is_pair,
     of_type,
     question,
     require,
@@ -53,8 +55,7 @@ def _best_and_worst_case(answer, ratings: list) -> None:
     pair = call(answer, ratings)
     where = f"For the ratings {ratings}: your answer gives {shown(pair)}"
     require(pair is not None, f"{where}, but two ratings differ, so there is a pair.")
-    fits = isinstance(pair, tuple | list) and len(pair) == 2
-    require(fits, f"{where}; expected (place of the best, place of the worst).")
+    require(is_pair(pair), f"{where}; expected (place of the best, place of the worst).")
     try:
         best, worst = (ratings[place] for place in pair)
     except (TypeError, IndexError) as error:
@@ -165,8 +166,8 @@ def _asked_often(prompts: int) -> list[dict]:
 def _test_prompts(answer, rows: list[dict], share: float) -> set[str]:
     """The prompts that went to test, once it is clear that each row is in one part and each prompt on one side."""
     parts = call(answer, rows, share)
-    pair = isinstance(parts, tuple | list) and len(parts) == 2 and all(isinstance(part, list | tuple) for part in parts)
-    require(pair, f"Expected (train, test), two lists of rows; your function returned {shown(parts)}.")
+    two = is_pair(parts) and all(isinstance(part, list | tuple) for part in parts)
+    require(two, f"Expected (train, test), two lists of rows; your function returned {shown(parts)}.")
     train, test = parts
     for row in [*train, *test]:
         is_row = isinstance(row, dict) and "id" in row
@@ -213,30 +214,27 @@ def leaks(answer):
 def _misread_leaks(rows: list[dict]) -> dict[str, dict[str, set]]:
     """What the usual misunderstandings find, by fault and reason."""
     places = [_place(row) for row in rows]
+    by_letter = _repeated(rows, lambda row: (row["split"], row["prompt"]))
+    over_splits = _repeated(rows, lambda row: plain(row["prompt"]))
+    firsts_too = {row["id"] for row, place in zip(rows, places, strict=True) if places.count(place) > 1}
     trained = {plain(row["prompt"]) for row in rows if row["split"] == "train"}
     tests = {row["id"] for row in rows if row["split"] == "test" and plain(row["prompt"]) in trained}
+    both = tests | faults_of(rows)["test prompt in train"]
     return {
         "duplicate prompt": {
-            "these are equal letter by letter; look for those that differ in case and spaces too": _repeated(
-                rows, lambda row: (row["split"], row["prompt"])
-            ),
-            "the two splits are counted apart; a prompt once in train and once in test is leakage": _repeated(
-                rows, lambda row: plain(row["prompt"])
-            ),
-            "the first row of a prompt is no duplicate, only those after it are": {
-                row["id"] for row in rows if places.count(_place(row)) > 1
-            },
+            "these are equal letter by letter; look for those that differ in case and spaces too": by_letter,
+            "the two splits are counted apart; a prompt once in train and once in test is leakage": over_splits,
+            "the first row of a prompt is no duplicate, only those after it are": firsts_too,
         },
         "test prompt in train": {
             "these are the rows of the test split; the train rows are the ones to mend": tests,
-            "rows of the test split are among them; only the train rows are asked for": tests
-            | faults_of(rows)["test prompt in train"],
+            "rows of the test split are among them; only the train rows are asked for": both,
         },
     }
 
 
 def _ids(ids, fault: str) -> set:
-    fits = isinstance(ids, list | tuple | set | frozenset) and all(isinstance(id_, int | str) for id_ in ids)
+    fits = isinstance(ids, COLLECTION) and all(isinstance(id_, int | str) for id_ in ids)
     require(fits, f"{fault}: expected a list or a set of ids, such as {{3, 14}}; it is {shown(ids)}.")
     return set(ids)
 
@@ -250,16 +248,16 @@ def _ids(ids, fault: str) -> set:
 def trl_rows(answer):
     """A function: rows as FormatTextGenerationDPO makes them in; rows with prompt, chosen and rejected out, each a list of
     messages, chosen and rejected with the completion only. Rows without a pair, ties and identical texts are left out."""
-    question_ = [{"role": "user", "content": "Why is the sky blue?"}]
+    user = [{"role": "user", "content": "Why is the sky blue?"}]
     system = [{"role": "system", "content": "Be brief."}]
-    turns = [*system, *question_, {"role": "assistant", "content": "Air scatters light."}, {"role": "user", "content": "Why?"}]
-    pair, nothing = _formatted(question_), dict.fromkeys(["chosen", "rejected", "chosen_rating", "rejected_rating"])
+    turns = [*system, *user, {"role": "assistant", "content": "Air scatters light."}, {"role": "user", "content": "Why?"}]
+    pair, nothing = _formatted(user), dict.fromkeys(["chosen", "rejected", "chosen_rating", "rejected_rating"])
     cases = {
-        "two pairs": [pair, _formatted(question_, "Air.", "Paint.", 3.0, 2.5)],
-        "a pair with a system message": [_formatted([*system, *question_])],
+        "two pairs": [pair, _formatted(user, "Air.", "Paint.", 3.0, 2.5)],
+        "a pair with a system message": [_formatted([*system, *user])],
         "a conversation of several turns": [_formatted(turns)],
-        "a tie": [_formatted(question_, "A", "Paint.", 4, 4), _formatted(question_, "B", "Paint.", 4, 3)],
-        "an identical pair": [_formatted(question_, "Air.", "Air."), pair],
+        "a tie": [_formatted(user, "A", "Paint.", 4, 4), _formatted(user, "B", "Paint.", 4, 3)],
+        "an identical pair": [_formatted(user, "Air.", "Air."), pair],
         "a row without a pair": [{**pair, **nothing}, pair],
         "no rows": [],
     }
@@ -445,7 +443,7 @@ def _pairs_and_dropped(answer, instructions, models: int, min_margin: float, whe
     llms = [ScriptedLLM(_writer(place), model_name=f"m{place}") for place in range(models)]
     known = {text: rating for texts in POOL.values() for text, rating in texts.items()}
     result = call(answer, instructions, llms, lambda: _RatesByTable(known=known), min_margin)
-    two = isinstance(result, tuple | list) and len(result) == 2 and all(hasattr(part, "__iter__") for part in result)
+    two = is_pair(result) and all(hasattr(part, "__iter__") for part in result)
     require(two, f"{where}: expected (pairs, dropped); your function returned {shown(result)}.")
     for name, part in zip(("pairs", "dropped"), result, strict=True):
         require(not isinstance(part, dict), f"{where}: {name} is a dict of splits. Its rows are in ['train'].")

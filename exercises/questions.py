@@ -27,6 +27,7 @@ from course_lib.steps.load import DATA, read_jsonl
 
 LEVELS = ("🐢", "🐕", "🦁")
 KINDS = ("code", "plot", "fault", "concept")
+COLLECTION = list | tuple | set | frozenset
 SHOWN = 160  # characters of a value in a message
 
 
@@ -209,6 +210,11 @@ def is_bool(value: Any) -> bool:
     return type(value).__name__ in ("bool", "bool_")
 
 
+def is_pair(value: Any) -> bool:
+    """Whether `value` is a list or a tuple of two."""
+    return isinstance(value, list | tuple) and len(value) == 2
+
+
 def faulty_preferences() -> list[dict]:
     """The rows of the dataset with planted faults."""
     return read_jsonl(DATA / "faulty_preferences.jsonl")
@@ -221,7 +227,7 @@ def data(name: str) -> Any:
 
 def ids_in(answer: Any) -> set:
     """The ids that an answer names in a list, a tuple or a set."""
-    require(isinstance(answer, list | tuple | set | frozenset), f"Expected a list of ids; your answer is {shown(answer)}.")
+    require(isinstance(answer, COLLECTION), f"Expected a list of ids; your answer is {shown(answer)}.")
     return set(answer)
 
 
