@@ -40,7 +40,7 @@ def graded(tmp_path_factory):
     notebook(folder, "hal.ipynb", "print('no exercise here')")
     notebook(folder, "ida.ipynb", START, f"import os; os.system({f'touch {folder}/leaked'!r})", "import os; os._exit(5)", RIGHT)
     notebook(folder, "jon.ipynb", START, "import os; open(f'/proc/{os.getppid()}/environ').read()", RIGHT)
-    grades = grade_folder(folder, seconds=8, memory=3 * 2**30)
+    grades = grade_folder(folder, seconds=20, memory=3 * 2**30)
     return folder, {Path(grade.notebook).name: grade for grade in grades}
 
 
