@@ -57,7 +57,7 @@ def scripted(rows: int, use_cache: bool) -> dict:
 
 
 def real(rows: int) -> dict:
-    """One writer; how much of the run is spent outside `_generate`, which is where the model works."""
+    """One writer; how much of the run is spent outside `write`, which is where the model works."""
     import datasets  # noqa: F401 - imports are part of the start
 
     from course_lib.llms import TransformersLLM
@@ -68,9 +68,9 @@ def real(rows: int) -> dict:
     inside = 0.0
 
     class Timed(TransformersLLM):
-        def _generate(self, requests, wanted):
+        def write(self, requests, wanted):
             nonlocal inside
-            batches = super()._generate(requests, wanted)
+            batches = super().write(requests, wanted)
             while True:
                 started = time.perf_counter()
                 batch = next(batches, None)

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -204,7 +205,9 @@ def test_cache_command_counts_the_log_the_damaged_files_and_the_damaged_results(
     store = default_cache()
     store.put_many({"key": "x" * 700_000, "other": 1}, "scripted")
     assert store.path.stat().st_size < 100_000 < (cache_path / "results.sqlite-wal").stat().st_size
-    store._run("UPDATE results SET key = 'kex' WHERE key = 'key'")
+    with sqlite3.connect(store.path) as other:
+        other.execute("UPDATE results SET key = 'kex' WHERE key = 'key'")
+    other.close()
     (cache_path / "results.damaged-1.sqlite").write_bytes(b"x" * 2_000_000)
     (cache_path / "results.damaged-1.sqlite-wal").write_bytes(b"x" * 500_000)
     assert main(["cache"]) == 0
