@@ -47,7 +47,10 @@ def line(path: Path) -> str:
 
 def main() -> None:
     os.environ.update(COURSE_LIB_MODELS="packaged", HF_HUB_OFFLINE="1")
-    head = ["| notebook | empty cache, s | all results cached, s | replay, no model, s |", "| --- | --- | --- | --- |"]
+    head = [
+        "| notebook | empty cache, s | all results cached, s | replay, no model, s |",
+        "| --- | --- | --- | --- |",
+    ]
     lines = [line(path) for path in [*notebooks.lessons(), *notebooks.solutions()]]
     about = f"Made by `benchmarks/lessons.py` on {platform.machine()}, {os.cpu_count()} cores, no GPU; kernel start included."
     text = "\n".join(["# How long the notebooks take", "", about, "", *head, *lines, ""])

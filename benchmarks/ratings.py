@@ -26,7 +26,10 @@ def rows_of(count: int) -> list[dict]:
     items = [item for part in ("report", "fit") for item in labelled_items(part)]
     shifted = [*items[1:], items[0]]
     rows = [
-        {"instruction": item["instruction"], "generations": [*(item[name] for name in ANSWERS), other["good"]]}
+        {
+            "instruction": item["instruction"],
+            "generations": [*(item[name] for name in ANSWERS), other["good"]],
+        }
         for item, other in zip(items, shifted, strict=True)
     ]
     return rows[:count]

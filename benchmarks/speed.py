@@ -1,21 +1,23 @@
 """How fast: all measurements, and docs/speed.md from them.
 
-    .venv/bin/python benchmarks/speed.py [--parts distilabel limits variants growth gpu] [--fresh]
+    .venv/bin/python benchmarks/speed.py [--parts distilabel limits gpu] [--fresh]
 
 Every number is kept in the user's cache folder as soon as it is known, so a run that was stopped goes on; `--fresh`
 forgets those of the parts first. The page shows numbers of the present code only: a change in `course_lib` makes those of
-before as good as not measured. Parts take from 4 (variants) to 25 minutes (distilabel) on two cores. Keep the machine quiet,
-and the code as it is.
+before as good as not measured. The part distilabel takes 25 minutes on two cores. Keep the machine quiet, and the code as
+it is.
 """
 
 import argparse
 import tempfile
 from pathlib import Path
 
-from measuring import SAMPLING_PAUSE, Results, machine, source_hash, table
+import distilabel_side
+import limits
+from measuring import SAMPLING_PAUSE, Results, default_results, machine, seconds_of, source_hash, table
 
 PAGE = Path(__file__).parent.parent / "docs" / "speed.md"
-PARTS = ("distilabel", "limits", "variants", "growth", "gpu")
+PARTS = ("distilabel", "limits", "gpu")
 # Shapes of models that do not come by pip; speed does not depend on what the weights are.
 SHAPES = {
     "SmolLM2-1.7B": {
@@ -42,13 +44,6 @@ SHAPES = {
 }
 
 
-def default_results() -> Results:
-    """The numbers measured so far on this machine."""
-    from course_lib.paths import cache_folder
-
-    return Results(cache_folder() / "benchmarks" / "speed.json")
-
-
 # --- on a GPU -----------------------------------------------------------------------------------------------------
 
 
@@ -60,7 +55,12 @@ def random_model(shape: dict, folder: Path, dtype: str = "bfloat16") -> Path:
     from course_lib.llms import TransformersLLM
 
     tokenizer = TransformersLLM("smollm2-135m").tokenizer
-    settings = {"vocab_size": len(tokenizer), **shape, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    settings = {
+        "vocab_size": len(tokenizer),
+        **shape,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+    }
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
@@ -71,27 +71,27 @@ def random_model(shape: dict, folder: Path, dtype: str = "bfloat16") -> Path:
 
 def generate_batch(llm, batch: int) -> dict:
     """Seconds of Transformers' continuous batching for the rows of `limits.decoding`."""
-    from limits import NEW_TOKENS, prompts
-    from measuring import seconds_of
     from transformers import GenerationConfig
 
-    sampling = {"do_sample": True, "temperature": 0.7, "top_k": 50, "max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
+    length = {"max_new_tokens": limits.NEW_TOKENS, "min_new_tokens": limits.NEW_TOKENS}
+    sampling = {"do_sample": True, "temperature": 0.7, "top_k": 50, **length}
     # No end token: rows must write as many tokens as ours do.
     settings = GenerationConfig(**sampling, pad_token_id=llm.prompts.pad, eos_token_id=-1)
-    asked = prompts(llm, batch)
+    prompts = limits.prompts(llm, batch)
     written = {}
 
     def run():
-        written.update(llm.hf_model.generate_batch(inputs=asked, generation_config=settings, progress_bar=False))
+        written.update(
+            llm.hf_model.generate_batch(inputs=prompts, generation_config=settings, progress_bar=False)
+        )
 
     # The first call sets the continuous batching up.
     seconds = seconds_of(run, repeat=2)
-    return {"seconds": seconds, "tokens": sum(len(one.generated_tokens) for one in written.values())}
+    return {"seconds": seconds, "tokens": sum(len(row.generated_tokens) for row in written.values())}
 
 
 def measure_gpu(results: Results) -> None:
     """The tables of `limits` on a GPU, and `generate_batch` beside them; nothing where there is none."""
-    import limits
     import torch
 
     from course_lib.llms import TransformersLLM
@@ -99,14 +99,14 @@ def measure_gpu(results: Results) -> None:
     if not torch.cuda.is_available():
         return
     results.put("gpu", "device", {"name": torch.cuda.get_device_name()})
-    _measure_model(results, TransformersLLM("smollm2-135m", use_cache=False), "smollm2-135m", limits)
+    _measure_model(results, TransformersLLM("smollm2-135m", use_cache=False), "smollm2-135m")
     for name, shape in SHAPES.items():
         with tempfile.TemporaryDirectory() as work:
             folder = random_model(shape, Path(work) / name)
-            _measure_model(results, TransformersLLM(str(folder), use_cache=False), name, limits)
+            _measure_model(results, TransformersLLM(str(folder), use_cache=False), name)
 
 
-def _measure_model(results: Results, llm, name: str, limits) -> None:
+def _measure_model(results: Results, llm, name: str) -> None:
     limits.measure(results, llm, label=f"gpu {name}")
     for batch in (32, 256):
         results.measure("gpu", f"{name}: generate_batch {batch}", lambda: generate_batch(llm, batch))  # noqa: B023 - called at once
@@ -114,8 +114,6 @@ def _measure_model(results: Results, llm, name: str, limits) -> None:
 
 
 def gpu_report(results: Results) -> str:
-    import limits
-
     if "device" not in results["gpu"]:
         return (
             "**The tables for a GPU are still to be measured.** `benchmarks/speed.py --parts gpu` makes them where there "
@@ -142,35 +140,30 @@ def gpu_report(results: Results) -> str:
 
 
 def page(results: Results) -> str:
-    import distilabel_side
-    import growth
-    import limits
-    import variants
-
     side = (SIDE_BY_SIDE, distilabel_side.report(results), SIDE_BY_SIDE_READ, distilabel_side.read(results))
     sections = {
         "What it must reach": (targets(results),),
         "Beside distilabel 1.5.3": side,
         "Against the limit of the machine": (LIMITS, limits.report(results), LIMITS_READ),
-        "What each idea is worth": (VARIANTS, variants.report(results), VARIANTS_READ),
         "bfloat16 on this CPU": (limits.report(results, "limits bfloat16"),),
-        "Growth, overhead, start": (GROWTH, growth.report(results), growth.read(results)),
         "On a GPU": (gpu_report(results),),
     }
     intro = f"# How fast\n\nMade by `benchmarks/speed.py` on {machine()}. Trust the ratios: absolute times are of one machine."
     when = f"Measured {' and '.join(results.days) or 'never'}, with the code of `course_lib` in one state ({source_hash()})."
-    made = [f"## {title}\n\n" + "\n\n".join(part for part in parts if part) for title, parts in sections.items()]
-    return "\n\n".join([f"{intro} {when}", *made]) + "\n"
+    parts = [
+        f"## {title}\n\n" + "\n\n".join(part for part in parts if part) for title, parts in sections.items()
+    ]
+    return "\n\n".join([f"{intro} {when}", *parts, RECORDED]) + "\n"
 
 
 def targets(results: Results) -> str:
     """What was to be reached, and whether it is."""
-    import distilabel_side
-    import growth
-    import limits
-
-    lines = [line for module in (distilabel_side, limits, growth) for line in module.targets(results)]
-    return table(["what", "target", "measured", "reached"], lines) if lines else "Still to be measured on a quiet machine."
+    lines = [line for module in (distilabel_side, limits) for line in module.targets(results)]
+    return (
+        table(["what", "target", "measured", "reached"], lines)
+        if lines
+        else "Still to be measured on a quiet machine."
+    )
 
 
 SIDE_BY_SIDE = f"""\
@@ -198,29 +191,15 @@ LIMITS_READ = """\
 What remains beside the products is attention, then many small operations between them. bfloat16 products are faster still,
 but they change what is written, so float32 stays the default; `dtype="bfloat16"` asks for them."""
 
-VARIANTS = """\
-Each idea beside the way without it, in turns, the shortest time of each; few rows and tokens, so a difference below a few
-percent says nothing."""
-
-VARIANTS_READ = """\
-Packing keeps a second copy of the body's weights, in the order in which oneDNN reads them; the plain ones stay beside it to
-be read, saved and trained. From two rows on the products are the same bit for bit, with one row within rounding. Rows that
-stay until the longest has ended are measured as rows that are all as long: a finished row costs a step like any other."""
-
-GROWTH = """\
-`scripted` runs two writers and a judge that follow a script through a whole pipeline: nothing but the work around the
-models. The real runs write 32 tokens per row; cache and bookkeeping are all that is not inside the model's batches. Models
-and libraries are loaded before the clock starts; memory grown is the peak less what they held by then."""
+RECORDED = "[ideas.md](ideas.md) keeps what each idea was worth, how a run grows with its rows, and what a start costs."
 
 
 def main() -> None:
-    import distilabel_side
-    import growth
-    import limits
     import torch
-    import variants
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="none: only write the page")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before of these parts")
     options = parser.parse_args()
@@ -232,15 +211,15 @@ def main() -> None:
         distilabel_side.measure(results)
     if "limits" in options.parts:
         limits.measure_here(results)
-    if "variants" in options.parts:
-        variants.measure(results)
-    if "growth" in options.parts:
-        growth.measure(results)
     if "gpu" in options.parts:
         measure_gpu(results)
     PAGE.write_text(page(results), encoding="utf-8")
     if results.left_out:
-        print("left out, of other code or another machine, or measured while others were busy:", *results.left_out, sep="\n  ")
+        print(
+            "left out, of other code or another machine, or measured while others were busy:",
+            *results.left_out,
+            sep="\n  ",
+        )
     print(f"wrote {PAGE}")
 
 

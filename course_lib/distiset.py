@@ -1,13 +1,9 @@
 """The result of a pipeline: datasets by name, to save, read back, push to the hub, or hand to a trainer."""
 
-import glob
-import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +12,6 @@ from course_lib.errors import InputError, writing
 
 CARD = "README.md"
 MARK = "distiset.json"
-NEW, OLD = "new", "old"  # inside the folder that a save works in
 
 
 @contextmanager
@@ -53,7 +48,14 @@ class Distiset(dict):
         distiset.report, distiset._keep = report, keep
         return distiset
 
-    # --- disk and hub -------------------------------------------------------------------------------------------
+    def dropped_rows(self) -> list[dict[str, Any]]:
+        """The rows that left the pipeline, each with its `drop_reason`."""
+        return list(self["dropped"]["train"]) if "dropped" in self else []
+
+    def rewrite_outcomes(self) -> Counter:
+        """How many rewrites of EvolQuality were `used`, and how many were refused for which reason."""
+        rows = [*self["default"]["train"], *self.dropped_rows()]
+        return Counter(fault or "used" for row in rows for fault in row.get("evolution_failures") or [])
 
     def save_to_disk(self, distiset_path: str | Path) -> None:
         """Write all datasets into a folder, whole or not at all; a Distiset that is there already is replaced.
@@ -67,20 +69,17 @@ class Distiset(dict):
         target = Path(distiset_path).expanduser()
         check_target(target)
         with writing_out("The dataset", target):
-            self._save(target)
-
-    def _save(self, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        tidy(target)
-        work = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
-        try:
-            self._write(work / NEW)
-            # The old one is deleted last: a kill in between leaves one of the two whole.
-            if target.exists():
-                os.rename(target, work / OLD)
-            os.rename(work / NEW, target)
-        finally:
+            target.parent.mkdir(parents=True, exist_ok=True)
             tidy(target)
+            new, old = beside(target)
+            try:
+                self._write(new)
+                # The old one is deleted last: a kill in between leaves one of the two whole.
+                if target.exists():
+                    os.rename(target, old)
+                os.rename(new, target)
+            finally:
+                tidy(target)
 
     def _write(self, folder: Path) -> None:
         folder.mkdir()
@@ -112,7 +111,9 @@ class Distiset(dict):
         from huggingface_hub import DatasetCard
 
         for name, datasets in self.items():
-            datasets.push_to_hub(repo_id, config_name=name, private=private, token=token, set_default=name == "default")
+            datasets.push_to_hub(
+                repo_id, config_name=name, private=private, token=token, set_default=name == "default"
+            )
         if self.card:
             # The hub's copy lists the configurations; ours tells the story.
             listed = DatasetCard.load(repo_id, token=token)
@@ -121,8 +122,6 @@ class Distiset(dict):
             for key, value in ours.data.to_dict().items():
                 setattr(listed.data, key, value)
             listed.push_to_hub(repo_id, token=token)
-
-    # --- for trainers -------------------------------------------------------------------------------------------
 
     def to_trl(self, config: str = "default", tokenizer: Any = None, max_length: int = 1024):
         """The pairs as TRL's DPOTrainer and RewardTrainer take them (https://huggingface.co/docs/trl/dataset_formats).
@@ -139,36 +138,31 @@ class Distiset(dict):
         """
         if config not in self:
             raise InputError(f"There is no dataset {config!r}; allowed: {', '.join(self)}.")
-        return type(self[config])({s: _trl(dataset, tokenizer, max_length) for s, dataset in self[config].items()})
+        return type(self[config])(
+            {s: _trl(dataset, tokenizer, max_length) for s, dataset in self[config].items()}
+        )
 
 
 def _trl(dataset, tokenizer, max_length: int):
+    from datasets import Features, Value
+
     missing = {"chosen", "rejected"} - set(dataset.column_names)
     if missing:
         raise InputError(
-            f"The dataset has no column {' or '.join(sorted(missing))}; it has {', '.join(dataset.column_names)}. "
-            "End the pipeline with FormatTextGenerationDPO."
+            f"The dataset has no column {' or '.join(sorted(missing))}; "
+            f"it has {', '.join(dataset.column_names)}. End the pipeline with FormatTextGenerationDPO."
         )
-    reasons: Counter = Counter()
-
-    def usable(row: dict[str, Any]) -> bool:
-        reason = _fault(row, tokenizer, max_length)
-        reasons.update([reason] if reason else [])
-        return reason is None
-
-    kept = [i for i, row in enumerate(dataset) if usable(row)]
-    for reason, count in reasons.most_common():
+    faults = [_fault(row, tokenizer, max_length) for row in dataset]
+    for reason, count in Counter(fault for fault in faults if fault).most_common():
         print(f"to_trl: {count} rows left out: {reason}")
-    pairs = [_split(row) for row in dataset.select(kept)]
-    columns = {name: [pair[name] for pair in pairs] for name in ("prompt", "chosen", "rejected")}
-    return type(dataset).from_dict(columns, features=_features())
-
-
-def _features():
-    from datasets import Features, Value
-
+    pairs = dataset.select([number for number, fault in enumerate(faults) if not fault])
+    columns = {
+        "prompt": [row["chosen"][:-1] for row in pairs],
+        "chosen": [row["chosen"][-1:] for row in pairs],
+        "rejected": [row["rejected"][-1:] for row in pairs],
+    }
     messages = [{"role": Value("string"), "content": Value("string")}]
-    return Features({"prompt": messages, "chosen": messages, "rejected": messages})
+    return type(dataset).from_dict(columns, features=Features(dict.fromkeys(columns, messages)))
 
 
 def _fault(row: dict[str, Any], tokenizer, max_length: int) -> str | None:
@@ -179,85 +173,40 @@ def _fault(row: dict[str, Any], tokenizer, max_length: int) -> str | None:
     if row.get("chosen_rating") is not None and row["chosen_rating"] == row.get("rejected_rating"):
         return "tie"
     if tokenizer is not None:
-        ids = tokenizer.apply_chat_template(row["chosen"][:-1], add_generation_prompt=True, tokenize=True, return_dict=False)
+        ids = tokenizer.apply_chat_template(
+            row["chosen"][:-1], add_generation_prompt=True, tokenize=True, return_dict=False
+        )
         if len(ids) >= max_length:
             return f"prompt fills max_length={max_length}"
     return None
 
 
-def _split(row: dict[str, Any]) -> dict[str, Any]:
-    return {"prompt": row["chosen"][:-1], "chosen": row["chosen"][-1:], "rejected": row["rejected"][-1:]}
-
-
 def check_target(target: Path) -> None:
     """Raise `InputError` if `target` is there and is not a saved Distiset."""
     if target.exists() and not (target / MARK).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{target} holds something else than a Distiset; nothing was written. Choose another folder.")
+        raise InputError(
+            f"{target} holds something else than a Distiset; nothing was written. Choose another folder."
+        )
 
 
-def _prefix(target: Path) -> str:
-    return f".{target.name}-saving-"
+def beside(target: Path) -> tuple[Path, Path]:
+    """Where a save to `target` writes the new Distiset, and where the old one waits until that is in its place."""
+    return target.with_name(f".{target.name}-saving-new"), target.with_name(f".{target.name}-saving-old")
 
 
 def unfinished(target: Path) -> list[Path]:
-    """The folders that saves to `target` work in; when none is running, those that a kill left."""
-    return [folder for folder in target.parent.glob(f"{glob.escape(_prefix(target))}*") if folder.is_dir()]
+    """What a killed save to `target` left beside it."""
+    return [folder for folder in beside(target) if folder.exists()]
 
 
 def tidy(target: Path) -> None:
-    """Remove the folders that saves to `target` worked in; the Distiset that was there before goes back if no new one came."""
-    for work in unfinished(target):
-        if (work / OLD).exists() and not target.exists():
-            os.rename(work / OLD, target)
-        shutil.rmtree(work, ignore_errors=True)
+    """End a save to `target`: without a new Distiset in its place, the old one returns."""
+    _, old = beside(target)
+    if old.exists() and not target.exists():
+        os.rename(old, target)
+    for folder in unfinished(target):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def writing_out(what: str, target: Path):
     return writing(what, target, "Free some space there, mend the permissions, or choose another folder")
-
-
-def dataset_from_shards(shards: Iterable[list[dict[str, Any]]], folder: Path, columns: Sequence[str] = ()):
-    """A memory-mapped `datasets.Dataset` from lists of rows, whose Arrow files are written to `folder`.
-
-    The fingerprint is that of the content, so that equal rows are saved as equal bytes.
-    """
-    import pyarrow as pa
-    from datasets import Dataset
-    from datasets.table import MemoryMappedTable
-
-    tables, digest = [], hashlib.sha256()
-    for number, rows in enumerate(shards):
-        if not rows:
-            continue
-        table = _table(rows)
-        file = folder / f"{number:06d}.arrow"
-        with pa.ipc.new_stream(str(file), table.schema) as writer:
-            writer.write_table(table)
-        digest.update(file.read_bytes())
-        tables.append(MemoryMappedTable.from_file(str(file)).table)
-    joined = _concatenated(tables) if tables else pa.table({name: pa.nulls(0) for name in columns})
-    return Dataset(joined, fingerprint=digest.hexdigest()[:16])
-
-
-def _concatenated(tables: list):
-    import pyarrow as pa
-
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise InputError(f"A column holds values of several kinds ({error}). Give all rows the same kind.") from error
-
-
-def _table(rows: list[dict[str, Any]]):
-    import pyarrow as pa
-
-    columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(key for row in rows for key in row)}
-    arrays = {}
-    for name, values in columns.items():
-        try:
-            arrays[name] = pa.array(values)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise InputError(
-                f"The column {name!r} holds values that a dataset cannot hold ({error}). Give all rows the same kind."
-            ) from error
-    return pa.table(arrays)

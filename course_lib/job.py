@@ -3,21 +3,23 @@
 load → [TextGeneration × models] → GroupColumns → + EvolQuality → rate → FormatTextGenerationDPO
 """
 
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from course_lib.card import dataset_card
 from course_lib.distiset import MARK, Distiset, unfinished, writing_out
 from course_lib.errors import InputError
-from course_lib.llms import TransformersLLM
+from course_lib.judging import default_judge, likelihood_panel
+from course_lib.llms import LLM, TransformersLLM
 from course_lib.llms.weights import PACKAGED
 from course_lib.pipeline import Pipeline
-from course_lib.steps import FormatTextGenerationDPO, GroupColumns
+from course_lib.steps import FormatTextGenerationDPO, GroupColumns, Step
 from course_lib.steps.load import LoadDataFromDicts, load_from, shipped_instructions
 from course_lib.steps.tasks import EvolQuality, Task, TextGeneration, UltraFeedback
 
-JUDGES = ("default", "likelihood", "logits", "text")
+JUDGES = {"default": default_judge, "likelihood": likelihood_panel}
 
 
 @dataclass
@@ -35,7 +37,8 @@ class Settings:
     device: str | None = None
     max_new_tokens: int = 96
 
-    def llm(self, model: str) -> TransformersLLM:
+    def llm(self, model: str) -> LLM:
+        """The language model of that name, with the sampling arguments of this job."""
         arguments = {"seed": self.seed, "max_new_tokens": self.max_new_tokens}
         return TransformersLLM(model, device=self.device, generation_kwargs=arguments)
 
@@ -51,18 +54,21 @@ def make_dataset(settings: Settings, progress: bool | None = None) -> Distiset:
     Raises:
         InputError, WeightsError: before any model is loaded.
     """
-    from course_lib.card import dataset_card
-
     pipeline = build_pipeline(settings)
     distiset = pipeline.run(progress=progress)
-    distiset.card = dataset_card(settings, distiset)
+    # Where the dataset lies is the reader's business, not the dataset's.
+    options = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in ("out", "device")}
+    models = {llm.model_name: llm for step in pipeline.graph.steps.values() for llm in step.llms}
+    distiset.card = dataset_card(options, list(models.values()), distiset)
     return distiset
 
 
 def build_pipeline(settings: Settings) -> Pipeline:
     """The pipeline that `settings` describe, its instructions already checked."""
     if len(settings.models) + settings.evolve < 2:
-        raise InputError("One model without --evolve gives one completion per instruction. Give two models, or --evolve.")
+        raise InputError(
+            "One model without --evolve gives one completion per instruction. Give two models, or --evolve."
+        )
     with Pipeline(name="preference-dataset") as pipeline:
         load = _load_step(settings)
         check_instructions(load, [settings.llm(model) for model in settings.models])
@@ -77,22 +83,32 @@ def build_pipeline(settings: Settings) -> Pipeline:
             )
             branches[0] >> evolve
             branches.append(evolve)
-        group = GroupColumns(columns=["generation", "model_name"], output_columns=["generations", "generation_models"])
+        group = GroupColumns(
+            columns=["generation", "model_name"], output_columns=["generations", "generation_models"]
+        )
         branches >> group >> judge_task(settings) >> FormatTextGenerationDPO()
     return pipeline
 
 
-def judge_task(settings: Settings) -> Task:
-    """The task that rates, by its name: `default`, `likelihood`, `logits` or `text`, the last two with `:model`."""
-    from course_lib.judging import default_judge, likelihood_panel
+def judge_task(settings: Settings) -> Step:
+    """The step that rates: `default`, `likelihood`, `logits`, `text`, or the name of an installed judge.
 
+    A package brings a judge by an entry point of the group `course_lib.judges`: a function without arguments that
+    gives a step from rows with `instruction` and `generations` to `ratings`.
+    """
     kind, _, model = settings.judge.partition(":")
-    if kind not in JUDGES:
-        allowed = "default, likelihood, logits:MODEL, text:MODEL"
-        raise InputError(f"--judge {settings.judge!r} is unknown; allowed: {allowed} (MODEL may be left out).")
-    if kind in ("default", "likelihood"):
-        return {"default": default_judge, "likelihood": likelihood_panel}[kind](device=settings.device)
-    return UltraFeedback(llm=settings.llm(model or settings.models[0]), mode=kind, rationales=kind == "text")
+    if kind in JUDGES:
+        return JUDGES[kind](device=settings.device)
+    if kind in ("logits", "text"):
+        llm = settings.llm(model or settings.models[0])
+        return UltraFeedback(llm=llm, mode=kind, rationales=kind == "text")
+    judges = {entry.name: entry for entry in entry_points(group="course_lib.judges")}
+    if kind not in judges:
+        allowed = ", ".join([*JUDGES, "logits:MODEL", "text:MODEL", *sorted(judges)])
+        raise InputError(
+            f"--judge {settings.judge!r} is unknown; allowed: {allowed} (MODEL may be left out)."
+        )
+    return judges[kind].load()()
 
 
 def _load_step(settings: Settings):
@@ -104,7 +120,7 @@ def _load_step(settings: Settings):
     return load_from(settings.instructions, num_examples=settings.limit, output_mappings=renamed)
 
 
-def check_instructions(load, llms: list[TransformersLLM]) -> None:
+def check_instructions(load, llms: list[LLM]) -> None:
     """Raise `InputError` at the first row whose instruction is missing, not text, empty, or too long for a model."""
     columns = load.columns_after(set())
     if "instruction" not in columns:
@@ -113,19 +129,20 @@ def check_instructions(load, llms: list[TransformersLLM]) -> None:
             "one with --column, or in Python with output_mappings={'prompt': 'instruction'} on the load step "
             "(or input_mappings={'instruction': 'prompt'} on a task)."
         )
+    rows = (row for batch in load.generate_rows() for row in batch)
     number = 0
-    for rows in load.generate_rows():
-        for row in rows:
-            number += 1
-            _check_instruction(row.get("instruction"), number, llms)
+    for number, row in enumerate(rows, 1):
+        _check_instruction(row.get("instruction"), number, llms)
     if not number:
         raise InputError("There are no instructions. Give a file with at least one row.")
 
 
-def _check_instruction(text: Any, number: int, llms: list[TransformersLLM]) -> None:
+def _check_instruction(text: Any, number: int, llms: list[LLM]) -> None:
     if not isinstance(text, str) or not text.strip():
-        came = "empty" if isinstance(text, str) else f"{type(text).__name__} {repr(text)[:60]}"
-        raise InputError(f"The instruction in row {number} is {came}; allowed: text. Mend or remove that row.")
+        kind = "empty" if isinstance(text, str) else f"{type(text).__name__} {repr(text)[:60]}"
+        raise InputError(
+            f"The instruction in row {number} is {kind}; allowed: text. Mend or remove that row."
+        )
     for llm in llms:
         if not llm.fits(text):
             raise InputError(
@@ -140,7 +157,9 @@ def check_out(out: Path) -> None:
         raise InputError(f"--out {out} is a file. Give a folder.")
     ours = (out / "dataset" / MARK).is_file() or unfinished(out / "dataset")
     if out.is_dir() and any(out.iterdir()) and not ours:
-        raise InputError(f"--out {out} holds other files; nothing was written there. Give a new or empty folder.")
+        raise InputError(
+            f"--out {out} holds other files; nothing was written there. Give a new or empty folder."
+        )
 
 
 def write(distiset: Distiset, settings: Settings) -> None:
@@ -150,18 +169,9 @@ def write(distiset: Distiset, settings: Settings) -> None:
     out = settings.out
     distiset.save_to_disk(out / "dataset")
     rows = list(distiset["default"]["train"])
-    scores, margins = plots.ratings_by_source(rows + dropped_rows(distiset), settings.sources), plots.margins(rows)
+    scores = plots.ratings_by_source(rows + distiset.dropped_rows(), settings.sources)
+    margins = plots.margins(rows)
     with writing_out("Card and figures", out):
         (out / "README.md").write_text(distiset.card, encoding="utf-8")
         plots.save(scores, out / "scores.png")
         plots.save(margins, out / "margins.png")
-
-
-def dropped_rows(distiset: Distiset) -> list[dict[str, Any]]:
-    return list(distiset["dropped"]["train"]) if "dropped" in distiset else []
-
-
-def rewrite_outcomes(distiset: Distiset) -> Counter:
-    """How the rewrites of EvolQuality went: `used`, or why they were not."""
-    rows = [*distiset["default"]["train"], *dropped_rows(distiset)]
-    return Counter(fault or "used" for row in rows for fault in row.get("evolution_failures") or [])

@@ -15,7 +15,8 @@ import numpy as np
 from course_lib.errors import InputError
 from course_lib.llms import TransformersLLM
 from course_lib.llms.weights import PACKAGED
-from course_lib.steps.load import DATA, read_jsonl
+from course_lib.paths import DATA
+from course_lib.steps.load import read_jsonl
 from course_lib.steps.tasks import LikelihoodRating, RewardHeadRating, Task
 
 Item = dict[str, Any]
@@ -49,9 +50,13 @@ def labelled_items(part: str = "report") -> list[Item]:
 
 def rate_items(judge: Task, items: Sequence[Item], order: Sequence[str] = ANSWERS) -> list[Item]:
     """The items with `ratings`, `{"good": float | None, "worse": …, "off_topic": …}`; `order` is the order shown."""
-    rows = [{"instruction": item["instruction"], "generations": [item[name] for name in order]} for item in items]
-    judged = [row for made in judge.process(rows) for row in made]
-    return [{**item, "ratings": dict(zip(order, row["ratings"], strict=True))} for item, row in zip(items, judged, strict=True)]
+    rows = [
+        {"instruction": item["instruction"], "generations": [item[name] for name in order]} for item in items
+    ]
+    ratings = [row["ratings"] for batch in judge.process(rows) for row in batch]
+    return [
+        {**item, "ratings": dict(zip(order, r, strict=True))} for item, r in zip(items, ratings, strict=True)
+    ]
 
 
 def preference(item: Item, better: str = "good", worse: str = "worse") -> str:
@@ -64,7 +69,9 @@ def preference(item: Item, better: str = "good", worse: str = "worse") -> str:
     return "right" if a > b else "wrong"
 
 
-def pair_accuracy(judged: Sequence[Item], against: str = "worse", by: str | None = None) -> list[dict[str, Any]]:
+def pair_accuracy(
+    judged: Sequence[Item], against: str = "worse", by: str | None = None
+) -> list[dict[str, Any]]:
     """How often `good` is rated strictly above `against`, with a 95% Wilson interval; ties count as not right.
 
     Args:
@@ -83,12 +90,13 @@ def pair_accuracy(judged: Sequence[Item], against: str = "worse", by: str | None
 def _accuracy_line(group: str, items: Sequence[Item], against: str) -> dict[str, Any]:
     outcomes = [preference(item, worse=against) for item in items]
     low, high = wilson_interval(outcomes.count("right"), len(outcomes))
-    shares = {name: _share(outcomes, said) for name, said in (("ties", "tie"), ("missing", "missing"))}
-    return {"group": group, "items": len(items), "accuracy": _share(outcomes, "right"), "low": low, "high": high, **shares}
+    right, tie, missing = (_share(outcomes, outcome) for outcome in ("right", "tie", "missing"))
+    line = {"group": group, "items": len(items), "accuracy": right, "low": low, "high": high}
+    return {**line, "ties": tie, "missing": missing}
 
 
-def _share(outcomes: Sequence[Any], said: Any) -> float:
-    return outcomes.count(said) / len(outcomes) if outcomes else math.nan
+def _share(outcomes: Sequence[Any], outcome: Any) -> float:
+    return outcomes.count(outcome) / len(outcomes) if outcomes else math.nan
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
@@ -110,11 +118,14 @@ def swap_agreement(judge: Task, items: Sequence[Item], against: str = "worse") -
         `first` and `second`, and how often there is none because a rating is `missing` (ties make up the rest).
     """
     orders = [("good", against), (against, "good")]
-    first, second = ([preference(item, worse=against) for item in rate_items(judge, items, order)] for order in orders)
-    favoured = [{"right": "first", "wrong": "second"}.get(said, said) for said in first]
-    favoured += [{"right": "second", "wrong": "first"}.get(said, said) for said in second]
+    first, second = (
+        [preference(item, worse=against) for item in rate_items(judge, items, order)] for order in orders
+    )
+    favoured = [{"right": "first", "wrong": "second"}.get(verdict, verdict) for verdict in first]
+    favoured += [{"right": "second", "wrong": "first"}.get(verdict, verdict) for verdict in second]
     agreed = [a == b != "missing" for a, b in zip(first, second, strict=True)]
-    return {"agreement": _share(agreed, True), **{name: _share(favoured, name) for name in ("first", "second", "missing")}}
+    shares = {name: _share(favoured, name) for name in ("first", "second", "missing")}
+    return {"agreement": _share(agreed, True), **shares}
 
 
 def length_bias(judged: Sequence[Item]) -> dict[str, float]:
@@ -160,35 +171,36 @@ def self_preference(judges: dict[str, Task], rows: Sequence[dict[str, Any]]) -> 
     generators = list(dict.fromkeys(name for row in rows for name in row["generation_models"]))
     lines = []
     for name, judge in judges.items():
-        judged = [row for made in judge.process([dict(row) for row in rows]) for row in made]
-        rated = [
-            (who, rating)
-            for row in judged
-            for who, rating in zip(row["generation_models"], row["ratings"], strict=True)
-            if rating is not None
-        ]
-        middle = float(np.mean([rating for _, rating in rated]))
-        means = {g: float(np.mean([rating for who, rating in rated if who == g])) - middle for g in generators}
-        lines.append({"judge": name, **means})
+        ratings: dict[str, list[float]] = {generator: [] for generator in generators}
+        for row in (row for batch in judge.process([dict(row) for row in rows]) for row in batch):
+            for generator, rating in zip(row["generation_models"], row["ratings"], strict=True):
+                ratings[generator] += [] if rating is None else [rating]
+        middle = float(np.mean([rating for own in ratings.values() for rating in own]))
+        lines.append({"judge": name, **{g: float(np.mean(own)) - middle for g, own in ratings.items()}})
     return lines
 
 
-def calibration(judged: Sequence[Item], bins: int = 5, against: Iterable[str] = ("worse", "off_topic")) -> list[dict[str, Any]]:
+def calibration(
+    judged: Sequence[Item], bins: int = 5, against: Iterable[str] = ("worse", "off_topic")
+) -> list[dict[str, Any]]:
     """Is a large difference of ratings a surer verdict?
 
     Returns:
         Lines, pairs sorted by the size of their difference and cut into `bins` of equal count: `difference` (mean, in
         points), `accuracy` (share in which the good answer is the higher one), `pairs`.
     """
-    gaps = []
-    for item in judged:
-        for other in against:
-            a, b = item["ratings"]["good"], item["ratings"][other]
-            if a is not None and b is not None:
-                gaps.append(a - b)
+    pairs = [(item["ratings"]["good"], item["ratings"][other]) for item in judged for other in against]
+    gaps = [good - other for good, other in pairs if good is not None and other is not None]
     gaps.sort(key=abs)
-    parts = [part for part in np.array_split(np.array(gaps), bins) if len(part)]
-    return [{"difference": float(np.abs(p).mean()), "accuracy": float((p >= TIE).mean()), "pairs": len(p)} for p in parts]
+    return [
+        {
+            "difference": float(np.abs(part).mean()),
+            "accuracy": float((part >= TIE).mean()),
+            "pairs": len(part),
+        }
+        for part in np.array_split(np.array(gaps), bins)
+        if len(part)
+    ]
 
 
 def cost_per_rating(make_judge: Callable[[], Task], items: Sequence[Item]) -> dict[str, float]:
@@ -211,9 +223,9 @@ def sides(judged: Sequence[Item], against: str = "worse") -> list[str]:
     For `cohens_kappa`: labels that always say `right` never vary, and kappa with them is 0 by definition. The labels
     themselves are `A`, `B`, `A`, `B`, …
     """
-    places = {"right": "AB", "wrong": "BA"}
+    letters = [{"right": "A", "wrong": "B"}, {"right": "B", "wrong": "A"}]
     verdicts = [preference(item, worse=against) for item in judged]
-    return [places[said][k % 2] if said in places else said for k, said in enumerate(verdicts)]
+    return [letters[place % 2].get(verdict, verdict) for place, verdict in enumerate(verdicts)]
 
 
 def cohens_kappa(a: Sequence[Any], b: Sequence[Any]) -> float:
@@ -223,7 +235,9 @@ def cohens_kappa(a: Sequence[Any], b: Sequence[Any]) -> float:
         a, b: the verdict of each on the same things, such as `["A", "tie", "B", …]` from `sides`.
     """
     if len(a) != len(b) or not a:
-        raise InputError(f"{len(a)} and {len(b)} verdicts; allowed: one of each rater for every thing judged.")
+        raise InputError(
+            f"{len(a)} and {len(b)} verdicts; allowed: one of each rater for every thing judged."
+        )
     observed = sum(x == y for x, y in zip(a, b, strict=True)) / len(a)
     chance = sum((list(a).count(v) / len(a)) * (list(b).count(v) / len(b)) for v in set(a) | set(b))
     return (observed - chance) / (1 - chance) if chance < 1 else math.nan

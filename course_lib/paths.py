@@ -1,9 +1,12 @@
-"""Where the library keeps what it can make again: LLM results and converted weights."""
+"""Where the library keeps what ships with it, and what it can make again: LLM results and converted weights."""
 
 import os
 from pathlib import Path
 
 from platformdirs import user_cache_path
+
+DATA = Path(__file__).parent / "data"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 def cache_folder() -> Path:
@@ -13,5 +16,5 @@ def cache_folder() -> Path:
 
 
 def replaying() -> bool:
-    """Whether results may only come from the cache, as `COURSE_LIB_REPLAY=1` says: a miss is an error, no model is fetched."""
+    """Whether `COURSE_LIB_REPLAY=1` allows results from the cache alone: a miss is an error, no model is fetched."""
     return os.environ.get("COURSE_LIB_REPLAY", "") not in ("", "0")

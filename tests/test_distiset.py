@@ -123,7 +123,7 @@ Distiset.of({"default": Dataset.from_list([{"n": n} for n in (4, 5, 6)])}).save_
 MOMENTS = {"before the renames": ("os.rename", 1), "between them": ("os.rename", 2), "after them": ("shutil.rmtree", 1)}
 
 
-CASES = [(moment, old) for moment in MOMENTS for old in (True, False) if old or moment != "between them"]
+CASES = [("before the renames", False), *((moment, True) for moment in MOMENTS)]
 
 
 @pytest.mark.parametrize("moment, old", CASES)
@@ -133,7 +133,7 @@ def test_killed_save_loses_no_dataset_and_the_next_one_removes_what_it_left(tmp_
         distiset_of(*PAIRS).save_to_disk(tmp_path / "saved")
     command = [sys.executable, "-c", KILLED_SAVE, function, str(count), ".saved-saving-", str(tmp_path / "saved")]
     assert subprocess.run(command).returncode == -signal.SIGKILL
-    assert len(unfinished(tmp_path / "saved")) == 1
+    assert unfinished(tmp_path / "saved")
     assert (tmp_path / "saved").exists() == (moment == "after them" or (old and moment == "before the renames"))
     broken = distiset_of(*PAIRS)
     broken["other"] = "not a dataset"

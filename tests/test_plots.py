@@ -3,6 +3,7 @@
 import warnings
 
 import pytest
+from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
 from course_lib import plots
@@ -62,7 +63,7 @@ def test_every_axis_is_labelled_and_no_text_lies_on_another(name):
 @pytest.mark.parametrize("chapter", [1, 2, 3, 4, 5])
 def test_the_chapter_is_marked_by_colour_edge_and_weight(chapter):
     fig = plots.where_we_are(chapter)
-    edges = [patch.get_linewidth() for patch in fig.axes[0].patches if isinstance(patch, plots.FancyBboxPatch)]
+    edges = [patch.get_linewidth() for patch in fig.axes[0].patches if isinstance(patch, FancyBboxPatch)]
     assert [width > 2 for width in edges] == [number == chapter for number in plots.CHAPTERS]
     bold = {t.get_text() for t in fig.axes[0].texts if t.get_fontweight() == "bold"}
     assert f"chapter {chapter}" in bold

@@ -4,10 +4,10 @@ Rows pass between steps in small files, so memory does not grow with their numbe
 unloaded after the last step that needs it. What makes a killed run go on is the cache of results, not these files.
 """
 
-import pickle
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -16,13 +16,12 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from course_lib.distiset import Distiset, dataset_from_shards
-from course_lib.errors import GraphError, InputError, writing
+from course_lib.distiset import Distiset
+from course_lib.errors import GraphError, InputError
 from course_lib.pipeline.graph import Graph
-from course_lib.steps.base import DROP_REASON, GeneratorStep, Row, Step, open_pipelines
-from course_lib.steps.load import LoadDataFromDicts, LoadDataset
-
-Numbered = tuple[int, Row]
+from course_lib.pipeline.streams import Numbered, Stream, batches, dataset_from_shards, storing
+from course_lib.steps.base import DROP_REASON, GeneratorStep, Step, open_pipelines
+from course_lib.steps.load import LoadDataFromDicts, LoadGivenDataset
 
 
 @dataclass
@@ -86,23 +85,14 @@ class Pipeline:
             GraphError, InputError, WeightsError: before any model is loaded, wherever that is possible.
             CacheError, OutputError: a full disk.
         """
-        self._unfeed()
-        if dataset is not None:
-            self._feed(dataset)
+        self._feed(dataset)
         self._set_parameters(parameters or {})
         self.graph.check()
-        for step in self.graph.steps.values():
-            for llm in step.llms:
-                llm.check()
-        llms = {id(llm): llm for step in self.graph.steps.values() for llm in step.llms}.values()
-        asked = {id(llm): llm.use_cache for llm in llms}
-        try:
-            for llm in llms:
-                llm.use_cache = llm.use_cache and use_cache
-            return _Run(self.graph, progress).result()
-        finally:
-            for llm in llms:
-                llm.use_cache = asked[id(llm)]
+        llms = list({id(llm): llm for step in self.graph.steps.values() for llm in step.llms}.values())
+        for llm in llms:
+            llm.check()
+        with _caching(llms, use_cache):
+            return _Run(self.graph, llms, progress).result()
 
     def _set_parameters(self, parameters: dict[str, dict[str, Any]]) -> None:
         for name, given in parameters.items():
@@ -111,197 +101,149 @@ class Pipeline:
             self.graph.steps[name].set_parameters(given)
 
     def _feed(self, dataset: Any) -> None:
-        starts = [s for n, s in self.graph.steps.items() if not self.graph.parents[n] and not isinstance(s, GeneratorStep)]
-        if not starts:
-            raise GraphError("run(dataset=…) was given rows, but every first step loads its own. Remove one of them.")
-        kind, rows = (LoadDataFromDicts, "data") if isinstance(dataset, list) else (_GivenDataset, "given")
-        source = self._fed = kind(**{rows: dataset}, pipeline=self)
-        for step in starts:
-            self.connect(source, step)
-
-    def _unfeed(self) -> None:
-        """Take away the rows that an earlier run was given."""
+        """Put `dataset` before the steps without one, in place of the rows that an earlier run was given."""
         if self._fed is not None:
             self.graph.remove(self._fed)
             self._fed = None
+        if dataset is None:
+            return
+        firsts = [step for name, step in self.graph.steps.items() if not self.graph.parents[name]]
+        starts = [step for step in firsts if not isinstance(step, GeneratorStep)]
+        if not starts:
+            raise GraphError(
+                "run(dataset=…) was given rows, but every first step loads its own. Remove one of them."
+            )
+        listed = isinstance(dataset, list)
+        source = (
+            LoadDataFromDicts(data=dataset, pipeline=self)
+            if listed
+            else LoadGivenDataset(given=dataset, pipeline=self)
+        )
+        self._fed = source
+        for step in starts:
+            self.connect(source, step)
 
 
-class _GivenDataset(LoadDataset):
-    given: Any
-
-    def open_dataset(self):
-        return self.given
+@contextmanager
+def _caching(llms: list[Any], allowed: bool) -> Iterator[None]:
+    """Without `allowed`, no model uses its cache inside."""
+    before = [llm.use_cache for llm in llms]
+    try:
+        for llm in llms:
+            llm.use_cache = llm.use_cache and allowed
+        yield
+    finally:
+        for llm, use_cache in zip(llms, before, strict=True):
+            llm.use_cache = use_cache
 
 
 class _Run:
     """The state of one run: where the rows of each step lie, and which rows have left."""
 
-    def __init__(self, graph: Graph, progress: bool | None):
-        self.graph, self.order = graph, graph.order()
+    def __init__(self, graph: Graph, llms: list[Any], progress: bool | None):
+        self.graph, self.llms = graph, llms
         self.hide_bars = None if progress is None else not progress
-        with _storing("the folder for temporary files"):
+        with storing("the folder for temporary files"):
             self.folder = TemporaryDirectory(prefix="course_lib-", ignore_cleanup_errors=True)
-        self.streams: dict[str, _Stream] = {}
-        self.dropped = _Stream(Path(self.folder.name) / "dropped", ())
+        self.streams: dict[str, Stream] = {}
+        self.dropped = self._stream("dropped")
         self.left: set[tuple] = set()
         self.report = Report()
         self.loaded: list[Step] = []
 
     def result(self) -> Distiset:
-        started = time.perf_counter()
-        usage = self._usage_now()
+        started, usage, order = time.perf_counter(), self._usage(), self.graph.order()
         try:
-            for position, step in enumerate(self.order):
+            for position, step in enumerate(order, 1):
                 self._run_step(step)
-                needed = {llm.fingerprint for later in self.order[position + 1 :] for llm in later.llms}
+                needed = {llm.fingerprint for later in order[position:] for llm in later.llms}
                 self._unload([s for s in self.loaded if not needed & {llm.fingerprint for llm in s.llms}])
         finally:
-            self._unload(self.loaded)
+            self._unload(list(self.loaded))
         leaves = self.graph.leaves()
         self.report.rows_out = sum(self.streams[step.name].rows for step in leaves)
-        self.report.models = _difference(self._usage_now(), usage)
+        for name, counts in self._usage().items():
+            self.report.models[name] = {key: value - usage[name][key] for key, value in counts.items()}
         self.report.seconds = time.perf_counter() - started
-        names = ["default"] if len(leaves) == 1 else [step.name for step in leaves]
         datasets = {
-            name: self._dataset(self.streams[step.name], self.graph.columns[step.name])
-            for name, step in zip(names, leaves, strict=True)
+            "default" if len(leaves) == 1 else step.name: self._dataset(self.streams[step.name], step)
+            for step in leaves
         }
         if self.dropped.rows:
             datasets["dropped"] = self._dataset(self.dropped)
         return Distiset.of(datasets, report=self.report, keep=self.folder)
 
-    def _dataset(self, stream: "_Stream", columns: Iterable[str] = ()):
+    def _stream(self, name: str, lineage: tuple[str, ...] = ()) -> Stream:
+        return Stream(Path(self.folder.name) / name, lineage)
+
+    def _dataset(self, stream: Stream, step: Step | None = None):
         shards = ([row for _, row in shard] for shard in stream.shards())
-        with _storing(stream.folder):
-            return dataset_from_shards(shards, stream.folder, sorted(columns))
+        with storing(stream.folder):
+            return dataset_from_shards(
+                shards, stream.folder, sorted(self.graph.columns[step.name]) if step else ()
+            )
 
     def _run_step(self, step: Step) -> None:
         parents = [self.streams[name] for name in self.graph.parents[step.name]]
-        out = self.streams[step.name] = _Stream(Path(self.folder.name) / step.name, parents[0].lineage if parents else ())
+        stream = self.streams[step.name] = self._stream(step.name, parents[0].lineage if parents else ())
         self.loaded.append(step)
         step.load()
-        total = step.count() if isinstance(step, GeneratorStep) else parents[0].rows
+        total = parents[0].rows if parents else step.count()
         with tqdm(total=total, desc=step.name, unit="row", disable=self.hide_bars) as bar:
             for llm in step.llms:
                 llm.on_progress = lambda usage, bar=bar: bar.set_postfix_str(_pace(usage))
-            for shard in self._processed(step, parents, out):
-                out.write(shard)
-                bar.update(len(shard))
+            for rows in self._processed(step, parents, stream) if parents else self._generated(step):
+                kept = self._without_dropped(step, rows, stream.lineage)
+                stream.write(kept)
+                bar.update(len(kept))
             bar.total = bar.n
             bar.refresh()
 
-    def _processed(self, step: Step, parents: list["_Stream"], out: "_Stream") -> Iterator[list[Numbered]]:
-        if isinstance(step, GeneratorStep):
-            numbers = count()
-            for rows in step.generate_rows():
-                self.report.rows_in += len(rows)
-                yield self._without_dropped(step, [(next(numbers), row) for row in rows], out)
-            return
-        highest = -1
-        for numbered in _joined(step, parents):
-            made = [row for rows in step.apply(*([row for _, row in one] for one in numbered)) for row in rows]
-            old = [number for number, _ in numbered[0]]
-            if len(made) != len(old):
-                # Rows can no longer be matched with those of other branches: they get numbers of their own.
-                out.lineage = (*parents[0].lineage, step.name)
-                if len(made) < len(old):
-                    self.report.drops[f"removed by {step.name}"] += len(old) - len(made)
-            # Numbers rise over the whole stream, also when only a later batch changed how many rows there are.
-            numbers = old if out.lineage == parents[0].lineage else [highest + 1 + i for i in range(len(made))]
-            highest = max([highest, *numbers])
-            yield self._without_dropped(step, list(zip(numbers, made, strict=True)), out)
+    def _generated(self, step: Step) -> Iterator[list[Numbered]]:
+        numbers = count()
+        for rows in step.generate_rows():
+            self.report.rows_in += len(rows)
+            yield [(next(numbers), row) for row in rows]
 
-    def _without_dropped(self, step: Step, numbered: list[Numbered], out: "_Stream") -> list[Numbered]:
-        gone = [(number, row) for number, row in numbered if row.get(DROP_REASON)]
-        new = [(number, row) for number, row in gone if (out.lineage, number) not in self.left]
-        self.left.update((out.lineage, number) for number, _ in new)
-        self.report.drops.update(row[DROP_REASON] for _, row in new)
-        if new:
-            self.dropped.write([(number, {**row, "dropped_by": step.name}) for number, row in new])
-        return [(number, row) for number, row in numbered if not row.get(DROP_REASON)]
+    def _processed(self, step: Step, parents: list[Stream], stream: Stream) -> Iterator[list[Numbered]]:
+        following = 0
+        for numbers, inputs in batches(step, parents):
+            rows = [row for batch in step.apply(*inputs) for row in batch]
+            if len(rows) != len(numbers):
+                # Rows can no longer be matched with those of other branches: they get numbers of their own.
+                stream.lineage = (*parents[0].lineage, step.name)
+                if len(rows) < len(numbers):
+                    self.report.drops[f"removed by {step.name}"] += len(numbers) - len(rows)
+            # Numbers rise over the whole stream, also when only a later batch changed how many rows there are.
+            if stream.lineage != parents[0].lineage:
+                numbers = range(following, following + len(rows))
+            following = max([following - 1, *numbers]) + 1
+            yield list(zip(numbers, rows, strict=True))
+
+    def _without_dropped(self, step: Step, rows: list[Numbered], lineage: tuple[str, ...]) -> list[Numbered]:
+        """The rows that stay; a row that two branches drop leaves once."""
+        dropped = [
+            (number, row)
+            for number, row in rows
+            if row.get(DROP_REASON) and (lineage, number) not in self.left
+        ]
+        self.left.update((lineage, number) for number, _ in dropped)
+        self.report.drops.update(row[DROP_REASON] for _, row in dropped)
+        self.dropped.write([(number, {**row, "dropped_by": step.name}) for number, row in dropped])
+        return [(number, row) for number, row in rows if not row.get(DROP_REASON)]
 
     def _unload(self, steps: list[Step]) -> None:
-        for step in list(steps):
+        for step in steps:
             self.loaded.remove(step)
             step.unload()
 
-    def _usage_now(self) -> dict[str, dict[str, float]]:
+    def _usage(self) -> dict[str, Counter]:
         models: dict[str, Counter] = {}
-        for llm in {id(llm): llm for step in self.order for llm in step.llms}.values():
+        for llm in self.llms:
             models.setdefault(llm.model_name, Counter()).update(vars(llm.usage))
         return models
-
-
-class _Stream:
-    """The rows of one step on disk, in shards. `lineage` tells streams whose row numbers mean the same."""
-
-    def __init__(self, folder: Path, lineage: tuple[str, ...]):
-        self.folder, self.lineage = folder, lineage
-        self.files: list[Path] = []
-        self.rows = 0
-        with _storing(folder):
-            folder.mkdir()
-
-    def write(self, shard: list[Numbered]) -> None:
-        file = self.folder / f"{len(self.files):06d}.pickle"
-        with _storing(self.folder):
-            file.write_bytes(pickle.dumps(shard, protocol=5))
-        self.files.append(file)
-        self.rows += len(shard)
-
-    def shards(self) -> Iterator[list[Numbered]]:
-        for file in self.files:
-            yield pickle.loads(file.read_bytes())
-
-    def __iter__(self) -> Iterator[Numbered]:
-        for shard in self.shards():
-            yield from shard
-
-
-def _storing(folder: Path | str):
-    return writing("The rows of this run", folder, "Free some space there, or set TMPDIR to a folder on another disk")
-
-
-def _joined(step: Step, parents: list[_Stream]) -> Iterator[tuple[list[Numbered], ...]]:
-    """Batches for `step`: for each parent the rows with the same numbers, in the same order."""
-    if len({parent.lineage for parent in parents}) > 1:
-        raise GraphError(
-            f"Step {step.name!r} joins branches whose rows no longer match: a step before it changed how many there are "
-            f"({'; '.join(', '.join(parent.lineage) or 'unchanged' for parent in parents)}). Move that step after the join."
-        )
-    matched = ((one,) for one in parents[0]) if len(parents) == 1 else _matched([iter(parent) for parent in parents])
-    for batch in _batched(matched, step.input_batch_size):
-        yield tuple(list(one) for one in zip(*batch, strict=True))
-
-
-def _matched(streams: list[Iterator[Numbered]]) -> Iterator[tuple[Numbered, ...]]:
-    """The numbers that all streams still have; numbers rise in each."""
-    end = (float("inf"), {})
-    heads = [next(stream, end) for stream in streams]
-    while end not in heads:
-        highest = max(number for number, _ in heads)
-        if all(number == highest for number, _ in heads):
-            yield tuple(heads)
-            heads = [next(stream, end) for stream in streams]
-        else:
-            heads = [h if h[0] == highest else next(s, end) for h, s in zip(heads, streams, strict=True)]
-
-
-def _batched(items: Iterable, size: int) -> Iterator[list]:
-    batch = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _pace(usage) -> str:
     speed = f", {usage.output_tokens / usage.writing_seconds:.0f} tokens/s" if usage.output_tokens else ""
     return f"{usage.new} new, {usage.cached} cached{speed}"
-
-
-def _difference(after: dict[str, dict], before: dict[str, dict]) -> dict[str, dict[str, float]]:
-    return {name: {key: value - before[name][key] for key, value in counts.items()} for name, counts in after.items()}

@@ -27,7 +27,12 @@ class FormatTextGenerationDPO(Step):
     min_margin: float = 0.0
     max_similarity: float = 0.9
 
-    inputs = {"instruction": True, "generations": True, "ratings": True, **dict.fromkeys(MODEL_COLUMNS, False)}
+    inputs = {
+        "instruction": True,
+        "generations": True,
+        "ratings": True,
+        **dict.fromkeys(MODEL_COLUMNS, False),
+    }
     outputs = [
         "prompt", "prompt_id", "chosen", "chosen_model", "chosen_rating", "rejected", "rejected_model", "rejected_rating",
     ]  # fmt: skip
@@ -68,9 +73,15 @@ def _at(values, i: int):
 def _pair(row: Row, best: int, worst: int) -> Row:
     instruction = row["instruction"]
     models = next((row[column] for column in MODEL_COLUMNS if row.get(column)), [])
-    pair: Row = {"prompt": instruction, "prompt_id": hashlib.sha256(instruction.encode("utf-8", "replace")).hexdigest()}
+    pair: Row = {
+        "prompt": instruction,
+        "prompt_id": hashlib.sha256(instruction.encode("utf-8", "replace")).hexdigest(),
+    }
     for side, i in (("chosen", best), ("rejected", worst)):
-        pair[side] = [{"role": "user", "content": instruction}, {"role": "assistant", "content": row["generations"][i]}]
+        pair[side] = [
+            {"role": "user", "content": instruction},
+            {"role": "assistant", "content": row["generations"][i]},
+        ]
         pair[f"{side}_model"] = _at(models, i)
         pair[f"{side}_rating"] = row["ratings"][i]
     return pair

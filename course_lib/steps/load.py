@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.errors import InputError
+from course_lib.paths import DATA
 from course_lib.steps.base import GeneratorStep, Row
 
-DATA = Path(__file__).parent.parent / "data"
 READERS = {".jsonl": "JSON Lines", ".json": "JSON Lines", ".csv": "CSV", ".parquet": "Parquet"}
 
 
@@ -44,9 +44,6 @@ class LoadDataset(GeneratorStep):
     def open_dataset(self):
         raise TypeError(f"{type(self).__name__} must define open_dataset")
 
-    def load(self) -> None:
-        self.dataset  # noqa: B018 - opened once
-
     @property
     def dataset(self):
         if getattr(self, "_dataset", None) is None:
@@ -55,7 +52,7 @@ class LoadDataset(GeneratorStep):
 
     @property
     def outputs(self) -> list[str]:
-        return list(self.dataset.column_names)
+        return list(getattr(self.dataset, "column_names", None) or self.dataset[0])
 
     def check(self) -> None:
         if not self.count():
@@ -71,6 +68,15 @@ class LoadDataset(GeneratorStep):
             yield list(islice(rows, self.batch_size)), start + self.batch_size >= self.count()
 
 
+class LoadGivenDataset(LoadDataset):
+    """Rows of a `datasets.Dataset` in memory."""
+
+    given: Any
+
+    def open_dataset(self):
+        return self.given
+
+
 class LoadDataFromHub(LoadDataset):
     """Rows of a dataset on the Hugging Face hub."""
 
@@ -84,9 +90,13 @@ class LoadDataFromHub(LoadDataset):
         from datasets import load_dataset
 
         if not self.repo_id:
-            raise InputError(f"Step {self.name!r} needs repo_id='org/name', here or in pipeline.run(parameters=…).")
+            raise InputError(
+                f"Step {self.name!r} needs repo_id='org/name', here or in pipeline.run(parameters=…)."
+            )
         try:
-            return load_dataset(self.repo_id, self.config, split=self.split, revision=self.revision, token=self.token)
+            return load_dataset(
+                self.repo_id, self.config, split=self.split, revision=self.revision, token=self.token
+            )
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
@@ -119,7 +129,9 @@ class LoadDataFromDisk(LoadDataset):
         try:
             saved = load_from_disk(str(folder))
         except (OSError, ValueError) as error:
-            raise InputError(f"{folder} is not a saved dataset ({error}). Give a folder that save_to_disk wrote.") from error
+            raise InputError(
+                f"{folder} is not a saved dataset ({error}). Give a folder that save_to_disk wrote."
+            ) from error
         if isinstance(saved, dict) and self.split not in saved:
             raise InputError(f"{folder} has no split {self.split!r}; allowed: {', '.join(saved)}.")
         return saved[self.split] if isinstance(saved, dict) else saved
@@ -132,29 +144,19 @@ def load_from(source: str | Path, **kwargs: Any) -> LoadDataset:
         return LoadDataFromDisk(dataset_path=str(path), **kwargs)
     if path.is_file():
         return LoadDataFromFileSystem(data_files=str(path), **kwargs)
-    if str(source).count("/") == 1 and path.suffix.lower() not in READERS and not str(source).startswith((".", "~")):
+    if (
+        str(source).count("/") == 1
+        and path.suffix.lower() not in READERS
+        and not str(source).startswith((".", "~"))
+    ):
         return LoadDataFromHub(repo_id=str(source), **kwargs)
     raise InputError(
         f"There is no file or folder {source}. Give a .jsonl, .csv or .parquet file, a saved dataset, or a hub id."
     )
 
 
-def complete(rows: list[Row]) -> list[Row]:
-    """Copies of `rows` that all have the columns that any of them has; None where there was nothing."""
-    columns = dict.fromkeys(name for row in rows for name in row)
-    return [{**dict.fromkeys(columns), **row} for row in rows]
-
-
-class Rows(list):
-    """Rows as they came, with the names of all their columns."""
-
-    @property
-    def column_names(self) -> list[str]:
-        return list(dict.fromkeys(name for row in self for name in row))
-
-
 def read_file(path: Path):
-    """The rows of a file: a `datasets.Dataset`, or `Rows` of a JSON Lines file, whose lines may differ.
+    """The rows of a file: a `datasets.Dataset`, or a list for a JSON Lines file, whose lines may differ in kind.
 
     Raises:
         InputError: unknown ending, missing or empty file, or a line that is not a JSON object.
@@ -162,24 +164,31 @@ def read_file(path: Path):
     from datasets import Dataset
     from datasets.exceptions import DatasetGenerationError
 
-    if path.suffix.lower() not in READERS:
+    ending = path.suffix.lower()
+    if ending not in READERS:
         raise InputError(f"{path} ends in {path.suffix or 'nothing'}; allowed: {', '.join(READERS)}.")
     if not path.is_file() or not path.stat().st_size:
-        raise InputError(f"{path} is {'empty' if path.exists() else 'missing'}. Give a file with one instruction per row.")
-    if READERS[path.suffix.lower()] == "JSON Lines":
-        return Rows(complete(read_jsonl(path)))
-    read = Dataset.from_csv if path.suffix.lower() == ".csv" else Dataset.from_parquet
+        raise InputError(
+            f"{path} is {'empty' if path.exists() else 'missing'}. Give a file with one instruction per row."
+        )
+    if READERS[ending] == "JSON Lines":
+        rows = read_jsonl(path)
+        columns = {name: None for row in rows for name in row}
+        return [{**columns, **row} for row in rows]
+    read = Dataset.from_csv if ending == ".csv" else Dataset.from_parquet
     try:
         return read(str(path))
     except (DatasetGenerationError, OSError, ValueError) as error:
         cause = str(error.__cause__ or error).strip().splitlines()[0]
-        raise InputError(f"{path} cannot be read as {READERS[path.suffix.lower()]}: {cause}") from error
+        raise InputError(f"{path} cannot be read as {READERS[ending]}: {cause}") from error
 
 
 def read_jsonl(path: Path) -> list[Row]:
     """One dict per line that is not blank."""
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").split("\n"), start=1):
+    for number, line in enumerate(
+        path.read_text(encoding="utf-8-sig", errors="replace").split("\n"), start=1
+    ):
         if not line.strip():
             continue
         try:
@@ -189,10 +198,14 @@ def read_jsonl(path: Path) -> list[Row]:
                 f"{path}, line {number} is not JSON ({error.msg}): {line[:60]!r}. One JSON object per line."
             ) from error
         if not isinstance(row, dict):
-            raise InputError(f'{path}, line {number} is {line[:60]!r}. Allowed: a JSON object such as {{"instruction": "…"}}.')
+            raise InputError(
+                f'{path}, line {number} is {line[:60]!r}. Allowed: a JSON object such as {{"instruction": "…"}}.'
+            )
         rows.append(row)
     if not rows:
-        raise InputError(f'{path} holds no rows. Write one JSON object per line, such as {{"instruction": "…"}}.')
+        raise InputError(
+            f'{path} holds no rows. Write one JSON object per line, such as {{"instruction": "…"}}.'
+        )
     return rows
 
 
@@ -201,5 +214,7 @@ def shipped_instructions(split: str = "train") -> list[Row]:
     rows = read_jsonl(DATA / "instructions.jsonl")
     chosen = [{k: v for k, v in row.items() if k != "split"} for row in rows if row["split"] == split]
     if not chosen:
-        raise InputError(f"There is no split {split!r}; allowed: {', '.join(sorted({r['split'] for r in rows}))}.")
+        raise InputError(
+            f"There is no split {split!r}; allowed: {', '.join(sorted({r['split'] for r in rows}))}."
+        )
     return chosen

@@ -1,0 +1,34 @@
+"""Figures. Every function returns a Figure; Jupyter shows it when it is the value of a cell."""
+
+from course_lib.plots.charts import bars, heatmap, histogram, lines, scatter, with_answer
+from course_lib.plots.ratings import (
+    CHAPTERS,
+    accuracy_by_group,
+    calibration_curve,
+    margins,
+    rating_distribution,
+    ratings_by_source,
+    where_we_are,
+)
+from course_lib.plots.style import COLOURS, figure, finish, png, save
+
+__all__ = [
+    "CHAPTERS",
+    "COLOURS",
+    "accuracy_by_group",
+    "bars",
+    "calibration_curve",
+    "figure",
+    "finish",
+    "heatmap",
+    "histogram",
+    "lines",
+    "margins",
+    "png",
+    "rating_distribution",
+    "ratings_by_source",
+    "save",
+    "scatter",
+    "where_we_are",
+    "with_answer",
+]
