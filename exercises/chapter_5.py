@@ -360,29 +360,29 @@ def _ratings(row: dict) -> tuple:
 def audit(answer):
     """A function: rows in; a dict from the name of each of the seven faults to the set of the ids that have it."""
     for words, rows in data("audited").items():  # each about one trap; the ids are no positions
-        found, expected = _audited(answer, rows), faults_of(rows)
+        faults, expected = _audited(answer, rows), faults_of(rows)
         for fault in FAULTS:
-            _same_ids(found[fault], expected[fault], rows, f"In a small dataset with {words}, {fault!r}")
+            _same_ids(faults[fault], expected[fault], rows, f"In a small dataset with {words}, {fault!r}")
     rows = faulty_preferences()
-    found, expected = _audited(answer, rows), faults_of(rows)
+    faults, expected = _audited(answer, rows), faults_of(rows)
     for fault in FAULTS:
-        equal_ids(found[fault], expected[fault], "do not have this fault", where=f"In faulty_preferences.jsonl, {fault}: ")
+        equal_ids(faults[fault], expected[fault], "do not have this fault", where=f"In faulty_preferences.jsonl, {fault}: ")
 
 
 def _audited(answer, rows: list[dict]) -> dict[str, set]:
-    found = call(answer, rows)
-    require(isinstance(found, dict), f"Expected a dict from fault to ids; your function returned {shown(found)}.")
-    unknown = set(found) - set(FAULTS)
+    faults = call(answer, rows)
+    require(isinstance(faults, dict), f"Expected a dict from fault to ids; your function returned {shown(faults)}.")
+    unknown = set(faults) - set(FAULTS)
     require(not unknown, f"There is no fault {shown(min(map(str, unknown), default=''))}; allowed: {', '.join(FAULTS)}.")
-    return {fault: _ids(found.get(fault, set()), fault) for fault in FAULTS}
+    return {fault: _ids(faults.get(fault, set()), fault) for fault in FAULTS}
 
 
-def _same_ids(found: set, expected: set, rows: list[dict], where: str) -> None:
+def _same_ids(ids: set, expected: set, rows: list[dict], where: str) -> None:
     columns = ("id", "split", "prompt", "chosen", "rejected", "chosen_rating", "rejected_rating")
     known = {row["id"]: {name: row[name] for name in columns} for row in rows}
-    for id_ in sorted(found ^ expected, key=str):
+    for id_ in sorted(ids ^ expected, key=str):
         row = known.get(id_, f"a row {shown(id_)} that does not exist")
-        words = "does not have this fault, but is in" if id_ in found else "has this fault, but is not in"
+        words = "does not have this fault, but is in" if id_ in ids else "has this fault, but is not in"
         raise Wrong(f"{where}: {row} {words} your set.")
 
 

@@ -66,11 +66,11 @@ def solution_code(number: int, name: str) -> str:
     Raises:
         InputError: the solution notebook is not there, or checks no such question.
     """
-    found = sorted(solutions_folder().glob(f"{number:02}_*.ipynb"))
-    if not found:
+    notebooks = sorted(solutions_folder().glob(f"{number:02}_*.ipynb"))
+    if not notebooks:
         raise InputError(f"The solutions of chapter {number} are not in {solutions_folder()}. Get them from the repository.")
     parts: list[str] = []
-    for cell in json.loads(found[0].read_text(encoding="utf-8"))["cells"]:
+    for cell in json.loads(notebooks[0].read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] != "code" or "test-only" in cell["metadata"].get("tags", []):
             continue
         source = "".join(cell["source"])
@@ -81,7 +81,7 @@ def solution_code(number: int, name: str) -> str:
             return _without_marks("\n".join(parts))
         if checked:
             parts = []
-    raise InputError(f"{found[0].name} checks no question {name!r}.")
+    raise InputError(f"{notebooks[0].name} checks no question {name!r}.")
 
 
 def _without_marks(source: str) -> str:

@@ -88,7 +88,7 @@ def test_a_lesson_with_one_number_changed_is_caught(tmp_path):
         write_changed(source, copy)
         code = "import sys, notebooks, pathlib; sys.exit(notebooks.check([pathlib.Path(p) for p in sys.argv[1:]], replay=True))"
         run = [sys.executable, "-c", code]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "tools"), str(ROOT)])}
         done = subprocess.run([*run, str(copy)], env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 1
         assert done.stdout.count("FAILED ") == 1 and "Cell outputs differ" in done.stdout

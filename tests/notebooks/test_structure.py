@@ -77,7 +77,9 @@ def test_badge_and_set_up_come_from_the_address_in_pyproject(path):
 
 def test_the_address_of_the_repository_stands_nowhere_else():
     address = notebooks.address().removeprefix("https://github.com/")
-    files = [p for folder in ("course_lib", "tests", "tools", "docs", "benchmarks") for p in (ROOT / folder).rglob("*")]
+    files = [
+        p for folder in ("course_lib", "exercises", "tests", "tools", "docs", "benchmarks") for p in (ROOT / folder).rglob("*")
+    ]
     holders = [p for p in files if p.suffix in (".py", ".md", ".jinja2") and address in p.read_text(encoding="utf-8")]
     assert holders == []
 
