@@ -3,7 +3,7 @@
 load → [TextGeneration × models] → GroupColumns → + EvolQuality → rate → FormatTextGenerationDPO
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,8 @@ def make_dataset(settings: Settings, progress: bool | None = None) -> Distiset:
     """
     pipeline = build_pipeline(settings)
     distiset = pipeline.run(progress=progress)
-    # Where the dataset lies is the reader's business, not the dataset's.
-    options = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in ("out", "device")}
-    models = {llm.model_name: llm for step in pipeline.graph.steps.values() for llm in step.llms}
-    distiset.card = dataset_card(options, list(models.values()), distiset)
+    llms = [llm for step in pipeline.graph.steps.values() for llm in step.llms]
+    distiset.card = dataset_card(settings, distiset, llms)
     return distiset
 
 
