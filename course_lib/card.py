@@ -27,7 +27,7 @@ def dataset_card(settings: Any, distiset: Distiset, llms: Sequence[LLM] = ()) ->
         .get_template("card.jinja2")
         .render(
             options=options,
-            models=[_model(llm) for llm in used.values()],
+            models=list(used.values()),
             report=report,
             rows=rows,
             dropped=distiset.dropped_rows(),
@@ -36,10 +36,3 @@ def dataset_card(settings: Any, distiset: Distiset, llms: Sequence[LLM] = ()) ->
             rejected=Counter(row["rejected_model"] for row in rows),
         )
     )
-
-
-def _model(llm: LLM) -> dict[str, str]:
-    # A model that is read from files knows by its weights where it comes from.
-    origin = getattr(llm, "weights", llm)
-    licence = getattr(origin, "licence", "") or "not known"
-    return {"name": llm.model_name, "source": getattr(origin, "source", ""), "licence": licence}

@@ -1,7 +1,8 @@
 """A full disk stops with an error that says what to do, loses nothing, and can be cleared."""
 
 import resource
-from contextlib import contextmanager
+import sqlite3
+from contextlib import closing, contextmanager
 
 import pytest
 from datasets import Dataset
@@ -103,10 +104,19 @@ def test_some_results_cannot_be_cleared_on_a_full_disk_which_is_said_and_keeps_a
 
 def test_files_of_a_store_that_another_process_is_writing_are_not_deleted(tmp_path, monkeypatch):
     monkeypatch.setattr("course_lib.llms.cache.WAIT", 0.1)
-    one, two = ResultCache(tmp_path), ResultCache(tmp_path)
-    one.put_many({"key": 1}, "model")
-    one._connection.execute("BEGIN IMMEDIATE")
-    with pytest.raises(CacheError, match="locked"):
-        two.clear()
-    one._connection.rollback()
-    assert two.get_many(["key"]) == {"key": 1}
+    cache = ResultCache(tmp_path)
+    cache.put_many({"key": 1}, "model")
+    with closing(sqlite3.connect(cache.path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(CacheError, match="locked"):
+            cache.clear()
+    assert cache.get_many(["key"]) == {"key": 1}
+
+
+def test_no_room_for_results_is_an_error_that_says_what_to_do_and_earlier_results_survive():
+    filled()
+    with no_room_beyond(700_000), pytest.raises(CacheError, match="[Ff]ree some space"):
+        default_cache().put_many({f"more{n}": LARGE for n in range(10)}, "one")
+    assert [(name, count) for name, count, _ in default_cache().summary()] == [("one", 5), ("two", 1)]
+    default_cache().put_many({f"more{n}": LARGE for n in range(10)}, "one")
+    assert len(default_cache().get_many([f"more{n}" for n in range(10)])) == 10

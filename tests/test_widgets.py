@@ -256,7 +256,7 @@ def test_the_explorer_works_with_any_llm():
     class Own(LLM):
         model_name = "own"
 
-        def _generate(self, requests, wanted):
+        def write(self, requests, wanted):
             yield {k: {"text": "mine", "input_tokens": 1, "output_tokens": 1, "finish_reason": "stop"} for k in wanted}
 
     assert "mine" in widgets.completion_explorer({"own": Own(use_cache=False)}, "x").body.value

@@ -1,32 +1,32 @@
 """What a language model can do here: write completions, and score text that is already there.
 
-A backend supplies `model_name`, `fingerprint` and `_generate`, and what else it can: `_choice_log_probs`,
-`_token_log_probs` and `_head_scores` where it sees inside the model, `_render` and `_tokens` where it has a tokenizer.
-The base class looks every request up in the cache first and stores each batch as it comes.
+A backend is a subclass of `LLM` with a `model_name` and `write`:
+
+    class Echo(LLM):
+        model_name: str = "echo"
+        fingerprint: str = "echo 1"  # leave it out, and nothing is cached
+
+        def write(self, requests, wanted):
+            for position in wanted:
+                text = requests[position].chat[-1]["content"]
+                yield {position: {"text": text, "input_tokens": 1, "output_tokens": 1, "finish_reason": "stop"}}
+
+One that sees probabilities sets `can_score` and defines `score_choices`, `score_completions` and `score_with_head`; one
+with a tokenizer, `chat_text` and `completion_tokens`. The base class looks every input up in the cache first and stores
+each batch as it comes.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar
 
-from course_lib.errors import CacheError, InputError
-from course_lib.llms.cache import default_cache, result_key
-from course_lib.paths import replaying
+from course_lib.errors import InputError
+from course_lib.llms.cache import result_key
+from course_lib.llms.chats import SAMPLING, Chat, check_chat, continued, sampling_arguments
+from course_lib.llms.results import Computed, Usage
 
-Chat = list[dict[str, str]]
-
-# As in Transformers' GenerationConfig; `temperature=0` is greedy. Small models ramble at Transformers' default of 1.
-SAMPLING = {
-    "max_new_tokens": 128,
-    "temperature": 0.7,
-    "top_p": 1.0,
-    "top_k": 50,
-    "min_p": 0.0,
-    "repetition_penalty": 1.0,
-    "stop_strings": (),
-    "seed": 0,
-}
+__all__ = ["LLM", "SAMPLING", "Chat", "LinearHead", "Request", "Usage", "check_chat", "continued", "sampling_arguments"]
 
 
 @dataclass(frozen=True)
@@ -58,38 +58,34 @@ class LinearHead:
         return result_key(list(self.layers), self.weights.tobytes().hex(), self.bias, self.question)
 
 
-@dataclass
-class Usage:
-    """What an LLM has done since it was made: results, tokens of new completions, and seconds, of writing and in all."""
+class LLM(Computed):
+    """A language model. Subclass it to bring another backend; annotated class attributes are its settings.
 
-    new: int = 0
-    cached: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    seconds: float = 0.0
-    writing_seconds: float = 0.0
+    Args:
+        generation_kwargs: sampling arguments for each `generate`; see `SAMPLING`.
+        use_cache: look results up in, and add them to, the cache on disk; see `Computed`, which has `fingerprint` too.
 
+    Attributes:
+        source, licence: where it comes from and what it may be used for, for the dataset card.
+        context: tokens that prompt and completion may have together; None if nobody knows.
+        can_score: whether its probabilities can be seen.
+    """
 
-class LLM:
-    """A language model. Subclass it to bring another backend; see `scripted.py` for the shortest one."""
+    generation_kwargs: dict[str, Any] = field(default_factory=dict)
 
-    can_score = False
+    source: ClassVar[str] = ""
+    licence: ClassVar[str] = "not known"
+    context: ClassVar[int | None] = None
+    can_score: ClassVar[bool] = False
 
-    def __init__(self, generation_kwargs: dict[str, Any] | None = None, use_cache: bool = True):
-        self.generation_kwargs = dict(generation_kwargs or {})
-        self.use_cache = use_cache
-        self.usage = Usage()
-        self.on_progress: Callable[[Usage], None] = lambda usage: None
+    def __post_init__(self):
+        self.generation_kwargs = dict(self.generation_kwargs or {})
         sampling_arguments(self.generation_kwargs)
 
-    @property
-    def model_name(self) -> str:
-        raise TypeError(f"{type(self).__name__} must define model_name")
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model_name!r}, generation_kwargs={self.generation_kwargs})"
 
-    @property
-    def fingerprint(self) -> str:
-        """What tells this model's results from another's in the cache."""
-        return self.model_name
+    # --- what a backend may define ------------------------------------------------------------------------------
 
     def load(self) -> None:
         """Make ready to compute; a run whose results are all cached never needs it."""
@@ -104,40 +100,58 @@ class LLM:
         """Whether `text` can stand in a prompt of this model."""
         return True
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.model_name!r}, generation_kwargs={self.generation_kwargs})"
+    def write(self, requests: list[Request], wanted: set[int]) -> Iterable[dict[int, dict[str, Any]]]:
+        """Batches `{position in requests: {"text", "input_tokens", "output_tokens", "finish_reason"}}`.
 
-    # --- what it reads ------------------------------------------------------------------------------------------
+        `text` is None where the model could not write, and `finish_reason` says why. Only positions in `wanted` are
+        asked for, but batches should be composed from all requests, so that a run that was killed and resumed
+        computes the same batches.
+        """
+        raise TypeError(f"{type(self).__name__} cannot write")
+
+    def score_choices(self, chats, choices, wanted) -> Iterable[dict[int, list[float]]]:
+        """Batches `{position in chats: [log-probability of each choice as the next token, up to a constant]}`."""
+        raise TypeError(f"{type(self).__name__} has no probabilities")
+
+    def score_completions(self, pairs, wanted) -> Iterable[dict[int, list[float]]]:
+        """Batches `{position in pairs: [log-probability of each token]}` of `(chat, completion)` pairs."""
+        raise TypeError(f"{type(self).__name__} has no probabilities")
+
+    def score_with_head(self, pairs, head: LinearHead, wanted) -> Iterable[dict[int, float | None]]:
+        """Batches `{position in pairs: score}`; None for a completion that cannot be read."""
+        raise TypeError(f"{type(self).__name__} has no hidden states")
+
+    def chat_text(self, chat: Chat) -> str:
+        """The text that the model reads for a well-formed `chat`; see `render`."""
+        raise TypeError(f"{type(self).__name__} has no chat template")
+
+    def completion_tokens(self, completion: str) -> list[str]:
+        """The tokens of `completion`, each as text; see `tokens`."""
+        raise TypeError(f"{type(self).__name__} has no tokenizer")
+
+    # --- what is asked of it ------------------------------------------------------------------------------------
 
     def render(self, chat: Chat) -> str:
         """The text that the model reads for `chat`, control tokens included."""
         check_chat(chat, 0)
-        return self._cached([("render", chat)], lambda wanted: iter([{0: self._render(chat)}]))[0]
+        return self.results("render", [(chat,)], lambda wanted: [{0: self.chat_text(chat)}])[0]
 
     def tokens(self, completion: str) -> list[str]:
         """The tokens of a completion as the model reads it, each as text: one for each of `token_log_probs`."""
-        return self._cached([("tokens", completion)], lambda wanted: iter([{0: self._tokens(completion)}]))[0]
-
-    def _render(self, chat: Chat) -> str:
-        raise TypeError(f"{type(self).__name__} has no chat template")
-
-    def _tokens(self, completion: str) -> list[str]:
-        raise TypeError(f"{type(self).__name__} has no tokenizer")
-
-    # --- writing ------------------------------------------------------------------------------------------------
+        return self.results("tokens", [(completion,)], lambda wanted: [{0: self.completion_tokens(completion)}])[0]
 
     def generate(self, inputs: Sequence[Chat], num_generations: int = 1, **kwargs: Any) -> list[dict[str, Any]]:
         """Write `num_generations` completions for each chat.
 
         Args:
-            inputs: chats, each a list of `{"role", "content"}`. A chat that ends with an assistant message is continued.
+            inputs: chats, each a list of `{"role", "content"}`. One that ends with an assistant message is continued.
             num_generations: completions per chat.
             kwargs: sampling arguments (see `SAMPLING`), over `generation_kwargs`.
 
         Returns:
             For each chat, in order, `{"generations": [str | None, …], "finish_reasons": [str, …],
             "statistics": {"input_tokens": [int, …], "output_tokens": [int, …]}}`. None where the model could not
-            write, with the reason in `finish_reasons`.
+            write, with the reason in `finish_reasons`, which a backend that overrides this method may leave out.
 
         Raises:
             InputError: a malformed chat or sampling argument.
@@ -148,20 +162,9 @@ class LLM:
         for position, chat in enumerate(inputs):
             check_chat(chat, position)
         requests = [Request(chat, draw, arguments) for chat in inputs for draw in range(num_generations)]
-        keys = [("generate", r.chat, r.draw, arguments) for r in requests]
-        results = self._cached(keys, lambda wanted: self._generate(requests, wanted))
-        grouped = [results[i : i + num_generations] for i in range(0, len(results), num_generations)]
-        return [_assembled(group) for group in grouped]
-
-    def _generate(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
-        """Yield batches `{position in requests: {"text", "input_tokens", "output_tokens", "finish_reason"}}`.
-
-        Only positions in `wanted` are asked for, but batches should be composed from all requests, so that a run
-        that was killed and resumed computes the same batches.
-        """
-        raise TypeError(f"{type(self).__name__} cannot generate")
-
-    # --- scoring ------------------------------------------------------------------------------------------------
+        keys = [(request.chat, request.draw, arguments) for request in requests]
+        results = self.results("generate", keys, partial(self._written, requests))
+        return [_joined(results[i : i + num_generations]) for i in range(0, len(results), num_generations)]
 
     def choice_probabilities(self, inputs: Sequence[Chat], choices: Sequence[str], prefill: str = ""):
         """The next-token distribution over `choices` after each chat and `prefill`, normalised over the choices.
@@ -172,11 +175,11 @@ class LLM:
         import numpy as np
 
         self._must_score("choice_probabilities")
-        chats = [continued(chat, prefill) for chat in inputs]
+        chats, choices = [continued(chat, prefill) for chat in inputs], list(choices)
         for position, chat in enumerate(chats):
             check_chat(chat, position)
-        keys = [("choices", chat, list(choices)) for chat in chats]
-        scores = self._cached(keys, lambda wanted: self._choice_log_probs(chats, list(choices), wanted))
+        keys = [(chat, choices) for chat in chats]
+        scores = self.results("choices", keys, partial(self.score_choices, chats, choices))
         logs = np.array(scores, dtype=np.float64).reshape(len(chats), len(choices))
         probabilities = np.exp(logs - logs.max(axis=1, keepdims=True)) if len(chats) else logs
         return probabilities / probabilities.sum(axis=1, keepdims=True)
@@ -188,8 +191,7 @@ class LLM:
         fit the model's context, gives an empty list.
         """
         pairs = self._pairs("token_log_probs", inputs, completions)
-        keys = [("log_probs", chat, completion) for chat, completion in pairs]
-        return self._cached(keys, lambda wanted: self._token_log_probs(pairs, wanted))
+        return self.results("log_probs", pairs, partial(self.score_completions, pairs))
 
     def log_likelihood(self, inputs: Sequence[Chat], completions: Sequence[str]):
         """Mean log-probability per token of each completion given its chat; shape `(len(inputs),)`, nan if empty."""
@@ -197,7 +199,7 @@ class LLM:
 
         return np.array([np.mean(logs) if logs else np.nan for logs in self.token_log_probs(inputs, completions)])
 
-    def head_scores(self, inputs: Sequence[Chat], completions: Sequence[str], head: "LinearHead"):
+    def head_scores(self, inputs: Sequence[Chat], completions: Sequence[str], head: LinearHead):
         """The score that a linear head gives each completion from the model's hidden states.
 
         Returns:
@@ -205,10 +207,9 @@ class LLM:
         """
         import numpy as np
 
-        pairs = self._pairs("head_scores", inputs, completions)
-        fingerprint = head.fingerprint
-        keys = [("head", fingerprint, chat, completion) for chat, completion in pairs]
-        scores = self._cached(keys, lambda wanted: self._head_scores(pairs, head, wanted))
+        pairs, fingerprint = self._pairs("head_scores", inputs, completions), head.fingerprint
+        keys = [(fingerprint, *pair) for pair in pairs]
+        scores = self.results("head", keys, partial(self.score_with_head, pairs, head))
         return np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
 
     def _pairs(self, method: str, inputs: Sequence[Chat], completions: Sequence[str]) -> list[tuple[Chat, str]]:
@@ -219,15 +220,6 @@ class LLM:
             check_chat(chat, position, may_be_empty=True)
         return list(zip(inputs, completions, strict=True))
 
-    def _head_scores(self, pairs, head, wanted) -> Iterator[dict[int, float | None]]:
-        raise TypeError(f"{type(self).__name__} has no hidden states")
-
-    def _choice_log_probs(self, chats, choices, wanted) -> Iterator[dict[int, list[float]]]:
-        raise TypeError(f"{type(self).__name__} has no probabilities")
-
-    def _token_log_probs(self, pairs, wanted) -> Iterator[dict[int, list[float]]]:
-        raise TypeError(f"{type(self).__name__} has no probabilities")
-
     def _must_score(self, method: str) -> None:
         if not self.can_score:
             raise InputError(
@@ -235,105 +227,21 @@ class LLM:
                 "Use a TransformersLLM, or a task that reads the model's text."
             )
 
-    # --- the cache ----------------------------------------------------------------------------------------------
-
-    def _cached(self, keys: list[tuple], compute: Callable[[set[int]], Iterator[dict[int, Any]]]) -> list[Any]:
-        """The results for `keys`: from the cache, the rest computed, each batch stored before the next is begun."""
-        hashed = [result_key(self.fingerprint, *key) for key in keys]
-        store = default_cache() if self.use_cache else None
-        known = store.get_many(list(dict.fromkeys(hashed))) if store else {}
-        first = {key: position for position, key in reversed(list(enumerate(hashed)))}
-        wanted = {position for key, position in first.items() if key not in known}
-        self.usage.cached += len(hashed) - len(wanted)
-        if wanted and store and replaying():
-            raise CacheError(
-                f"{len(wanted)} of {len(hashed)} results of {self.model_name} are not among the recorded ones, for example "
-                f"{repr(keys[min(wanted)])[:200]}. COURSE_LIB_REPLAY is set, so no model was run. Record again "
-                "(`make record`), or unset COURSE_LIB_REPLAY."
-            )
-        if wanted:
-            tick = time.perf_counter()
-            for batch in compute(wanted):
-                fresh = {hashed[position]: value for position, value in batch.items()}
-                if store:
-                    store.put_many(fresh, self.model_name)
-                known.update(fresh)
-                tick, started = time.perf_counter(), tick
-                self._count(batch, tick - started)
-        return [known[key] for key in hashed]
-
-    def _count(self, batch: dict[int, Any], seconds: float) -> None:
-        self.usage.new += len(batch)
-        self.usage.seconds += seconds
-        written = [value for value in batch.values() if isinstance(value, dict)]
-        self.usage.writing_seconds += seconds if written else 0
-        for value in written:
-            self.usage.input_tokens += value["input_tokens"]
-            self.usage.output_tokens += value["output_tokens"]
-        self.on_progress(self.usage)
+    def _written(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
+        for batch in self.write(requests, wanted):
+            for position, result in batch.items():
+                if missing := [key for key in WRITTEN if key not in result]:
+                    raise InputError(
+                        f"{type(self).__name__}.write gave for request {position} a result without "
+                        f"{', '.join(missing)}. Each result needs {', '.join(WRITTEN)}."
+                    )
+            yield batch
 
 
-def _assembled(group: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "generations": [one["text"] for one in group],
-        "finish_reasons": [one["finish_reason"] for one in group],
-        "statistics": {
-            "input_tokens": [one["input_tokens"] for one in group],
-            "output_tokens": [one["output_tokens"] for one in group],
-        },
-    }
+WRITTEN = ("text", "input_tokens", "output_tokens", "finish_reason")
 
 
-def continued(chat: Chat, prefill: str) -> Chat:
-    """`chat` with an assistant message begun by us, for the model to go on from."""
-    return [*chat, {"role": "assistant", "content": prefill}] if prefill else list(chat)
-
-
-def check_chat(chat: Any, position: int, may_be_empty: bool = False) -> None:
-    """Raise `InputError` unless `chat` is a list of `{"role": str, "content": str}`."""
-    allowed = '[{"role": "user", "content": "…"}]'
-    if not isinstance(chat, list) or not (chat or may_be_empty):
-        raise InputError(f"Input {position} is {repr(chat)[:80]}, not a chat. Allowed: a list of messages such as {allowed}.")
-    for message in chat:
-        well_formed = isinstance(message, dict) and all(isinstance(message.get(k), str) for k in ("role", "content"))
-        if not well_formed or message["role"] not in ("system", "user", "assistant"):
-            raise InputError(
-                f"Input {position} holds the message {repr(message)[:120]}. Allowed: 'role' is system, user or assistant, and "
-                f"'content' is text, such as {allowed}."
-            )
-
-
-def sampling_arguments(given: dict[str, Any]) -> dict[str, Any]:
-    """`SAMPLING` with `given` over it, checked. `do_sample=False` is another way to say `temperature=0`.
-
-    Raises:
-        InputError: an unknown name or a value out of range.
-    """
-    given = dict(given)
-    if given.pop("do_sample", True) is False:
-        given["temperature"] = 0
-    unknown = sorted(set(given) - set(SAMPLING))
-    if unknown:
-        raise InputError(f"Unknown sampling argument {', '.join(unknown)}. Allowed: do_sample, {', '.join(SAMPLING)}.")
-    merged = {**SAMPLING, **{k: v for k, v in given.items() if v is not None}}
-    stops = merged["stop_strings"]
-    merged["stop_strings"] = [stops] if isinstance(stops, str) else list(stops)
-    for name, (low, high) in RANGES.items():
-        value = merged[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise InputError(f"{name}={value!r}; allowed: a number from {low} to {high}.")
-    for name in ("max_new_tokens", "top_k", "seed"):
-        if merged[name] != int(merged[name]):
-            raise InputError(f"{name}={merged[name]!r}; allowed: a whole number.")
-    return merged
-
-
-RANGES = {
-    "max_new_tokens": (1, 1_000_000),
-    "temperature": (0, 100),
-    "top_p": (0, 1),
-    "top_k": (0, 1_000_000),
-    "min_p": (0, 1),
-    "repetition_penalty": (0.01, 100),
-    "seed": (-(2**63), 2**63 - 1),
-}
+def _joined(results: list[dict[str, Any]]) -> dict[str, Any]:
+    texts, *counts, reasons = ([result[key] for result in results] for key in WRITTEN)
+    statistics = dict(zip(WRITTEN[1:3], counts, strict=True))
+    return {"generations": texts, "finish_reasons": reasons, "statistics": statistics}

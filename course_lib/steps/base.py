@@ -15,9 +15,10 @@ A row with a `drop_reason` leaves the pipeline there and is counted; it is never
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, dataclass_transform
+from dataclasses import field, fields
+from typing import Any, ClassVar
 
+from course_lib.declared import Declared
 from course_lib.errors import GraphError, InputError
 from course_lib.llms.base import sampling_arguments
 
@@ -31,9 +32,7 @@ HIDDEN = "\0"  # before the name of a column that a mapped input covers while th
 open_pipelines: list[Any] = []  # the pipelines whose `with` blocks are open, innermost last
 
 
-@dataclass_transform(kw_only_default=True, eq_default=False)
-@dataclass(kw_only=True, eq=False, repr=False)
-class Step:
+class Step(Declared):
     """A step that maps rows to rows.
 
     Args:
@@ -52,10 +51,6 @@ class Step:
 
     inputs: ClassVar[StepColumns] = []
     outputs: ClassVar[StepColumns] = []
-
-    def __init_subclass__(cls, **kwargs: Any):
-        super().__init_subclass__(**kwargs)
-        dataclass(kw_only=True, eq=False, repr=False)(cls)
 
     def __post_init__(self):
         if self.pipeline is None and open_pipelines:

@@ -1,29 +1,27 @@
 """What every language model does, shown on toy ones: order, caching, counting, and errors that help."""
 
 import math
+from dataclasses import field
 
 import numpy as np
 import pytest
 
 from course_lib.errors import InputError
-from course_lib.llms import LLM, ScriptedLLM
+from course_lib.llms import LLM, ScriptedLLM, TransformersLLM, plugins
 from course_lib.llms.base import SAMPLING, Usage, check_chat, continued, sampling_arguments
 
 
 class Echo(LLM):
     """Repeats the last message with the number of the draw; remembers what it was asked."""
 
-    name = "echo"
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.asked = []
+    model_name: str = "echo"
+    asked: list = field(default_factory=list)
 
     @property
-    def model_name(self):
-        return self.name
+    def fingerprint(self):
+        return self.model_name
 
-    def _generate(self, requests, wanted):
+    def write(self, requests, wanted):
         # Backwards and two at a time: the order of the answers must not come from here.
         todo = sorted(wanted, reverse=True)
         for start in range(0, len(todo), 2):
@@ -40,12 +38,12 @@ class Lengths(Echo):
 
     can_score = True
 
-    def _choice_log_probs(self, chats, choices, wanted):
+    def score_choices(self, chats, choices, wanted):
         for position in sorted(wanted):
             self.asked.append((chats[position][-1]["content"], tuple(choices)))
             yield {position: [-1000.0 + len(choice) for choice in choices]}
 
-    def _token_log_probs(self, pairs, wanted):
+    def score_completions(self, pairs, wanted):
         yield {position: [-float(len(pairs[position][0]))] * len(pairs[position][1]) for position in wanted}
 
 
@@ -97,7 +95,7 @@ def test_more_draws_of_the_same_chat_ask_only_for_the_new_ones():
 
 def test_other_models_arguments_and_roles_are_other_results():
     Echo().generate(chats("a"))
-    other = type("Other", (Echo,), {"name": "other"})()
+    other = Echo(model_name="other")
     cooler, seeded, same = Echo(generation_kwargs={"temperature": 0.1}), Echo(), Echo(generation_kwargs={"temperature": 0.7})
     other.generate(chats("a"))
     cooler.generate(chats("a"))
@@ -269,6 +267,101 @@ def test_as_many_completions_as_inputs():
 def test_model_that_only_writes_says_so_when_asked_to_score(method):
     with pytest.raises(InputError, match="probabilities can be seen; ScriptedLLM only writes text.*TransformersLLM"):
         getattr(ScriptedLLM(["a"]), method)(chats("a"), ["x"])
+
+
+# --- what a backend brings ----------------------------------------------------------------------------------
+
+
+class Own(LLM):
+    """As a newcomer writes it: two settings, and every chat answered alike."""
+
+    model_name: str = "own"
+    reply: str = "x"
+
+    def write(self, requests, wanted):
+        return [{p: {"text": self.reply, "input_tokens": 1, "output_tokens": 1, "finish_reason": "stop"} for p in wanted}]
+
+
+def test_annotated_attributes_are_settings():
+    assert first(Own().generate(chats("a"))) == ["x"]
+    own = Own(reply="y", model_name="mine", generation_kwargs={"seed": 3})
+    assert first(own.generate(chats("a"))) == ["y"] and repr(own).startswith("Own('mine'")
+    with pytest.raises(TypeError, match="replly"):
+        Own(replly="y")
+    assert own.usage is not Own().usage
+
+
+def test_subclass_with_an_init_of_its_own_hands_it_on():
+    class Written(Own):
+        def __init__(self, text):
+            super().__init__(reply=text)
+
+    class Below(Written):
+        pass
+
+    assert first(Below("z").generate(chats("a"))) == ["z"]
+
+
+def test_generate_may_be_overridden_and_give_generations_and_statistics_alone():
+    class Overriding(LLM):
+        model_name: str = "overriding"
+        reply: str = "x"
+
+        def generate(self, inputs, num_generations=1, **kwargs):
+            counts = {"input_tokens": [1] * num_generations, "output_tokens": [1] * num_generations}
+            return [{"generations": [self.reply] * num_generations, "statistics": counts} for _ in inputs]
+
+    results = Overriding(reply="y").generate(chats("a", "b"), num_generations=2)
+    assert [result["generations"] for result in results] == [["y", "y"]] * 2
+
+
+def test_mended_backend_under_the_same_name_gives_its_new_text(cache_path):
+    assert first(Own(reply="old").generate(chats("a"))) == ["old"]
+    assert first(Own(reply="new").generate(chats("a"))) == ["new"]
+    assert not (cache_path / "results.sqlite").exists()
+
+    class Kept(Own):
+        fingerprint: str = "1"
+
+    assert first(Kept(reply="old").generate(chats("a"))) == ["old"]
+    assert first(Kept(reply="new").generate(chats("a"))) == ["old"], "its fingerprint says that nothing has changed"
+    assert first(Kept(reply="new", fingerprint="2").generate(chats("a"))) == ["new"]
+
+
+def test_result_that_lacks_a_key_or_does_not_come_is_an_error_that_names_backend_and_key():
+    class NoCounts(Own):
+        def write(self, requests, wanted):
+            yield {p: {"text": "x", "finish_reason": "stop"} for p in wanted}
+
+    class Short(Own):
+        def write(self, requests, wanted):
+            yield {}
+
+    with pytest.raises(InputError, match="NoCounts.write .*request 0 .*without input_tokens, output_tokens"):
+        NoCounts().generate(chats("a"))
+    with pytest.raises(InputError, match=r"Short gave no result \(generate\) for 2 of 2 inputs, for example input 0: .*'a'"):
+        Short().generate(chats("a", "b"))
+
+
+def test_any_backend_says_where_it_comes_from():
+    assert (Own.source, Own.licence, Own.context) == ("", "not known", None)
+
+
+class Point:
+    """An entry point of an installed package."""
+
+    name = "own"
+
+    def load(self):
+        return Own
+
+
+def test_models_of_installed_packages_are_made_by_name(monkeypatch, tiny_model_folder):
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [Point()] if group == "course_lib.llms" else [])
+    assert list(plugins.models()) == ["own"]
+    assert first(plugins.llm("own", device=None, reply="z").generate(chats("a"))) == ["z"]
+    local = plugins.llm(str(tiny_model_folder), device="cpu", generation_kwargs={"seed": 1})
+    assert isinstance(local, TransformersLLM) and local.generation_kwargs == {"seed": 1} and local.context == 512
 
 
 def test_backend_without_a_name_is_told_what_is_missing():

@@ -75,9 +75,9 @@ def test_parameters_of_steps_and_models_are_set_at_run_time():
     seen = []
 
     class Notes(ScriptedLLM):
-        def _generate(self, requests, wanted):
+        def write(self, requests, wanted):
             seen.append(requests[0].arguments)
-            return super()._generate(requests, wanted)
+            return super().write(requests, wanted)
 
     with Pipeline() as pipeline:
         load = LoadDataFromDicts(data=ROWS)

@@ -79,22 +79,22 @@ class ToyLLM(LLM):
     def fits(self, text):
         return len(text) < self.context
 
-    def _generate(self, requests, wanted):
+    def write(self, requests, wanted):
         for position in sorted(wanted):
             self.written.append(requests[position].chat)
             yield {position: {"text": self.reply, "input_tokens": 1, "output_tokens": 1, "finish_reason": "stop"}}
 
-    def _choice_log_probs(self, chats, choices, wanted):
+    def score_choices(self, chats, choices, wanted):
         for position in sorted(wanted):
             self.scored.append(chats[position])
             digest = _digest(chats[position])
             total = sum(byte + 1 for byte in digest[: len(choices)])
             yield {position: [math.log((byte + 1) / total) for byte in digest[: len(choices)]]}
 
-    def _token_log_probs(self, pairs, wanted):
+    def score_completions(self, pairs, wanted):
         yield {p: [-byte / 64 for byte in _digest(pairs[p])] if self.fits(pairs[p][1]) else [] for p in wanted}
 
-    def _head_scores(self, pairs, head, wanted):
+    def score_with_head(self, pairs, head, wanted):
         yield {p: _digest(pairs[p])[0] / 64 - 2 if self.fits(pairs[p][1]) else None for p in wanted}
 
 

@@ -25,7 +25,7 @@ class RecordingLLM(LLM):
         super().__init__(use_cache=False, **kwargs)
         self.reply, self.asked, self.arguments = reply, [], []
 
-    def _generate(self, requests, wanted):
+    def write(self, requests, wanted):
         for position in sorted(wanted):
             request = requests[position]
             self.asked.append((request.chat[-1]["content"], request.arguments["seed"]))

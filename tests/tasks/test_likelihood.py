@@ -38,7 +38,7 @@ class Toy(LLM):
     def model_name(self):
         return self.name
 
-    def _token_log_probs(self, pairs, wanted):
+    def score_completions(self, pairs, wanted):
         yield {p: [self.liking] * len(pairs[p][1].split()) for p in wanted}
 
 
@@ -78,9 +78,9 @@ def test_the_author_is_left_out_of_the_panel_as_long_as_another_is_left():
 
 def test_no_model_reads_what_it_wrote_itself_for_nothing():
     class Counting(Toy):
-        def _token_log_probs(self, pairs, wanted):
+        def score_completions(self, pairs, wanted):
             self.read = [text for _, text in pairs]
-            yield from super()._token_log_probs(pairs, wanted)
+            yield from super().score_completions(pairs, wanted)
 
     one, other = Counting("a", -1.0), Counting("b", -4.0)
     rated(LikelihoodRating(panel=[one, other]), ["x", "y", "z"], generation_models=["a", "b", "a"])

@@ -1,0 +1,60 @@
+"""Weights in memory: one copy for all that ask for the same, and batches as large as memory allows."""
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from course_lib.llms.devices import MOST_ROWS, out_of_memory
+
+_by_key: dict[str, "Loaded"] = {}
+
+
+@dataclass
+class Loaded:
+    """A model in memory, how many LLM objects hold it, and the largest batch that memory allowed."""
+
+    model: Any
+    users: int = 0
+    most_rows: int = MOST_ROWS
+
+    def in_parts(self, positions: list[int], compute: Callable[[list[int]], Any]) -> Iterator[tuple[list[int], Any]]:
+        """`(part, compute(part))` over `positions`: all at once, or in parts halved as often as memory asks for."""
+        queue = [positions] if positions else []
+        while queue:
+            part = queue.pop(0)
+            if len(part) > self.most_rows:
+                queue[:0] = [part[: self.most_rows], part[self.most_rows :]]
+                continue
+            try:
+                results = compute(part)
+            except (RuntimeError, MemoryError) as error:
+                if len(part) == 1 or not out_of_memory(error):
+                    raise
+                self.most_rows = len(part) // 2
+                queue.insert(0, part)
+                continue
+            yield part, results
+
+
+def hold(key: str, load: Callable[[], Any]) -> Loaded:
+    """The model loaded as `key`, with one user more; `load` makes it for the first."""
+    if key not in _by_key:
+        _by_key[key] = Loaded(load())
+    _by_key[key].users += 1
+    return _by_key[key]
+
+
+def release(key: str) -> None:
+    """One user less; the last frees the memory."""
+    _by_key[key].users -= 1
+    if _by_key[key].users:
+        return
+    model = weakref.ref(_by_key.pop(key).model)
+    if model() is not None:  # it refers to itself; a collection costs a third of a second, so only then
+        gc.collect()
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

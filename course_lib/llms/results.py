@@ -1,0 +1,88 @@
+"""Results that are looked up before they are computed, and counted."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from course_lib.declared import Declared
+from course_lib.errors import CacheError, InputError
+from course_lib.llms.cache import default_cache, result_key
+from course_lib.paths import replaying
+
+
+@dataclass
+class Usage:
+    """What an LLM has done since it was made: results, tokens of new completions, and seconds, of writing and in all."""
+
+    new: int = 0
+    cached: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+    writing_seconds: float = 0.0
+
+
+class Computed(Declared):
+    """What has a name and gives results. Subclasses say how to compute; `results` looks in the cache first.
+
+    Args:
+        use_cache: look results up in, and add them to, the cache on disk; only where there is a `fingerprint`.
+
+    Attributes:
+        model_name: what rows, cards and the cache call it.
+        fingerprint: all that a result depends on beside the input, as text; None, and nothing is cached. A backend
+            that was mended needs another one, or it answers with what it wrote before.
+    """
+
+    use_cache: bool = True
+    usage: Usage = field(default_factory=Usage, init=False)
+    on_progress: Callable[[Usage], None] = field(default_factory=lambda: lambda usage: None, init=False)
+
+    model_name: ClassVar[str] = ""
+    fingerprint: ClassVar[str | None] = None
+
+    def results(self, kind: str, inputs: list[tuple], compute: Callable[[set[int]], Iterable[dict[int, Any]]]) -> list[Any]:
+        """The results for `inputs`: from the cache, or computed, each batch stored before the next is begun."""
+        if not self.model_name:
+            raise TypeError(f"{type(self).__name__} must define model_name")
+        fingerprint = self.fingerprint
+        keys = [result_key(fingerprint, kind, *parts) for parts in inputs]
+        store = default_cache() if self.use_cache and fingerprint is not None else None
+        first: dict[str, int] = {}
+        for position, key in enumerate(keys):
+            first.setdefault(key, position)
+        results = store.get_many(list(first)) if store else {}
+        wanted = {position for key, position in first.items() if key not in results}
+        self.usage.cached += len(keys) - len(wanted)
+        if wanted and store and replaying():
+            raise CacheError(
+                f"{len(wanted)} of {len(keys)} results of {self.model_name} are not among the recorded ones, for "
+                f"example {repr((kind, *inputs[min(wanted)]))[:200]}. COURSE_LIB_REPLAY is set, so no model was run. "
+                "Record again (`make record`), or unset COURSE_LIB_REPLAY."
+            )
+        start = time.perf_counter()
+        for batch in compute(wanted) if wanted else ():
+            computed = {keys[position]: result for position, result in batch.items() if position in wanted}
+            if store:
+                store.put_many(computed, self.model_name)
+            results.update(computed)
+            end = time.perf_counter()
+            self._count(computed.values(), end - start)
+            start = end
+        if missing := sorted(position for position in wanted if keys[position] not in results):
+            raise InputError(
+                f"{type(self).__name__} gave no result ({kind}) for {len(missing)} of {len(wanted)} inputs, for example "
+                f"input {missing[0]}: {repr(inputs[missing[0]])[:120]}. Yield one for every position in `wanted`."
+            )
+        return [results[key] for key in keys]
+
+    def _count(self, results: Iterable[Any], seconds: float) -> None:
+        results = list(results)
+        self.usage.new += len(results)
+        self.usage.seconds += seconds
+        written = [result for result in results if isinstance(result, dict)]
+        self.usage.writing_seconds += seconds if written else 0
+        self.usage.input_tokens += sum(result["input_tokens"] for result in written)
+        self.usage.output_tokens += sum(result["output_tokens"] for result in written)
+        self.on_progress(self.usage)
