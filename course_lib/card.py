@@ -1,7 +1,8 @@
 """The dataset card: what was run, what came out, how to train on it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from course_lib.distiset import Distiset
@@ -9,21 +10,25 @@ from course_lib.llms import LLM
 from course_lib.steps.tasks.templating import environment
 
 
-def dataset_card(options: Mapping[str, Any], llms: Sequence[LLM], distiset: Distiset) -> str:
+def dataset_card(settings: Any, distiset: Distiset, llms: Sequence[LLM] = ()) -> str:
     """Markdown with the hub's metadata. It holds no times, so that equal runs have equal cards.
 
     Args:
-        options: what the run was told, by name.
-        llms: the models that wrote or rated, each with `model_name`, `source` and `licence`.
+        settings: `job.Settings`, what the run was told.
+        llms: the models that wrote or rated, where others took part than `settings.llm` gives by their names.
     """
-    rows = list(distiset["default"]["train"])
+    report, rows = distiset.report, list(distiset["default"]["train"])
+    used = {llm.model_name: llm for llm in [*map(settings.llm, settings.models), *llms]}
+    used |= {name: settings.llm(name) for name in report.models if name not in used}
+    # Where the dataset lies is the reader's business, not the dataset's.
+    options = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in ("out", "device")}
     return (
         environment()
         .get_template("card.jinja2")
         .render(
             options=options,
-            models=[_model(llm) for llm in llms],
-            report=distiset.report,
+            models=list(used.values()),
+            report=report,
             rows=rows,
             dropped=distiset.dropped_rows(),
             rewrites=distiset.rewrite_outcomes(),
@@ -31,10 +36,3 @@ def dataset_card(options: Mapping[str, Any], llms: Sequence[LLM], distiset: Dist
             rejected=Counter(row["rejected_model"] for row in rows),
         )
     )
-
-
-def _model(llm: LLM) -> dict[str, str]:
-    # Only models that are read from files have weights that know where they come from.
-    about = getattr(llm, "weights", llm)
-    licence = getattr(about, "licence", "") or "not known"
-    return {"name": llm.model_name, "source": getattr(about, "source", ""), "licence": licence}

@@ -3,7 +3,7 @@
 load → [TextGeneration × models] → GroupColumns → + EvolQuality → rate → FormatTextGenerationDPO
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from course_lib.card import dataset_card
 from course_lib.distiset import MARK, Distiset, unfinished, writing_out
 from course_lib.errors import InputError
 from course_lib.judging import default_judge, likelihood_panel
-from course_lib.llms import LLM, TransformersLLM
+from course_lib.llms import LLM
+from course_lib.llms.plugins import llm
 from course_lib.llms.weights import PACKAGED
 from course_lib.pipeline import Pipeline
 from course_lib.steps import FormatTextGenerationDPO, GroupColumns, Step
@@ -40,7 +41,9 @@ class Settings:
     def llm(self, model: str) -> LLM:
         """The language model of that name, with the sampling arguments of this job."""
         arguments = {"seed": self.seed, "max_new_tokens": self.max_new_tokens}
-        return TransformersLLM(model, device=self.device, generation_kwargs=arguments)
+        # A model of a plugin need not know what a device is.
+        device = {"device": self.device} if self.device else {}
+        return llm(model, generation_kwargs=arguments, **device)
 
     @property
     def sources(self) -> list[str]:
@@ -56,10 +59,8 @@ def make_dataset(settings: Settings, progress: bool | None = None) -> Distiset:
     """
     pipeline = build_pipeline(settings)
     distiset = pipeline.run(progress=progress)
-    # Where the dataset lies is the reader's business, not the dataset's.
-    options = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in ("out", "device")}
-    models = {llm.model_name: llm for step in pipeline.graph.steps.values() for llm in step.llms}
-    distiset.card = dataset_card(options, list(models.values()), distiset)
+    llms = [llm for step in pipeline.graph.steps.values() for llm in step.llms]
+    distiset.card = dataset_card(settings, distiset, llms)
     return distiset
 
 

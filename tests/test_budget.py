@@ -18,6 +18,7 @@ LINES = {
     "card": 50,
     "constraints": 150,
     "distiset": 220,
+    "declared": 20,
     "errors": 50,
     "exercises": 2790,
     "job": 190,

@@ -43,7 +43,9 @@ def refused(no_model_loads, capsys, tmp_path):
     return run
 
 
-def test_the_job_writes_a_dataset_a_card_and_two_figures_and_the_second_run_is_the_same(tmp_path, capsys, monkeypatch):
+def test_the_job_writes_a_dataset_a_card_and_two_figures_and_the_second_run_is_the_same(
+    tmp_path, capsys, monkeypatch
+):
     assert main([*FEW, "--out", str(tmp_path / "one")]) == 0
     printed = capsys.readouterr().out
     for words in (
@@ -63,7 +65,14 @@ def test_the_job_writes_a_dataset_a_card_and_two_figures_and_the_second_run_is_t
         assert row["chosen_rating"] > row["rejected_rating"]
         assert row["chosen"][-1]["content"] != row["rejected"][-1]["content"]
     card = (tmp_path / "one" / "README.md").read_text()
-    for words in ("smollm2-135m", "Apache-2.0", "Gemma Terms of Use", "| `seed` | 0 |", "| instructions | 5 |", "DPOTrainer"):
+    for words in (
+        "smollm2-135m",
+        "Apache-2.0",
+        "Gemma Terms of Use",
+        "| `seed` | 0 |",
+        "| instructions | 5 |",
+        "DPOTrainer",
+    ):
         assert words in card
     for name in ("scores.png", "margins.png"):
         assert (tmp_path / "one" / name).read_bytes().startswith(b"\x89PNG")
@@ -89,7 +98,9 @@ def test_ctrl_c_in_the_middle_keeps_what_was_computed_and_the_next_run_goes_on(t
     kept = stored(store)
     assert process.returncode == 130 and "run the same command again" in error and "Traceback" not in error
     assert kept >= 6 and not (tmp_path / "out" / "dataset").exists()
-    done = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=True
+    )
     assert "6 from the cache" in done.stdout
 
 
@@ -109,8 +120,54 @@ def write_rows(path, rows):
     return str(path)
 
 
+PLUGIN = """
+from course_lib.llms import ScriptedLLM
+from course_lib.steps import Step
+
+class Echo(ScriptedLLM):
+    source, licence = "a parrot", "CC0-1.0"
+    def __init__(self, **kwargs):
+        super().__init__(lambda chat: f"You said: {chat[-1]['content']}", model_name="echo", **kwargs)
+
+class Brevity(Step):
+    inputs, outputs = ["generations"], ["ratings"]
+    def process(self, rows):
+        yield [{**row, "ratings": [5 / (1 + len(text)) for text in row["generations"]]} for row in rows]
+
+def short(**kwargs):
+    return ScriptedLLM(["Yes."], model_name="short", **kwargs)
+"""
+ENTRIES = """[course_lib.llms]
+echo = parrot:Echo
+short = parrot:short
+[course_lib.judges]
+brevity = parrot:Brevity
+"""
+
+
+def test_an_installed_package_brings_models_and_a_judge(tmp_path):
+    about = tmp_path / "site" / "parrot-1.0.dist-info"
+    about.mkdir(parents=True)
+    (tmp_path / "site" / "parrot.py").write_text(PLUGIN)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: parrot\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(ENTRIES)
+    path = os.pathsep.join([str(tmp_path / "site"), *filter(None, sys.path)])
+    options = ["--models", "echo", "short", "--no-evolve", "--judge", "brevity", "--limit", "3"]
+    command = [sys.executable, "-m", "course_lib", *options, "--out", str(tmp_path / "out")]
+    run = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    rows = list(Distiset.load_from_disk(tmp_path / "out" / "dataset")["default"]["train"])
+    assert {(row["chosen_model"], row["rejected_model"]) for row in rows} == {("short", "echo")} and len(
+        rows
+    ) == 3
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "| `echo` | a parrot | CC0-1.0 |" in card and "| `short` | short | not known |" in card
+
+
 def test_instructions_from_a_file_with_another_column_name(tmp_path, capsys):
-    source = write_rows(tmp_path / "mine.jsonl", [{"prompt": "Name a colour. 🎨"}, {"prompt": "Name a fruit."}])
+    source = write_rows(
+        tmp_path / "mine.jsonl", [{"prompt": "Name a colour. 🎨"}, {"prompt": "Name a fruit."}]
+    )
     options = [
         "--column",
         "prompt",
@@ -168,7 +225,9 @@ def test_cache_command_shows_and_clears_results_but_not_weights(capsys, cache_pa
     assert "scripted: 1 results" in capsys.readouterr().out
     assert main(["cache", "--clear", "--yes", "--model", "other"]) == 0
     printed = capsys.readouterr().out
-    assert "Deleted 0 results" in printed and "'other'" in printed and "There are those of: scripted." in printed
+    assert (
+        "Deleted 0 results" in printed and "'other'" in printed and "There are those of: scripted." in printed
+    )
     assert main(["cache", "--clear", "--yes"]) == 0
     assert "Deleted 1 results" in capsys.readouterr().out
     assert (cache_path / "weights").exists()
@@ -185,7 +244,9 @@ def test_cache_command_shows_and_clears_results_but_not_weights(capsys, cache_pa
         (["--clear"], "Pass --yes"),
     ],
 )
-def test_cache_command_that_cannot_be_meant_is_an_error_and_deletes_nothing(capsys, monkeypatch, options, said):
+def test_cache_command_that_cannot_be_meant_is_an_error_and_deletes_nothing(
+    capsys, monkeypatch, options, said
+):
     default_cache().put_many({"key": 1}, "scripted")
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert main(["cache", *options]) == 2
@@ -212,7 +273,11 @@ def test_cache_command_counts_the_log_the_damaged_files_and_the_damaged_results(
     (cache_path / "results.damaged-1.sqlite-wal").write_bytes(b"x" * 500_000)
     assert main(["cache"]) == 0
     results, model, damaged, aside, weights = capsys.readouterr().out.splitlines()
-    assert 0.7 <= float(results.split()[-2]) < 10 and "2 results" in model and "1 of these are damaged" in damaged
+    assert (
+        0.7 <= float(results.split()[-2]) < 10
+        and "2 results" in model
+        and "1 of these are damaged" in damaged
+    )
     assert "2 files" in aside and aside.endswith("2.5 MB") and weights.startswith("weights")
     assert main(["cache", "--clear", "--yes", "--model", "scripted"]) == 0
     assert len(store.damaged_files()) == 2

@@ -13,10 +13,22 @@ PICTURE = ROOT / "docs" / "architecture.png"
 BASE = {"errors", "paths"}  # nearly every room imports these: their arrows would hide the others
 # Where a room stands from left to right, so that few arrows cross; its floor follows from its imports.
 COLUMNS = {
-    **{"card": -2, "distiset": -2, "errors": -1.5, "pipeline": -1, "job": -1, "paths": -0.5, "__main__": 0},
-    **{"llms": 0, "steps": 0, "steps.tasks": 0, "judging": 0.6, "exercises": 1, "constraints": 1.4},
-    **{"tables": 2, "widgets": 2.2, "sums": 2.4, "plots": 2.9},
+    "card": -2,
+    "distiset": -2,
+    "errors": -1.5,
+    "pipeline": -1,
+    "job": -1,
+    "paths": -0.5,
+    "__main__": 0,
 }
+COLUMNS |= {
+    "llms": 0,
+    "steps": 0,
+    "steps.tasks": 0,
+    "judging": 0.6,
+    "exercises": 1,
+}
+COLUMNS |= {"constraints": 1.4, "tables": 2, "widgets": 2.2, "sums": 2.6, "plots": 2.9}
 
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
