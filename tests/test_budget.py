@@ -52,9 +52,7 @@ def test_no_room_imports_itself_by_a_detour():
 
 def test_no_module_imports_itself_by_a_detour():
     known = picture.modules()
-    graph = {
-        name: {target for target in picture.imports(file) if target in known} for name, file in known.items()
-    }
+    graph = {name: {target for target in picture.imports(file) if target in known} for name, file in known.items()}
     packages = {name for name in known if any(other.startswith(f"{name}.") for other in known)}
     # The module of a package gathers what lies in it, and is loaded before each of them.
     inner = {name: targets - packages for name, targets in graph.items() if name not in packages}

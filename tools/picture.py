@@ -34,10 +34,7 @@ COLUMNS |= {"constraints": 1.4, "tables": 2, "widgets": 2.2, "sums": 2.6, "plots
 def modules(root: Path = ROOT) -> dict[str, Path]:
     """The files of `course_lib` by dotted name."""
     files = sorted((root / "course_lib").rglob("*.py"))
-    return {
-        ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file
-        for file in files
-    }
+    return {".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
 
 
 def named(file: Path) -> set[str]:

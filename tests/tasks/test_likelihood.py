@@ -7,7 +7,7 @@ from course_lib.errors import InputError
 from course_lib.judging import default_judge, labelled_items, likelihood_panel, pair_accuracy, rate_items
 from course_lib.llms import ScriptedLLM, TransformersLLM
 from course_lib.llms.base import LLM, LinearHead
-from course_lib.steps.tasks import LikelihoodRating, RewardHeadRating, YesNoRating
+from course_lib.steps.tasks import LikelihoodRating, RewardHeadRating, YesNoRating, likelihood
 from course_lib.steps.tasks.likelihood import fit, reward_head, squashed
 
 HOSTILE = [
@@ -136,8 +136,15 @@ def test_a_broken_constraint_costs_as_much_as_the_fit_says_and_stands_in_the_row
     assert bound["z"] == pytest.approx(z_from_row(bound), abs=1e-3)
 
 
-def test_a_completion_that_no_model_can_read_whole_is_cut_in_the_middle_and_rated(judge):
-    row = rated(judge, ["🙂" * 20_000, "Rating: 5\n" * 2_000, "Jupiter."])
+def test_a_completion_that_no_model_can_read_whole_is_cut_in_the_middle_and_rated(tiny_model_folder, monkeypatch):
+    head = LinearHead((1, 2), np.random.default_rng(0).normal(size=2 * 3 * 32).astype(np.float32), 0.0)
+    llm = TransformersLLM(str(tiny_model_folder), use_cache=False)
+    name = llm.model_name
+    kept = {**fit(), "heads": {name: {}}, "weights": {name: 1.0, "likelihood": 1.0}}
+    monkeypatch.setattr(likelihood, "fit", lambda: kept)
+    monkeypatch.setattr(likelihood, "reward_head", lambda model: head)
+    monkeypatch.setattr(likelihood, "ROOM", " and" * 16)
+    row = rated(RewardHeadRating(panel=[llm]), ["🙂" * 20_000, "Rating: 5\n" * 2_000, "Jupiter."])
     assert [rating is None for rating in row["ratings"]] == [False, False, False]
     how = row["distilabel_metadata"]["raw_output_reward_head_rating_0"]
     assert [one["shortened"] for one in how] == [True, True, False]
@@ -168,7 +175,7 @@ def test_the_author_is_left_out_of_the_likelihood_vote_of_the_default_judge(judg
 
 
 def test_the_default_judge_tells_good_from_worse_on_items_that_it_was_not_fitted_on(judge):
-    items = labelled_items("report")[::4]
+    items = labelled_items("report")[::12]
     judged = rate_items(judge, items)
     assert pair_accuracy(judged, "worse")[-1]["accuracy"] >= 0.85
     assert pair_accuracy(judged, "off_topic")[-1]["accuracy"] >= 0.97

@@ -14,14 +14,13 @@ To write one, subclass `Task`, name its columns, and say how a row becomes a cha
             return {"translation": output}
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from course_lib.errors import InputError
 from course_lib.llms.base import LLM, Chat
 from course_lib.steps.base import Row, Step, StepInput, StepOutput, required_columns
-
-TOO_LONG = "longer than the context of the judge"  # the reason for no rating, where cutting does not help either
+from course_lib.steps.tasks.rows import brief
+from course_lib.steps.tasks.templating import framed
 
 
 class Task(Step):
@@ -59,13 +58,14 @@ class Task(Step):
     def process(self, rows: StepInput) -> StepOutput:
         missing = [self._missing(row) for row in rows]
         chats = [None if reason else self.format_input(row) for row, reason in zip(rows, missing, strict=True)]
-        answers = iter(self.llm.generate([chat for chat in chats if chat is not None], num_generations=self.num_generations))
-        made = []
+        asked = [chat for chat in chats if chat is not None]
+        results = iter(self.llm.generate(asked, num_generations=self.num_generations))
+        finished = []
         for row, chat, reason in zip(rows, chats, missing, strict=True):
-            result = unasked(reason, self.num_generations) if reason else next(answers)
+            result = _unwritten(reason, self.num_generations) if reason else next(results)
             outputs = [self._output(row, chat, result, draw) for draw in range(self.num_generations)]
-            made += [_grouped(row, outputs)] if self.group_generations else [{**row, **output} for output in outputs]
-        yield made
+            finished += [_grouped(row, outputs)] if self.group_generations else [{**row, **o} for o in outputs]
+        yield finished
 
     def _missing(self, row: Row) -> str | None:
         """Why the model is not asked about `row`: a step before this one left a column without a value."""
@@ -79,7 +79,7 @@ class Task(Step):
     def _output(self, row: Row, chat: Chat, result: dict[str, Any], draw: int) -> Row:
         text = result["generations"][draw]
         statistics = {name: counts[draw] for name, counts in result["statistics"].items()}
-        statistics["finish_reason"] = result["finish_reasons"][draw]
+        statistics["finish_reason"] = finish_reason(result, draw)
         metadata = self.metadata(row, chat, text, statistics)
         return {**self.format_output(text, row), "distilabel_metadata": metadata, "model_name": self.llm.model_name}
 
@@ -110,57 +110,14 @@ def _grouped(row: Row, outputs: list[Row]) -> Row:
     return {**row, **lists, "distilabel_metadata": {**metadata, **earlier}, "model_name": outputs[0]["model_name"]}
 
 
-def unasked(reason: str, num_generations: int) -> dict[str, Any]:
+def finish_reason(result: dict[str, Any], draw: int = 0) -> str | None:
+    """Why the model stopped writing; None where its `generate` gives no `finish_reasons`."""
+    reasons = result.get("finish_reasons")
+    return reasons[draw] if reasons else None
+
+
+def _unwritten(reason: str, num_generations: int) -> dict[str, Any]:
     """What `LLM.generate` gives where the model could not be asked."""
     nothing, zeros = [None] * num_generations, [0] * num_generations
     statistics = {"input_tokens": zeros, "output_tokens": zeros}
     return {"generations": nothing, "finish_reasons": [reason] * num_generations, "statistics": statistics}
-
-
-def without_middle(text: str) -> str:
-    """The first and the last quarter of `text`, for a model that cannot read all of it."""
-    quarter = len(text) // 4
-    return f"{text[:quarter]} […] {text[-quarter:]}"
-
-
-def framed(title: str, chat: Chat) -> str:
-    """`chat` as text to read, a rule above each message."""
-    parts = [f"═══ {title} ".ljust(100, "═")]
-    for message in chat:
-        parts += [f"─── {message['role']} ".ljust(100, "─"), message["content"]]
-    return "\n".join([*parts, "═" * 100])
-
-
-def text_of(row: Row, column: str, step: Step) -> str:
-    """`row[column]`, which must be text.
-
-    Raises:
-        InputError: it is something else, or nothing but space.
-    """
-    value = row.get(column)
-    if isinstance(value, str) and value.strip():
-        return value
-    came = "empty" if isinstance(value, str) else repr(value)[:60]
-    raise InputError(
-        f"Step {step.name!r}: the column {column!r} must be text that is not empty, but a row has {came}: {brief(row)}"
-    )
-
-
-def has_words(text: str | None) -> bool:
-    """Whether there is a completion to judge: something that is not empty and not only space."""
-    return bool(text and text.strip())
-
-
-def brief(row: Row) -> str:
-    """A row on one line, shortened."""
-    return repr({key: value for key, value in row.items() if key != "distilabel_metadata"})[:200]
-
-
-def texts_of(row: Row, column: str, step: Step) -> Sequence[str | None]:
-    """`row[column]`, which must be a list of texts or None."""
-    value = row.get(column)
-    if isinstance(value, list | tuple) and all(text is None or isinstance(text, str) for text in value):
-        return value
-    raise InputError(
-        f"Step {step.name!r}: the column {column!r} must be a list of texts, but a row has {repr(value)[:60]}: {brief(row)}"
-    )

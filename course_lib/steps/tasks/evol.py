@@ -11,8 +11,9 @@ from course_lib.errors import InputError
 from course_lib.llms.base import SAMPLING, Chat, sampling_arguments
 from course_lib.llms.cache import result_key
 from course_lib.steps.base import Row, StepInput, StepOutput
-from course_lib.steps.tasks.base import Task, text_of
+from course_lib.steps.tasks.base import Task, finish_reason
 from course_lib.steps.tasks.rewrites import rewrite_fault
+from course_lib.steps.tasks.rows import text_of
 from course_lib.steps.tasks.templating import filled, names, shipped
 
 
@@ -78,7 +79,7 @@ class _Evol(Task):
             chats = [self.format_input({**t.row, self.subject: t.text}, self.criterion(t.row, evolution)) for t in todo]
             for trace, chat, result in zip(todo, chats, self._draws(todo, chats), strict=True):
                 text = result["generations"][0]
-                fault = result["finish_reasons"][0] if text is None else self.fault(text, trace, chat[-1]["content"])
+                fault = finish_reason(result) or "no text" if text is None else self.fault(text, trace, chat[-1]["content"])
                 trace.tried(chat, text, fault, result["statistics"], again)
             todo = [trace for trace in todo if trace.faults[-1]]
         for trace in traces:

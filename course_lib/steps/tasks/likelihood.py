@@ -8,18 +8,19 @@ into ties. `benchmarks/fit_judges.py` makes the numbers, `data/judge_fit.json` k
 
 import json
 import math
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from course_lib.constraints import broken_constraints
 from course_lib.errors import InputError
 from course_lib.llms.base import LLM, Chat, LinearHead
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.formatting import MODEL_COLUMNS
 from course_lib.steps.load import DATA
-from course_lib.steps.tasks.base import TOO_LONG, Task, has_words, text_of, texts_of, without_middle
-from course_lib.steps.tasks.templating import filled, shipped
-from course_lib.sums import false_sums
+from course_lib.steps.tasks.base import Task
+from course_lib.steps.tasks.checks import faults_by_code
+from course_lib.steps.tasks.rows import has_words, text_of, texts_of
+from course_lib.steps.tasks.templating import TOO_LONG, filled, shipped, without_middle
 
 SHORTEST = 200  # characters of a completion that are always read
 ROOM = " and" * 512  # as many tokens as a judge may put around instruction and completion
@@ -68,16 +69,17 @@ class _PointwiseRating(Task):
         raise TypeError(f"{type(self).__name__} must define score")
 
     def process(self, rows: StepInput) -> StepOutput:
-        places = [
-            (r, i) for r, row in enumerate(rows) for i, text in enumerate(texts_of(row, "generations", self)) if has_words(text)
+        completions = [
+            (row, place) for row in rows for place, text in enumerate(texts_of(row, "generations", self)) if has_words(text)
         ]
-        instructions = [text_of(rows[r], "instruction", self) for r, _ in places]
-        texts = [self._fitting(i, rows[r]["generations"][p]) for i, (r, p) in zip(instructions, places, strict=True)]
-        scored = self.score(instructions, texts, [_author(rows[r], i) for r, i in places])
-        how = [[{"rating": None, "reason": "empty completion"} for _ in row["generations"]] for row in rows]
-        for (r, i), text, one in zip(places, texts, scored, strict=True):
-            how[r][i] = {**one, "shortened": text != rows[r]["generations"][i]}
-        yield [self._finished(row, one) for row, one in zip(rows, how, strict=True)]
+        instructions = [text_of(row, "instruction", self) for row, _ in completions]
+        whole = [row["generations"][place] for row, place in completions]
+        texts = list(map(self._fitting, instructions, whole))
+        scores = self.score(instructions, texts, [_author(row, place) for row, place in completions])
+        judgements = iter(
+            [{**score, "shortened": text != original} for score, text, original in zip(scores, texts, whole, strict=True)]
+        )
+        yield [self._finished(row, judgements) for row in rows]
 
     def _fitting(self, instruction: str, text: str) -> str:
         """`text`, cut in the middle until every model can read it after the instruction."""
@@ -85,11 +87,13 @@ class _PointwiseRating(Task):
             text = without_middle(text)
         return text
 
-    def _finished(self, row: Row, how: list[dict[str, Any]]) -> Row:
-        by = {"judge": f"{type(self).__name__}, {self.judge_name}", "mode": "pointwise"}
-        kept = {f"raw_output_{self.name}": [{**by, **one} for one in how]} if self.add_raw_output else {}
+    def _finished(self, row: Row, judgements: Iterator[dict[str, Any]]) -> Row:
+        empty = {"rating": None, "reason": "empty completion"}
+        own = [next(judgements) if has_words(text) else empty for text in row["generations"]]
+        judge = {"judge": f"{type(self).__name__}, {self.judge_name}", "mode": "pointwise"}
+        kept = {f"raw_output_{self.name}": [{**judge, **j} for j in own]} if self.add_raw_output else {}
         metadata = {**(row.get("distilabel_metadata") or {}), **kept}
-        ratings = [one["rating"] for one in how]
+        ratings = [judgement["rating"] for judgement in own]
         return {**row, "ratings": ratings, "model_name": self.judge_name, "distilabel_metadata": metadata}
 
 
@@ -115,15 +119,15 @@ class _PanelRating(_PointwiseRating):
 
     def log_likelihoods(self, chats: list[Chat], texts: list[str], authors: list[str | None]) -> list[dict[str, float]]:
         """For each text its mean log-probability per token, by model; without its author, if other models remain."""
-        found: list[dict[str, float]] = [{} for _ in texts]
+        means: list[dict[str, float]] = [{} for _ in texts]
         alone = len({llm.model_name for llm in self.panel}) == 1
         for llm in self.panel:
             skipped = {llm.model_name} if self.leave_author_out and not alone else set()
             mine = [i for i, author in enumerate(authors) if author not in skipped]
-            means = llm.log_likelihood([chats[i] for i in mine], [texts[i] for i in mine])
-            for i, mean in zip(mine, means.tolist(), strict=True):
-                found[i][llm.model_name] = mean
-        return found
+            by_text = llm.log_likelihood([chats[i] for i in mine], [texts[i] for i in mine])
+            for i, mean in zip(mine, by_text.tolist(), strict=True):
+                means[i][llm.model_name] = mean
+        return means
 
 
 class LikelihoodRating(_PanelRating):
@@ -137,8 +141,8 @@ class LikelihoodRating(_PanelRating):
     """
 
     def score(self, instructions: list[str], texts: list[str], authors: list[str | None]) -> list[dict[str, Any]]:
-        found = self.log_likelihoods(self.chats(instructions), texts, authors)
-        return [_explained(_mean_z(means), log_likelihoods=_rounded(means)) for means in found]
+        likelihoods = self.log_likelihoods(self.chats(instructions), texts, authors)
+        return [_explained(_mean_z(means), log_likelihoods=_rounded(means)) for means in likelihoods]
 
 
 class RewardHeadRating(_PanelRating):
@@ -147,8 +151,8 @@ class RewardHeadRating(_PanelRating):
     A reward model is a language model with a linear layer in place of its vocabulary (Ouyang et al. 2022, 2203.02155).
     Here the language model stays as it is, and only the layer is fitted, on the labelled answers that ship with the course.
     Tone, form, completeness and relevance show in the heads; a false word shows better in the likelihood, so that has a vote
-    too. What code can check, no model judges: a completion that breaks a constraint of its instruction (`constraints.py`) or
-    holds a false sum (`sums.py`) is marked down for it.
+    too. What code can check, no model judges: a completion that breaks a constraint of its instruction or holds a
+    false sum (`checks.py`) is marked down for it.
 
     Args:
         panel: models for which a head was fitted: the packaged ones.
@@ -166,21 +170,16 @@ class RewardHeadRating(_PanelRating):
         chats, kept = self.chats(instructions), fit()
         votes = {llm.model_name: llm.head_scores(chats, texts, reward_head(llm.model_name)) for llm in self.panel}
         likelihoods = self.log_likelihoods(chats, texts, authors)
-        rated = []
+        scores = []
         for i, (instruction, text, means) in enumerate(zip(instructions, texts, likelihoods, strict=True)):
-            own = {**{name: float(scores[i]) for name, scores in votes.items()}, "likelihood": _mean_z(means)}
+            own = {**{name: float(heads[i]) for name, heads in votes.items()}, "likelihood": _mean_z(means)}
             weights = {name: kept["weights"][name] for name in own}
-            broken = broken_by_code(instruction, text)
+            broken = faults_by_code(instruction, text)
             penalty = kept["broken"] if broken else 0.0
             z = sum(weights[name] * vote for name, vote in own.items()) / sum(weights.values()) - penalty
             how = {"votes": _rounded(own), "weights": weights, "log_likelihoods": _rounded(means)}
-            rated.append(_explained(z, **how, broken=", ".join(broken), penalty=penalty))
-        return rated
-
-
-def broken_by_code(instruction: str, text: str) -> list[str]:
-    """What code finds wrong with `text`, in words: constraints of `instruction` that it breaks, and false sums."""
-    return [*broken_constraints(instruction, text), *false_sums(instruction, text)]
+            scores.append(_explained(z, **how, broken=", ".join(broken), penalty=penalty))
+        return scores
 
 
 class YesNoRating(_PointwiseRating):
@@ -202,8 +201,8 @@ class YesNoRating(_PointwiseRating):
 
     def score(self, instructions: list[str], texts: list[str], authors: list[str | None]) -> list[dict[str, Any]]:
         rows = [{"instruction": i, "generations": [text]} for i, text in zip(instructions, texts, strict=True)]
-        found = self.llm.choice_probabilities([self.format_input(row) for row in rows], ["Yes", "No"])
-        return [{"rating": round(1 + 4 * yes, 4), "probability_yes": round(yes, 4)} for yes in found[:, 0].tolist()]
+        answers = self.llm.choice_probabilities([self.format_input(row) for row in rows], ["Yes", "No"])
+        return [{"rating": round(1 + 4 * p, 4), "probability_yes": round(p, 4)} for p in answers[:, 0].tolist()]
 
 
 def _explained(z: float, **features: Any) -> dict[str, Any]:
@@ -218,7 +217,7 @@ def _mean_z(log_likelihoods: dict[str, float]) -> float:
     A model without a fit is measured by the mean of the others' fits.
     """
     known = fit()["likelihood"]
-    usual = {key: sum(one[key] for one in known.values()) / len(known) for key in ("mean", "sd")}
+    usual = {key: sum(model[key] for model in known.values()) / len(known) for key in ("mean", "sd")}
     fits = {name: known.get(name, usual) for name in log_likelihoods}
     return sum((mean - fits[name]["mean"]) / fits[name]["sd"] for name, mean in log_likelihoods.items()) / len(log_likelihoods)
 

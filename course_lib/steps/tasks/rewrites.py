@@ -1,60 +1,33 @@
-"""Checks of rewrites: what a model gave back instead of a better text."""
+"""Checks of rewrites: what a model gave back instead of a better text.
 
+A leaked prompt and talk about the rewriting, the commonest faults of small models, are recognised wherever they stand;
+refusals, labels and announcements ("Here is the answer:") by how they begin (`data/rewrite_openings.json`).
+"""
+
+import json
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from functools import cache
 
-from course_lib.steps.tasks.languages import names_a_language, switches
+from course_lib.llms.prompts import encodable
+from course_lib.steps.load import DATA
 
-I_CANNOT = (
-    r"(?:(?:i|we)(?:(?:'m| am) (?:unable|not able)| (?:cannot|can't|can not|won't|must decline|do not have|don't have))"
-    r"|i(?:(?:'m| am) not (?:allowed|permitted|going|willing)|(?:'d| would) (?:rather|prefer) not"
-    r"| will not| refuse| must refuse| decline| have to (?:refuse|decline)))"
-)
-HELPING = (
-    r"(?:to )?(?:(?:help(?! but)|assist|provide|fulfill?|comply|answer|respond|engage|write|create|generate|improve|rewrite"
-    r"|discuss)\b|(?:do|say|recommend|share) (?:that|this|so|it)\W*$|(?:any )?personal (?:opinion|feeling|belief|preference)s\b"
-    r"|(?:process|complete|perform|accept) (?:this|that|the|your) (?:request|task|question)\b"
-    r"|(?:give|offer|share) (?:[\w-]+ ){0,2}(?:advice|opinions?|information|recommendations?)\b)"
-)
-SORRY = r"(?:(?:i am|i'm|we are|we're) (?:\w+ )?sorry|sorry|i apologi[sz]e|my apologies|unfortunately|i'm afraid|i am afraid)"
-UNFIT = r"it(?:'s| is| would) (?:not (?:be )?|(?:be )?in)appropriate for me to\b"
-MODEL = r"(?:language model|ai model|ai assistant|virtual assistant|chat ?bot|artificial intelligence)"
-# "I'm sorry, but …" and "I can't help …" refuse; "I'm sorry for your loss" and "I can't wait" do not.
-REFUSALS = re.compile(
-    rf"\W*(?:{SORRY},? but\b|(?:no[,.!] )?(?:{SORRY}[,.!]? (?:that )?)?(?:{I_CANNOT} {HELPING}|{UNFIT})"
-    rf"|as an ai(?: \w+)?(?: model| assistant)\b|as an ai,|as an? (?:\w+ ){{0,2}}{MODEL},? i\b"
-    rf"|as an? (?:\w+ )?assistant,? {I_CANNOT}\b|i(?: must| have to)? (?:refuse|decline)\W*$"
-    r"|i(?:'m not| am not| do not feel| don't feel) comfortable (?:\w+ing|with)\b"
-    rf"|(?:i am|i'm) (?:just |only )?an? (?:\w+ ){{0,2}}(?:{MODEL}|ai)\b[^.!?\n]* (?:not|cannot|can't|don't|unable)\b"
-    r"|je suis désolée?,? mais|es tut mir leid,? aber|lo siento,? pero|申し訳(?:ありません|ございません)が)",
-    re.I,
-)
-
-# Talk about the rewriting instead of the rewrite: small models write "Here is a revised version of the answer:".
 TALK = re.compile(
     r"\b(?:rewritten|revised|improved|enhanced|refined|original|better|updated|expanded|alternative|draft)"
-    r" (?:answer|response|draft)\b"
-    r"|\bversion of (?:the|your|this)(?: \w+)? (?:answer|response|draft|task)\b"
-    r"|\b(?:harder|new|original|challenging|difficult) (?:version of the )?task\b|\boriginal question\b"
-    r"|\A\W*(?:\w+(?: course)?\W+)?(?:here(?:'s| is| are)|this is) (?:\w+ ){1,3}(?:answer|response)(?: to \w+ \w+)?\W{0,3}:"
-    r"|\A\W*(?:\w+(?: course)?\W+)?here(?:(?:'s| is) an? (?:[\w,-]+ ){0,5}version| you go)\W{0,3}(?::|\n)"
-    r"|\b(?:rewritten|revised|improved|better|enhanced) (?:text|version|sentence|paragraph)\W{0,3}:",
+    r" (?:answer|response|draft)\b|\boriginal question\b|\bversion of (?:the|your|this)(?: \w+)? (?:answer|response)\b"
+    r"|\b(?:harder|new|original|challenging|difficult) (?:version of the )?task\b",
     re.I,
 )
-
-# Labels of chats and of fine-tuning data, which models know by heart. "Answer: 42" may end a calculation.
-TURN = r"(?:assistant|user|human|instruction|response)"
-LABEL = rf"(?:(?:final|best|improved|new|revised|rewritten|model|sample) )?(?:{TURN}|answer|completion|rewrite)"
-LABELS = re.compile(
-    rf"\A(?!\s*[-*•] )(?:<\|\w+\|>|\W)*({LABEL}|improved|revised)\W*?(?::|\n)"
-    rf"|^(?:\*\*|[# ]|<\|\w+\|>)*({TURN})\**:|^#+ *({TURN})\W*$",
-    re.I | re.M,
+CODE = re.compile(r"```.*?(?:```|$)", re.S)
+# Texts that may hold another language, the same words again or the labels of a chat, because they are asked for.
+OTHER_LANGUAGE = re.compile(
+    r"translat|languages?\b|\b[A-Z][a-z]+(?:ese|ish|ian|man)\b|French|Dutch|Czech|Greek|Latin|Thai|Hindi"
 )
-DIALOGUE = re.compile(r"\b(?:dialogue|dialog|conversation|chat|transcript|script|scene|interview|quiz|riddle|faq)s?\b", re.I)
-
 AGAIN = re.compile(r"\b(?:repeat|refrain|chorus|chant|lyrics|song|poem)|\b(?:write|say|print|type)\b.{0,80}\btimes\b", re.I)
 STUCK = re.compile(r"([^\W\d_]{1,20}?)\1{9,}")
+SIGN = r"[\u3040-\u30ff\u3400-\u9fff]"  # of Chinese or Japanese, which have no spaces between words
+FEWEST_LETTERS, SURE = 20, 0.8  # what a text needs to tell its language
 
 
 def rewrite_fault(rewrite: str, original: str, prompt: str = "", given: Sequence[str] = ()) -> str | None:
@@ -62,29 +35,69 @@ def rewrite_fault(rewrite: str, original: str, prompt: str = "", given: Sequence
 
     Args:
         rewrite: the model's text.
-        original: what it was asked to rewrite.
+        original: what it was to rewrite.
         prompt: the whole prompt. Its own words must not come back; those of `given`, texts inside it, may.
 
     Returns:
-        `empty`, `no change`, `prompt leaked` (it repeats the prompt or its instruction, is labelled as an answer, or talks
-        about the rewriting), `refusal`, `language switch`, `too long`, `repetition`, or None.
+        `empty`, `no change`, `prompt leaked` (it repeats the prompt or its instruction, or begins with a label or with
+        talk about the rewriting), `refusal`, `language switch`, `too long`, `repetition`, or None.
     """
     known = [original, *given]
-    leaked = leaks(rewrite, prompt, known) or _echoes(rewrite, prompt, given)
     checks = {
         "empty": not re.search(r"\w", rewrite),
         "no change": _alike(rewrite, original),
-        "prompt leaked": leaked or _talks(rewrite, known) or _labelled(rewrite, known),
-        "refusal": bool(REFUSALS.match(_straight(rewrite))) and not REFUSALS.match(_straight(original)),
-        "language switch": not any(names_a_language(text) for text in given if text != original) and switches(rewrite, known),
+        "prompt leaked": any(
+            (
+                leaks(rewrite, prompt, known),
+                _echoes(rewrite, prompt, given),
+                _opens("prompt leaked", rewrite, known),
+                TALK.search(rewrite) and not any(map(TALK.search, known)),
+            )
+        ),
+        "refusal": _opens("refusal", rewrite, [original]),
+        "language switch": switches_language(rewrite, known),
         "too long": len(rewrite) > 4 * len(original) + 300,
         "repetition": _repeats(rewrite) and not any(AGAIN.search(text) or _repeats(text) for text in known),
     }
     return next((reason for reason, failed in checks.items() if failed), None)
 
 
-def _straight(text: str) -> str:
-    return text.replace("’", "'")
+@cache
+def openings() -> dict[str, tuple[str, ...]]:
+    """How rewrites of a fault begin, in lower case."""
+    listed = json.loads((DATA / "rewrite_openings.json").read_text(encoding="utf-8"))
+    return {fault: tuple(beginnings) for fault, beginnings in listed.items()}
+
+
+def _opens(fault: str, rewrite: str, known: Sequence[str]) -> bool:
+    """Whether `rewrite` begins as a fault does, and no known text holds the same words."""
+    # "**Answer:**" begins with "answer:", "# Answer" with "answer" and the end of the line.
+    plain = re.sub(r"^(?!\s*[-*•] )(?:<\|\w+\|>|\W)+|[*_]+|[)\]]+(?=\n)", "", f"{rewrite[:200]}\n".replace("’", "'")).lower()
+    opening = next((words for words in openings()[fault] if plain.startswith(words)), None)
+    return opening is not None and not any(opening.strip() in text.replace("’", "'").lower() for text in known)
+
+
+def switches_language(rewrite: str, known: Sequence[str]) -> bool:
+    """Whether `rewrite` is in a language that no text of `known` is in and none asks for; both must be sure."""
+    expected = {_language(text) for text in [*known, "\n".join(known)]} - {None}
+    asked_for = any(OTHER_LANGUAGE.search(text) for text in known)
+    return bool(expected) and not asked_for and _language(rewrite) not in {*expected, None}
+
+
+def _language(text: str) -> str | None:
+    """The ISO 639-1 code of the language that `text` is surely in; None if it is too short to tell or mixed."""
+    prose = encodable(CODE.sub(" ", text))
+    # A letter outside ASCII tells more than others.
+    letters = sum(1 if letter.isascii() else 4 for letter in prose if letter.isalpha())
+    language, confidence = _identifier().classify(prose) if letters >= FEWEST_LETTERS else (None, 0)
+    return language if confidence > SURE else None
+
+
+@cache
+def _identifier():
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 def _words(text: str) -> list[str]:
@@ -100,33 +113,18 @@ def _alike(a: str, b: str) -> bool:
     return matcher.quick_ratio() > 0.95 and max(len(words_a), len(words_b)) < 2000 and matcher.ratio() > 0.95
 
 
-def _talks(rewrite: str, given: Sequence[str]) -> bool:
-    return bool(TALK.search(_straight(rewrite))) and not any(TALK.search(_straight(text)) for text in given)
-
-
-def _labelled(rewrite: str, given: Sequence[str]) -> bool:
-    """Whether a label such as "Answer:" or "# Response" stands in it, for which no text of `given` is a model."""
-    labels = {next(filter(None, match.groups())).lower() for match in LABELS.finditer(rewrite)}
-    modelled = {
-        label for label in labels for text in given if re.search(rf"\b{label}\W{{0,3}}:|^\W*{label}\W*$", text, re.I | re.M)
-    }
-    return bool(labels - modelled) and not any(DIALOGUE.search(text) for text in given)
-
-
 def _echoes(rewrite: str, prompt: str, given: Sequence[str]) -> bool:
     """Whether `rewrite` is nothing but a text of `given` that stands in the prompt, once or several times."""
-    said = _words(rewrite)
-    asked = [_words(text) for text in given if text in prompt or not prompt]
+    written = _words(rewrite)
+    texts = [_words(text) for text in given if text in prompt or not prompt]
     # A greeting answers a greeting.
-    return any(len(words) > 2 and said == words * (len(said) // len(words)) for words in asked)
+    return any(len(words) > 2 and written == words * (len(written) // len(words)) for words in texts)
 
 
 def _repeats(text: str) -> bool:
     """Whether a third of its runs of three words, or of six signs in Chinese and Japanese, have been there before."""
-    prose = re.sub(r"```.*?(?:```|$)", "", text, flags=re.S).lower()
-    signs = r"[\u3040-\u30ff\u3400-\u9fff]"
-    words = re.findall(rf"{signs}|\w+", prose)
-    length = 6 if re.search(signs, prose) else 3
+    prose = CODE.sub("", text).lower()
+    words, length = re.findall(rf"{SIGN}|\w+", prose), 6 if re.search(SIGN, prose) else 3
     runs = [tuple(words[i : i + length]) for i in range(len(words) - length + 1)]
     runs = [run for run in runs if not all(word.isdigit() for word in run)]
     return bool(STUCK.search(prose)) or len(runs) > 1 and len(set(runs)) < len(runs) * 2 / 3
@@ -139,9 +137,9 @@ def leaks(rewrite: str, prompt: str, given: Sequence[str] = (), words: int = 5) 
     known = {_label(line) for text in given for line in text.splitlines()}
     runs = {run for part in ours.split("\0") for run in _runs(part, words)}
     runs = runs.difference(*(_runs(text, words) for text in given))
-    said = {_label(line) for line in rewrite.splitlines()}
+    labels = {_label(line) for line in rewrite.splitlines()}
     sentences = _sentences(ours).difference(*map(_sentences, given))
-    return bool(said & headings - known or _runs(rewrite, words) & runs or _sentences(rewrite) & sentences)
+    return bool(labels & headings - known or _runs(rewrite, words) & runs or _sentences(rewrite) & sentences)
 
 
 def _without(prompt: str, given: Sequence[str]) -> str:

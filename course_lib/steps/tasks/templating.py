@@ -10,8 +10,10 @@ from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, m
 from jinja2.sandbox import SandboxedEnvironment
 
 from course_lib.errors import InputError
+from course_lib.llms.base import Chat
 from course_lib.llms.prompts import encodable
 
+TOO_LONG = "longer than the context of the judge"  # the reason for no rating, where cutting does not help either
 FOLDER = Path(__file__).parent.parent.parent / "templates"
 
 
@@ -62,3 +64,17 @@ def filled(template: Template, **values) -> str:
         return encodable(template.render(**values).strip())
     except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"The template cannot be filled: {error}. Values at hand: {', '.join(sorted(values))}.") from error
+
+
+def without_middle(text: str) -> str:
+    """The first and the last quarter of `text`, for a model that cannot read all of it."""
+    quarter = len(text) // 4
+    return f"{text[:quarter]} […] {text[-quarter:]}"
+
+
+def framed(title: str, chat: Chat) -> str:
+    """`chat` as text to read, a rule above each message."""
+    parts = [f"═══ {title} ".ljust(100, "═")]
+    for message in chat:
+        parts += [f"─── {message['role']} ".ljust(100, "─"), message["content"]]
+    return "\n".join([*parts, "═" * 100])

@@ -4,7 +4,8 @@ from typing import Any
 
 from course_lib.llms.base import Chat
 from course_lib.steps.base import Row
-from course_lib.steps.tasks.base import Task, text_of
+from course_lib.steps.tasks.base import Task
+from course_lib.steps.tasks.rows import text_of
 from course_lib.steps.tasks.templating import filled, parsed
 
 

@@ -5,27 +5,19 @@ shows one at a time and takes the mean of the model's distribution over the five
 that mean beats the likeliest token in most comparisons (Wang et al. 2025, 2503.03064).
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from course_lib.errors import InputError
 from course_lib.llms.base import Chat, continued
 from course_lib.steps.base import Row, StepInput, StepOutput
-from course_lib.steps.tasks.base import TOO_LONG, Task, framed, has_words, text_of, texts_of, without_middle
-from course_lib.steps.tasks.parsing import entry, parse_ratings
-from course_lib.steps.tasks.templating import filled, names, shipped
+from course_lib.steps.tasks.base import Task
+from course_lib.steps.tasks.judgements import Judgement, averaged, first, over_aspects, rounded, to_rate
+from course_lib.steps.tasks.parsing import parse_ratings
+from course_lib.steps.tasks.rows import has_words, text_of, texts_of
+from course_lib.steps.tasks.templating import TOO_LONG, filled, framed, names, shipped, without_middle
 
 SCALE = ["1", "2", "3", "4", "5"]
 SHORTEST = 40  # characters; nothing is cut below this
-Judged = list[dict[str, Any]]  # for each completion {"rating", "rationale", "reason", "distribution"} and what explains them
-
-
-class Asked(NamedTuple):
-    """A prompt, the texts as they stand in it, and of each whether it or the instruction was cut."""
-
-    chat: Chat
-    texts: list[str]
-    shortened: list[bool]
 
 
 class UltraFeedback(Task):
@@ -93,11 +85,11 @@ class UltraFeedback(Task):
 
     def format_input(self, row: Row, aspect: str | None = None, shown: list[str] | None = None) -> Chat:
         """The listwise prompt in text mode; in logits mode the prompt for the one text in `shown`."""
-        shown = [text for text in texts_of(row, "generations", self) if has_words(text)] if shown is None else shown
-        frame = "listwise" if self.mode == "text" else "pointwise"
+        if shown is None:
+            shown = [text for text in texts_of(row, "generations", self) if has_words(text)]
+        frame, texts = ("listwise", shown) if self.mode == "text" else ("pointwise", shown[:1])
         layout = shipped(f"ultrafeedback/_{frame}", self.language)
         prompt = shipped(f"ultrafeedback/{aspect or self.aspects[0]}", self.language)
-        texts = shown if self.mode == "text" else shown[:1]
         content = filled(prompt, layout=layout, instruction=text_of(row, "instruction", self), texts=texts)
         system = filled(shipped("ultrafeedback/_system", self.language))
         return [{"role": "system", "content": system}, {"role": "user", "content": content}]
@@ -111,161 +103,119 @@ class UltraFeedback(Task):
 
     # --- rating -------------------------------------------------------------------------------------------------
 
-    def _judged(self, rows: StepInput, aspect: str) -> list[Judged]:
-        texts = [texts_of(row, "generations", self) for row in rows]
-        shown = [[i for i, text in enumerate(one) if has_words(text)] for one in texts]
-        found: list[Judged] = [[entry(reason="empty completion") for _ in one] for one in texts]
+    def _judged(self, rows: StepInput, aspect: str) -> list[list[Judgement]]:
+        """For each row the judgements of its completions."""
         rate = self._pointwise if self.mode == "logits" else self._listwise
-        orders = [shown, [order[::-1] for order in shown]] if self.swap else [shown]
-        rated = [rate(rows, texts, order, aspect) for order in orders]
-        for r, places in enumerate(shown):
-            for place in places:
-                found[r][place] = _averaged([one[r][place] for one in rated])
-        return found
+        orders = []
+        for step in (1, -1) if self.swap else (1,):
+            judged = [[Judgement(text) for text in texts_of(row, "generations", self)] for row in rows]
+            rate(rows, [to_rate(judgements)[::step] for judgements in judged], aspect)
+            orders.append(judged)
+        return [list(map(averaged, *both)) for both in zip(*orders, strict=True)] if self.swap else orders[0]
 
-    def _pointwise(self, rows, texts, shown, aspect) -> list[dict[int, dict[str, Any]]]:
-        where = [(r, i) for r, places in enumerate(shown) for i in places]
-        asked = [self._asked(rows[r], aspect, [texts[r][i]]) for r, i in where]
-        chats = [one.chat for one in asked if one]
+    def _pointwise(self, rows: StepInput, lists: list[list[Judgement]], aspect: str) -> None:
+        """Each text on its own: the mean of the distribution over the scale."""
+        pairs = [(row, judgement) for row, judgements in zip(rows, lists, strict=True) for judgement in judgements]
+        readable = [judgement for row, judgement in pairs if self._prompted(row, [judgement], aspect)]
+        chats = [judgement.chat for judgement in readable]
         distributions = self.llm.choice_probabilities(chats, SCALE, prefill="Rating: ").tolist()
-        means = [round(sum(k * p for k, p in enumerate(one, start=1)), 4) for one in distributions]
-        openings = [continued(chat, f"Rating: {round(mean)}\nRationale:") for chat, mean in zip(chats, means, strict=True)]
-        rationales = self._rationales(openings, wanted=bool(self.rationales))
-        rated = iter([_rated(*one) for one in zip(means, rationales, distributions, strict=True)])
-        found: list[dict[int, dict[str, Any]]] = [{} for _ in rows]
-        for (r, i), one in zip(where, asked, strict=True):
-            found[r][i] = {**next(rated), "shortened": one.shortened[0]} if one else entry(reason=TOO_LONG)
-        return found
+        for judgement, distribution in zip(readable, distributions, strict=True):
+            judgement.rating = round(sum(k * p for k, p in enumerate(distribution, start=1)), 4)
+            judgement.distribution = rounded(distribution)
+        if self.rationales:
+            self._explain(readable, [f"Rating: {round(judgement.rating)}\nRationale:" for judgement in readable])
 
-    def _listwise(self, rows, texts, shown, aspect) -> list[dict[int, dict[str, Any]]]:
-        asked = [self._asked(row, aspect, [texts[r][i] for i in shown[r]]) if shown[r] else None for r, row in enumerate(rows)]
-        live = [one for one in asked if one]
-        rated = iter(self._filled_in(live) if self.llm.can_score else self._parsed(live))
-        found = []
-        for places, one in zip(shown, asked, strict=True):
-            judged = [entry(reason=TOO_LONG) for _ in places]
-            if one:
-                cuts = zip(next(rated), one.shortened, strict=True)
-                judged = [{**text, "shortened": cut, "chat": one.chat} for text, cut in cuts]
-            found.append(dict(zip(places, judged, strict=True)))
-        return found
+    def _listwise(self, rows: StepInput, lists: list[list[Judgement]], aspect: str) -> None:
+        """All texts of a row at once, in the order of its judgements."""
+        pairs = zip(rows, lists, strict=True)
+        readable = [judgements for row, judgements in pairs if judgements and self._prompted(row, judgements, aspect)]
+        rate = self._fill_in if self.llm.can_score else self._parse
+        rate(readable)
 
-    def _asked(self, row: Row, aspect: str, texts: list[str]) -> Asked | None:
-        """The prompt, its longest parts cut in the middle until it and the answer fit the model; None if they never do."""
-        whole = [text_of(row, "instruction", self), *texts]
+    def _prompted(self, row: Row, judgements: list[Judgement], aspect: str) -> bool:
+        """Give the judgements of a row their prompt; False and a reason if it never fits the model.
+
+        Its longest parts are cut in the middle until it and the answer fit.
+        """
+        whole = [text_of(row, "instruction", self), *(judgement.text for judgement in judgements)]
         parts = list(whole)
-        while not self._fits(chat := self.format_input({**row, "instruction": parts[0]}, aspect, parts[1:]), len(texts)):
+        while not self._fits(chat := self.format_input({**row, "instruction": parts[0]}, aspect, parts[1:]), len(judgements)):
             longest = max(range(len(parts)), key=lambda i: len(parts[i]))
             if len(parts[longest]) // 2 < SHORTEST:
-                return None
+                for judgement in judgements:
+                    judgement.reason = TOO_LONG
+                return False
             parts[longest] = without_middle(parts[longest])
-        cut = [part != one for part, one in zip(parts, whole, strict=True)]
-        return Asked(chat, parts[1:], [cut[0] or one for one in cut[1:]])
+        for judgement, part, text in zip(judgements, parts[1:], whole[1:], strict=True):
+            judgement.chat, judgement.text = chat, part
+            judgement.shortened = parts[0] != whole[0] or part != text
+        return True
 
     def _fits(self, chat: Chat, unrated: int) -> bool:
         """Whether the model has room for `chat` and the blocks of the texts that are still unrated."""
         block = " and" * (self.rationale_tokens + 20)
         return self.llm.fits("\n".join(message["content"] for message in chat) + block * unrated)
 
-    def _filled_in(self, asked: list[Asked]) -> list[Judged]:
-        """Text after text, the scaffold is ours: the model chooses a digit, then writes a rationale."""
-        chats, counts = [one.chat for one in asked], [len(one.texts) for one in asked]
-        found: list[Judged] = [[] for _ in asked]
-        frames = [""] * len(asked)
-        for number in range(max(counts, default=0)):
-            live = [r for r, count in enumerate(counts) if count > number]
-            heads = [f"{frames[r]}#### Text {number + 1}\nRating: " for r in live]
-            distributions = self.llm.choice_probabilities(
-                [continued(chats[r], head) for r, head in zip(live, heads, strict=True)], SCALE
-            ).tolist()
-            digits = [SCALE[max(range(5), key=one.__getitem__)] for one in distributions]
-            openings = [f"{head}{digit}\nRationale:" for head, digit in zip(heads, digits, strict=True)]
-            wanted = self.rationales is not False
-            written = self._rationales([continued(chats[r], o) for r, o in zip(live, openings, strict=True)], wanted)
-            for r, opening, digit, why, one in zip(live, openings, digits, written, distributions, strict=True):
-                frame = f"{opening} {why or ''}\n\n"
+    def _fill_in(self, lists: list[list[Judgement]]) -> None:
+        """Text after text, the frame of the answer is ours: the model chooses a digit, then writes a rationale."""
+        frames = [""] * len(lists)
+        for number in range(max(map(len, lists), default=0)):
+            places = [place for place, judgements in enumerate(lists) if len(judgements) > number]
+            current = [lists[place][number] for place in places]
+            heads = [f"{frames[place]}#### Text {number + 1}\nRating: " for place in places]
+            chats = [continued(judgement.chat, head) for judgement, head in zip(current, heads, strict=True)]
+            distributions = self.llm.choice_probabilities(chats, SCALE).tolist()
+            for judgement, distribution in zip(current, distributions, strict=True):
+                judgement.rating = float(1 + max(range(5), key=distribution.__getitem__))
+                judgement.distribution = rounded(distribution)
+            openings = [f"{head}{j.rating:.0f}\nRationale:" for j, head in zip(current, heads, strict=True)]
+            written = self._explain(current, openings) if self.rationales is not False else [""] * len(current)
+            for place, judgement, opening, rationale in zip(places, current, openings, written, strict=True):
+                frame = f"{opening} {rationale or ''}\n\n"
                 # Odd text can be more tokens to read than it was to write.
-                fits = self._fits(continued(chats[r], frame), counts[r] - number - 1)
-                frames[r] = frame if fits else f"{opening} […]\n\n"
-                found[r].append(_rated(float(digit), why, one))
-        return found
+                fits = self._fits(continued(judgement.chat, frame), len(lists[place]) - number - 1)
+                frames[place] = frame if fits else f"{opening} […]\n\n"
 
-    def _parsed(self, asked: list[Asked]) -> list[Judged]:
-        results = self.llm.generate([one.chat for one in asked])
-        replies = [result["generations"][0] for result in results]
-        parsed = [parse_ratings(reply, len(one.texts), one.texts) for reply, one in zip(replies, asked, strict=True)]
-        return [[{**text, "replies": [reply]} for text in one] for reply, one in zip(replies, parsed, strict=True)]
+    def _parse(self, lists: list[list[Judgement]]) -> None:
+        results = self.llm.generate([judgements[0].chat for judgements in lists])
+        for judgements, result in zip(lists, results, strict=True):
+            reply = result["generations"][0]
+            entries = parse_ratings(reply, len(judgements), [judgement.text for judgement in judgements])
+            for judgement, entry in zip(judgements, entries, strict=True):
+                judgement.rating, judgement.rationale = entry["rating"], entry["rationale"]
+                judgement.reason, judgement.replies = entry["reason"], [reply]
 
-    def _rationales(self, openings: list[Chat], wanted: bool) -> list[str | None]:
-        if not wanted:
-            return [None] * len(openings)
+    def _explain(self, judgements: list[Judgement], openings: list[str]) -> list[str | None]:
+        """What the model writes after the openings of its rationales."""
+        chats = [continued(judgement.chat, opening) for judgement, opening in zip(judgements, openings, strict=True)]
         limits = {"max_new_tokens": self.rationale_tokens, "stop_strings": ["\n\n", "####"]}
-        return [result["generations"][0] for result in self.llm.generate(openings, **limits)]
+        written = [result["generations"][0] for result in self.llm.generate(chats, **limits)]
+        for judgement, rationale in zip(judgements, written, strict=True):
+            judgement.rationale = rationale if has_words(rationale) else None
+        return written
 
     # --- columns ------------------------------------------------------------------------------------------------
 
-    def _finished(self, row: Row, judged: dict[str, Judged]) -> Row:
-        columns = {aspect: self._columns(one) for aspect, one in judged.items()}
-        several = {f"{name}_{a}": values for a, one in columns.items() for name, values in one.items()}
-        shared = _over_aspects(columns) if len(columns) > 1 else columns[self.aspects[0]]
-        how = {"model_name": self.llm.model_name, "distilabel_metadata": self._explained(row, judged)}
-        return {**row, **(several if len(columns) > 1 else {}), **shared, **how}
+    def _finished(self, row: Row, judged: dict[str, list[Judgement]]) -> Row:
+        columns = {aspect: self._columns(judgements) for aspect, judgements in judged.items()}
+        several = {f"{name}_{a}": values for a, column in columns.items() for name, values in column.items()}
+        shared = over_aspects(columns) if len(columns) > 1 else columns[self.aspects[0]]
+        rest = {"model_name": self.llm.model_name, "distilabel_metadata": self._metadata(row, judged)}
+        return {**row, **(several if len(columns) > 1 else {}), **shared, **rest}
 
-    def _columns(self, judged: Judged) -> dict[str, list[Any]]:
-        columns = {"ratings": [text["rating"] for text in judged], "rationales": [text["rationale"] for text in judged]}
-        return {**columns, "ratings_disagreement": [text.get("disagreement") for text in judged]} if self.swap else columns
+    def _columns(self, judgements: list[Judgement]) -> dict[str, list[Any]]:
+        columns = {"ratings": "rating", "rationales": "rationale"}
+        columns |= {"ratings_disagreement": "disagreement"} if self.swap else {}
+        return {name: [getattr(judgement, key) for judgement in judgements] for name, key in columns.items()}
 
-    def _explained(self, row: Row, judged: dict[str, Judged]) -> dict[str, Any]:
+    def _metadata(self, row: Row, judged: dict[str, list[Judgement]]) -> dict[str, Any]:
         """The row's metadata: what the model read, and how each rating came about."""
-        by = {"judge": f"{type(self).__name__}, {self.llm.model_name}", "mode": self.mode}
-        how = {a: [{**by, **_without(text, "replies", "chat")} for text in one] for a, one in judged.items()}
-        read = "\n\n".join(framed("Prompt", chat) for one in judged.values() if (chat := _first(one, "chat")))
-        metadata = self.metadata(row, read if self.mode == "text" else None, how)
+        judge = {"judge": f"{type(self).__name__}, {self.llm.model_name}", "mode": self.mode}
+        how = {aspect: [{**judge, **j.explained()} for j in judgements] for aspect, judgements in judged.items()}
+        chats = [chat for judgements in judged.values() if (chat := first(j.chat for j in judgements))]
+        read = "\n\n".join(framed("Prompt", chat) for chat in chats) if self.mode == "text" else None
+        metadata = self.metadata(row, read, how)
         if self.add_raw_output and not self.llm.can_score:
-            metadata[f"raw_replies_{self.name}"] = {aspect: _first(one, "replies", []) for aspect, one in judged.items()}
+            replies = {aspect: first(j.replies for j in judgements) or [] for aspect, judgements in judged.items()}
+            metadata[f"raw_replies_{self.name}"] = replies
         return metadata
-
-
-def _over_aspects(columns: dict[str, dict[str, list[Any]]]) -> dict[str, list[Any]]:
-    """The columns of several aspects as one of each name: means, and rationales with the names of their aspects."""
-    made = {}
-    for name in next(iter(columns.values())):
-        texts = zip(*(one[name] for one in columns.values()), strict=True)
-        made[name] = [_named(dict(zip(columns, one, strict=True))) if name == "rationales" else _mean(one) for one in texts]
-    return made
-
-
-def _named(rationales: dict[str, str | None]) -> str | None:
-    return "\n\n".join(f"{aspect}: {why}" for aspect, why in rationales.items() if why) or None
-
-
-def _without(text: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {key: value for key, value in text.items() if key not in names}
-
-
-def _rated(rating: float, rationale: str | None, distribution: list[float]) -> dict[str, Any]:
-    why = rationale if has_words(rationale) else None
-    return entry(rating, why, distribution=[round(p, 4) for p in distribution])
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return round(sum(known) / len(known), 4) if known else None
-
-
-def _averaged(both: Judged) -> dict[str, Any]:
-    """One judgement from those in either order: the mean of the ratings, the words of the first that has a rating."""
-    if len(both) == 1:
-        return both[0]
-    known = [one for one in both if one["rating"] is not None]
-    first, second = (one["rating"] for one in both)
-    gap = None if None in (first, second) else round(abs(first - second), 4)
-    orders = [{name: one[name] for name in ("rating", "reason", "distribution")} for one in both]
-    replies = [reply for one in both for reply in one.get("replies", [])]
-    mean = {"rating": _mean([first, second]), "disagreement": gap, "orders": orders, "replies": replies}
-    return {**(known or both)[0], **mean, "chat": both[0].get("chat")}
-
-
-def _first(judged: Judged, name: str, default: Any = None) -> Any:
-    """What all texts of a row share, such as the replies, one for each order; `default` where the model was not asked."""
-    return next((text[name] for text in judged if text.get(name)), default)
