@@ -136,11 +136,11 @@ def _check_instruction(text: Any, number: int, llms: list[LLM]) -> None:
     if not isinstance(text, str) or not text.strip():
         kind = "empty" if isinstance(text, str) else f"{type(text).__name__} {repr(text)[:60]}"
         raise InputError(f"The instruction in row {number} is {kind}; allowed: text. Mend or remove that row.")
-    for llm in llms:
-        if not llm.fits(text):
+    for model in llms:
+        if not model.fits(text):
             raise InputError(
                 f"The instruction in row {number} ({len(text)} characters, {text[:40]!r}…) is longer than the context of "
-                f"{llm.model_name}, {llm.context} tokens. Shorten or remove it, or choose another model."
+                f"{model.model_name}, {model.context} tokens. Shorten or remove it, or choose another model."
             )
 
 
