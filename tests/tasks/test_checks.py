@@ -142,7 +142,7 @@ def test_a_sum_that_does_not_come_out_is_found_and_one_that_does_is_not(text, ri
         "10 - 3 is 7%",
     ],
 )
-def test_a_text_that_states_no_plain_sum_is_left_alone(text):
+def test_a_sum_that_is_not_a_plain_case_is_left_alone(text):
     assert false_sums("", text) == []
 
 

