@@ -15,7 +15,7 @@ import torch
 from limits import SAMPLING, chats, prompts, written
 from measuring import Results, seconds_of, table
 from torch import nn
-from transformers import DynamicCache, LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper
+from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper
 
 from course_lib.judging import labelled_items
 from course_lib.llms import TransformersLLM, decoding, devices, tree
@@ -114,12 +114,6 @@ def products(llm: TransformersLLM, rows: int) -> Ways:
     }
 
 
-def room(llm: TransformersLLM) -> Ways:
-    plain = patch.object(tree, "growing_cache", lambda config: DynamicCache(config=config))
-    run = lambda: decoded(llm, new=2 * NEW_TOKENS)  # noqa: E731
-    return {"cache with room behind it": run, "cache copied at each step": under(run, plain)}
-
-
 def compaction(llm: TransformersLLM) -> Ways:
     rows = ROWS // 2
     wanted = [SHORTEST + (LONGEST - SHORTEST) * i // (rows - 1) for i in range(rows)]
@@ -131,8 +125,8 @@ def compaction(llm: TransformersLLM) -> Ways:
 
 
 def last_position(llm: TransformersLLM) -> Ways:
-    def logits(model, given, kept, cache, past=0):
-        return tree.finite(tree._forward(model, given, cache, past).logits[0][kept].float())
+    def logits(model, given, kept, cache, *piece):
+        return tree.finite(tree._forward(model, given, cache, *piece).logits[0][kept].float())
 
     run = lambda: prefilled(llm)  # noqa: E731
     return {"logits of the last position": run, "of all positions": under(run, patch.object(tree, "_logits", logits))}
@@ -154,13 +148,6 @@ def tree_sizes(llm: TransformersLLM) -> Ways:
     run = lambda: scored(llm)  # noqa: E731
     others = {f"at most {size}": under(run, patch.object(devices, "CPU_NODES", size)) for size in (128, 512)}
     return {f"at most {devices.CPU_NODES} tokens in a tree": run, **others}
-
-
-def vocabulary(_: TransformersLLM) -> Ways:
-    gemma = TransformersLLM("gemma-3-270m", use_cache=False)
-    run = lambda: scored(gemma)  # noqa: E731
-    whole = patch.object(tree, "_adjusting", {gemma.hf_model})
-    return {f"{tree.CPU_BLOCK} logits at a time": run, "all of a tree at once": under(run, whole)}
 
 
 def layers_read(llm: TransformersLLM) -> Ways:
@@ -227,14 +214,12 @@ def no_gradients(llm: TransformersLLM, rows: int) -> Ways:
 
 IDEAS: dict[str, Callable[[TransformersLLM], Ways]] = {
     **{f"products, batch {rows}": lambda llm, rows=rows: products(llm, rows) for rows in (1, 16, ROWS)},
-    f"cache, batch {ROWS}, {2 * NEW_TOKENS} tokens each": room,
     f"compaction, {ROWS // 2} rows of {SHORTEST} to {LONGEST} tokens": compaction,
     f"order of rows, {ROWS} prompts": by_length,
     f"output layer, reading {ROWS} prompts": last_position,
     f"shared beginning, {ROWS // 4} judge prompts": prefix,
     f"scoring {ROWS // 2} completions": packing,
     f"trees, scoring {ROWS // 2} completions": tree_sizes,
-    f"vocabulary, scoring {ROWS // 2} completions with gemma-3-270m": vocabulary,
     f"reward head on {ROWS // 2} completions": layers_read,
     f"sampling, batch {ROWS}": sampling,
     f"sampling alone, batch {ROWS}": sampling_alone,
