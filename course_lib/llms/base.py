@@ -110,7 +110,7 @@ class LLM(Computed):
         raise TypeError(f"{type(self).__name__} cannot write")
 
     def score_choices(self, chats, choices, wanted) -> Iterable[dict[int, list[float]]]:
-        """Batches `{position in chats: [log-probability of each choice as the next token, up to a constant]}`."""
+        """Batches `{position in chats: [log-probability of each choice, up to a constant]}`."""
         raise TypeError(f"{type(self).__name__} has no probabilities")
 
     def score_completions(self, pairs, wanted) -> Iterable[dict[int, list[float]]]:
@@ -137,7 +137,7 @@ class LLM(Computed):
         return self.results("render", [(chat,)], lambda wanted: [{0: self.chat_text(chat)}])[0]
 
     def tokens(self, completion: str) -> list[str]:
-        """The tokens of a completion as the model reads it, each as text: one for each of `token_log_probs`."""
+        """The tokens of a completion, each as text: one for each of `token_log_probs`."""
         return self.results("tokens", [(completion,)], lambda wanted: [{0: self.completion_tokens(completion)}])[0]
 
     def generate(self, inputs: Sequence[Chat], num_generations: int = 1, **kwargs: Any) -> list[dict[str, Any]]:

@@ -83,7 +83,7 @@ class ResultCache:
         return self._run("SELECT key, checksum, value FROM results", read=count)
 
     def clear(self, older_than_days: float | None = None, model: str | None = None) -> int | None:
-        """Delete results: all (and the damaged files) or those that match. Returns how many, None if unknown."""
+        """Delete all results (and damaged files) or those that match; how many, None if unknown."""
         conditions = {}
         if older_than_days is not None:
             conditions["created < ?"] = time.time() - older_than_days * 86400

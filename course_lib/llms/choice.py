@@ -25,8 +25,8 @@ def choose_models() -> tuple[list[str], str]:
     wanted = [name.strip() for name in os.environ.get("COURSE_LIB_MODELS", "").split(",") if name.strip()]
     names = list(PACKAGED)
     if wanted and wanted != ["packaged"] and len(wanted) != 2:
-        came = ",".join(wanted)
-        raise InputError(f"COURSE_LIB_MODELS={came!r}; allowed: two models, such as 'org/one,org/two', or 'packaged'.")
+        value = ",".join(wanted)
+        raise InputError(f"COURSE_LIB_MODELS={value!r}; allowed: two models, such as 'org/one,org/two', or 'packaged'.")
     if wanted == ["packaged"] or replaying():
         why = "the two packaged models, as asked for."
     elif wanted:

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from course_lib.llms.cache import result_key
-from course_lib.llms.tree import finite, prefill
+from course_lib.llms.devices import finite
+from course_lib.llms.tree import prefill
 
 GOLDEN, MIX_A, MIX_B = -7046029254386353131, -4658895280553007687, -7723592293110705685  # splitmix64, as signed
 

@@ -62,7 +62,7 @@ def out_of_memory(error: Exception) -> bool:
     """Whether a smaller batch may help."""
     import torch
 
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(said in str(error) for said in OUT_OF_MEMORY)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 def filled_batches(sizes: dict[int, int], most_rows: int, most_tokens: int) -> list[list[int]]:
@@ -74,3 +74,12 @@ def filled_batches(sizes: dict[int, int], most_rows: int, most_tokens: int) -> l
         else:
             batches.append([position])
     return batches
+
+
+def finite(scores):
+    """`scores`, or an error if one of them is NaN."""
+    if scores.isnan().any():
+        raise FloatingPointError(
+            "The model gave NaN instead of scores; its numbers are too large for this dtype. Use dtype='float32'."
+        )
+    return scores

@@ -4,9 +4,11 @@ import gc
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from course_lib.llms.devices import MOST_ROWS, out_of_memory
+from course_lib.llms.devices import MOST_ROWS, best_device, best_dtype, out_of_memory
+from course_lib.llms.weights import quiet_transformers, readable
 
 _by_key: dict[str, "Loaded"] = {}
 
@@ -20,7 +22,7 @@ class Loaded:
     most_rows: int = MOST_ROWS
 
     def in_parts(self, positions: list[int], compute: Callable[[list[int]], Any]) -> Iterator[tuple[list[int], Any]]:
-        """`(part, compute(part))` over `positions`: all at once, or in parts halved as often as memory asks for."""
+        """`(part, compute(part))` over `positions`: all at once, or in parts as small as memory asks for."""
         queue = [positions] if positions else []
         while queue:
             part = queue.pop(0)
@@ -36,6 +38,21 @@ class Loaded:
                 queue.insert(0, part)
                 continue
             yield part, results
+
+
+def load_model(folder: Path, dtype: str, device: str | None, settings: dict[str, Any]):
+    """The Transformers model in `folder`, ready to compute; `settings` are those of `from_pretrained`."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from course_lib.llms.products import with_fast_products
+
+    device = device or best_device()
+    number = getattr(torch, best_dtype(device, folder) if dtype == "auto" else dtype)
+    settings = {"dtype": number, "attn_implementation": "sdpa", **settings}
+    with quiet_transformers(), readable(folder):
+        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **settings)
+    return with_fast_products((model if "device_map" in settings else model.to(device)).eval())
 
 
 def hold(key: str, load: Callable[[], Any]) -> Loaded:

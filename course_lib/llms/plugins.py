@@ -21,7 +21,7 @@ def models() -> Mapping[str, EntryPoint]:
 
 
 def llm(name: str, device: str | None = None, **kwargs: Any) -> LLM:
-    """The model of a plugin of that name, else `TransformersLLM(name)`; made with `kwargs`, and `device` if given."""
+    """A plugin's model, else `TransformersLLM(name)`; made with `kwargs`, and with `device` if given."""
     if device is not None:
         kwargs["device"] = device
     point = models().get(name)

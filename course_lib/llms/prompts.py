@@ -122,4 +122,4 @@ def _cut(piece: tuple[str, bool], mark: str, secret: str) -> list[tuple[str, boo
     if plain or mark not in text:
         return [piece]
     parts = [[(part, False), (secret, True)] for part in text.split(mark)]
-    return [one for pair in parts for one in pair if one[0]][:-1]
+    return [half for pair in parts for half in pair if half[0]][:-1]

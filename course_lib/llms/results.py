@@ -13,7 +13,7 @@ from course_lib.paths import replaying
 
 @dataclass
 class Usage:
-    """What an LLM has done since it was made: results, tokens of new completions, and seconds, of writing and in all."""
+    """What an LLM has done so far: results, tokens of new completions, seconds (of writing, in all)."""
 
     new: int = 0
     cached: int = 0
@@ -43,7 +43,7 @@ class Computed(Declared):
     fingerprint: ClassVar[str | None] = None
 
     def results(self, kind: str, inputs: list[tuple], compute: Callable[[set[int]], Iterable[dict[int, Any]]]) -> list[Any]:
-        """The results for `inputs`: from the cache, or computed, each batch stored before the next is begun."""
+        """The results for `inputs`: from the cache, or computed; each batch is stored at once."""
         if not self.model_name:
             raise TypeError(f"{type(self).__name__} must define model_name")
         fingerprint = self.fingerprint

@@ -13,7 +13,7 @@ Rows = dict[int, list[int]]  # token ids by position
 def log_prob_batches(
     loaded: Loaded, rows: Rows, targets: dict[int, list[tuple[int, int]]], wanted: set[int]
 ) -> Iterator[dict[int, list[float]]]:
-    """Batches of the log-probabilities of `targets`, rounded, for those `rows` that are wanted; see `log_probs_of`."""
+    """Batches of rounded log-probabilities of `targets`, of the `rows` wanted; see `log_probs_of`."""
 
     def score(part: list[int], prefix: tree.Prefix) -> list[list[float]]:
         batch = tree.log_probs_of(loaded.model, [rows[p] for p in part], [targets[p] for p in part], prefix)
@@ -50,7 +50,7 @@ def _over_trees(
 
 
 def _prefix(model, tokens: list[int]) -> tree.Prefix:
-    """What reading `tokens` left, or an empty prefix where memory does not allow to keep that beside the rows."""
+    """What reading `tokens` left, or an empty prefix where memory cannot keep it beside the rows."""
     try:
         return tree.read_prefix(model, tokens)
     except (RuntimeError, MemoryError) as error:

@@ -29,7 +29,8 @@ class ScriptedLLM(LLM):
     def write(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
         for position in sorted(wanted):
             request = requests[position]
-            text = self.replies(request.chat) if callable(self.replies) else self.replies[request.draw % len(self.replies)]
+            is_function = callable(self.replies)
+            text = self.replies(request.chat) if is_function else self.replies[request.draw % len(self.replies)]
             yield {
                 position: {
                     "text": text,

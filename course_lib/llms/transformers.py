@@ -9,10 +9,10 @@ from typing import Any
 from course_lib.errors import InputError
 from course_lib.llms.base import LLM, Chat, LinearHead, Request
 from course_lib.llms.cache import result_key
-from course_lib.llms.devices import batch_budget, best_device, best_dtype, filled_batches, most_nodes
-from course_lib.llms.loaded import Loaded, hold, release
+from course_lib.llms.devices import batch_budget, filled_batches, most_nodes
+from course_lib.llms.loaded import Loaded, hold, load_model, release
 from course_lib.llms.prompts import Prompts
-from course_lib.llms.weights import Weights, quiet_transformers, readable, resolve
+from course_lib.llms.weights import Weights, resolve
 from course_lib.paths import replaying
 
 
@@ -29,8 +29,7 @@ class TransformersLLM(LLM):
         device_map: handed to Transformers (needs the package `accelerate`).
         model_kwargs: further arguments of `AutoModelForCausalLM.from_pretrained`.
         token: hub token.
-        generation_kwargs: sampling arguments for each `generate`; see `course_lib.llms.base.SAMPLING`.
-        use_cache: look results up in, and add them to, the cache on disk.
+        generation_kwargs, use_cache: as for every `LLM`.
     """
 
     can_score = True
@@ -78,13 +77,8 @@ class TransformersLLM(LLM):
         weights = self.weights
         return result_key(weights.fingerprint, weights.chat_template, self.tokenizer_name, self.dtype, settings)
 
-    @property
-    def source(self) -> str:
-        return self.weights.source
-
-    @property
-    def licence(self) -> str:
-        return self.weights.licence
+    source = property(lambda self: self.weights.source)
+    licence = property(lambda self: self.weights.licence)
 
     def check(self) -> None:
         self.fingerprint  # noqa: B018 - resolving the weights is the check
@@ -142,19 +136,9 @@ class TransformersLLM(LLM):
             self._loaded = hold(self._loading_key, self._load_model)
 
     def _load_model(self):
-        import torch
-        from transformers import AutoModelForCausalLM
-
-        from course_lib.llms.products import with_fast_products
-
         self.prompts  # noqa: B018 - a missing chat template is an error before the weights are read
-        device = self.device or best_device()
-        dtype = getattr(torch, best_dtype(device, self.weights.folder) if self.dtype == "auto" else self.dtype)
         placed = {"device_map": self.device_map} if self.device_map is not None else {}
-        settings = {"dtype": dtype, "attn_implementation": "sdpa", **placed, **self.model_kwargs}
-        with quiet_transformers(), readable(self.weights.folder):
-            model = AutoModelForCausalLM.from_pretrained(self.weights.folder, use_safetensors=True, **settings)
-        return with_fast_products((model if self.device_map is not None else model.to(device)).eval())
+        return load_model(self.weights.folder, self.dtype, self.device, {**placed, **self.model_kwargs})
 
     def unload(self) -> None:
         """Drop this object's hold on the weights; the last holder frees the memory."""
@@ -170,8 +154,8 @@ class TransformersLLM(LLM):
         arguments = requests[0].arguments
         stops = [*arguments["stop_strings"], *self.weights.stop_strings]
         rows = self._rows(requests, stops)
-        if unwritable := {p: self._result(row, stops) for p, row in rows.items() if row.finish_reason and p in wanted}:
-            yield unwritable
+        if unwritable := [p for p in sorted(wanted) if rows[p].finish_reason]:
+            yield {p: self._result(rows[p], stops) for p in unwritable}
         lengths = {p: len(row.prompt) + row.limit for p, row in rows.items() if not row.finish_reason}
         nodes = most_nodes(self.hf_model)
 
@@ -200,12 +184,9 @@ class TransformersLLM(LLM):
         return rows
 
     def _result(self, row: Any, stops: list[str]) -> dict[str, Any]:
-        return {
-            "text": self.prompts.text(row.tokens, stops) if row.limit > 0 else None,
-            "input_tokens": len(row.prompt),
-            "output_tokens": len(row.tokens),
-            "finish_reason": row.finish_reason,
-        }
+        text = self.prompts.text(row.tokens, stops) if row.limit > 0 else None
+        counts = {"input_tokens": len(row.prompt), "output_tokens": len(row.tokens)}
+        return {"text": text, **counts, "finish_reason": row.finish_reason}
 
     @cached_property
     def _end_tokens(self) -> set[int]:
@@ -256,7 +237,7 @@ class TransformersLLM(LLM):
         return feature_batches(self._shared, rows, places, layers, wanted)
 
     def _scoring_rows(self, pairs, closing: str = "") -> tuple[dict[int, list[int]], dict[int, int]]:
-        """Token ids of prompt and completion, and where the latter begins; without what is empty or does not fit."""
+        """Token ids of each pair that is not empty and fits, and where its completion begins."""
         encode = cache(lambda text: self.prompts.encode(json.loads(text)))
         room = self.context - (len(self.prompts.encode_question(closing)) if closing else 0)
         rows, starts = {}, {}

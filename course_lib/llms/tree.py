@@ -6,17 +6,20 @@ of Miao et al. 2023, https://arxiv.org/abs/2305.09781, here for prompts and for 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import DynamicCache
 
+from course_lib.llms.devices import finite
+
 LEAST_PREFIX = 16  # tokens; a shorter beginning costs less to read again than to keep
-LOGITS = 2**27  # held at once while scoring; for a row of Gemma's vocabulary each token has a megabyte of them
+LOGITS = 2**27  # held at once while scoring; each token of Gemma has a megabyte of them
 
 
 @dataclass
 class Prefix:
-    """A beginning that many sequences share: its length, and its keys and values per layer. Empty by default."""
+    """A beginning that many sequences share: its length, and keys and values per layer. Empty by default."""
 
     length: int = 0
     layers: Sequence[tuple[torch.Tensor, torch.Tensor]] = ()
@@ -121,7 +124,7 @@ def log_probs_of(
 
 
 def _log_probs(model, tree: TokenTree, pairs: set[tuple[int, int]], prefix: Prefix) -> dict[tuple[int, int], float]:
-    """The log-probability of each `(node, token after it)`; the tree is read in pieces, so that few logits are held."""
+    """The log-probability of each `(node, next token)`; the tree is read in pieces, so that few logits are held."""
     cache, device, logs = prefix.cache(), model.device, {}
     most = max(1, LOGITS // model.config.get_text_config().vocab_size)
     for start in range(0, len(tree), most):
@@ -130,8 +133,8 @@ def _log_probs(model, tree: TokenTree, pairs: set[tuple[int, int]], prefix: Pref
         kept = sorted({node - start for node, _ in inside}) or [0]
         index = {node + start: i for i, node in enumerate(kept)}
         logits = _logits(model, tree, torch.tensor(kept, device=device), cache, prefix.length, start, end)
-        places = torch.tensor([index[node] for node, _ in inside], dtype=torch.long, device=device)
-        tokens = torch.tensor([token for _, token in inside], dtype=torch.long, device=device)
+        cells = [(index[node], token) for node, token in inside]
+        places, tokens = torch.tensor(cells, dtype=torch.long, device=device).view(-1, 2).T
         values = logits[places, tokens] - finite(logits.logsumexp(-1))[places]
         logs.update(zip(inside, values.tolist(), strict=True))
     return logs
@@ -146,8 +149,7 @@ def prefill(model, prompts: Sequence[Sequence[int]], most_nodes: int) -> tuple[l
         left, and the logits after each prompt, float32 of shape `(rows, vocabulary)`.
     """
     longest = max(map(len, prompts))
-    order: list[int] = []
-    logits, parts = [], []
+    order, logits, parts = [], [], []
     for batch in tree_batches(dict(enumerate(prompts)), most_nodes):
         tree = TokenTree()
         paths = [tree.add(prompts[i]) for i in batch]
@@ -190,11 +192,9 @@ def _forward(model, tree: TokenTree, cache: DynamicCache, past: int = 0, start: 
     return model(ids, attention_mask=mask, position_ids=where, past_key_values=cache, use_cache=True, **kwargs)
 
 
-def _logits(
-    model, tree: TokenTree, kept: torch.Tensor, cache: DynamicCache, past: int = 0, start: int = 0, end: int | None = None
-) -> torch.Tensor:
-    """float32 logits at the nodes `kept`, counted from `start`; shape `(len(kept), vocabulary)`."""
-    return _forward(model, tree, cache, past, start, end, logits_to_keep=kept).logits[0].float()
+def _logits(model, tree: TokenTree, kept: torch.Tensor, cache: DynamicCache, *piece: int) -> torch.Tensor:
+    """float32 logits at the nodes `kept`, counted from the beginning of the piece; shape `(len(kept), vocabulary)`."""
+    return _forward(model, tree, cache, *piece, logits_to_keep=kept).logits[0].float()
 
 
 @torch.inference_mode()
@@ -232,15 +232,13 @@ def _states_after(model, tree: TokenTree, layers: Sequence[int], prefix: Prefix)
     """The hidden states after so many `layers`, each of shape `(1, nodes, hidden size)`."""
     states: dict[int, torch.Tensor] = {}
 
-    def keep(number: int):
-        def before_layer(module, args):
-            states[number] = args[0]
-            if number == max(layers):
-                raise _Enough
+    def keep(number: int, module, args) -> None:
+        states[number] = args[0]
+        if number == max(layers):
+            raise _Enough
 
-        return before_layer
-
-    hooks = [model.get_decoder().layers[number].register_forward_pre_hook(keep(number)) for number in set(layers)]
+    decoder = model.get_decoder().layers
+    hooks = [decoder[number].register_forward_pre_hook(partial(keep, number)) for number in set(layers)]
     try:
         _forward(model, tree, prefix.cache(), prefix.length)
     except _Enough:
@@ -248,12 +246,3 @@ def _states_after(model, tree: TokenTree, layers: Sequence[int], prefix: Prefix)
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def finite(scores: torch.Tensor) -> torch.Tensor:
-    """`scores`, or an error if one of them is NaN."""
-    if torch.isnan(scores).any():
-        raise FloatingPointError(
-            "The model gave NaN instead of scores; its numbers are too large for this dtype. Use dtype='float32'."
-        )
-    return scores
