@@ -12,8 +12,7 @@ from course_lib.card import dataset_card
 from course_lib.distiset import MARK, Distiset, unfinished, writing_out
 from course_lib.errors import InputError
 from course_lib.judging import default_judge, likelihood_panel
-from course_lib.llms import LLM
-from course_lib.llms.plugins import llm
+from course_lib.llms import LLM, plugins
 from course_lib.llms.weights import PACKAGED
 from course_lib.pipeline import Pipeline
 from course_lib.steps import FormatTextGenerationDPO, GroupColumns, Step
@@ -43,7 +42,7 @@ class Settings:
         arguments = {"seed": self.seed, "max_new_tokens": self.max_new_tokens}
         # A model of a plugin need not know what a device is.
         device = {"device": self.device} if self.device else {}
-        return llm(model, generation_kwargs=arguments, **device)
+        return plugins.llm(model, generation_kwargs=arguments, **device)
 
     @property
     def sources(self) -> list[str]:

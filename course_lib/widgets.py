@@ -3,7 +3,6 @@
 Text of models is escaped everywhere. Each widget has a static form, a table, for readers without a kernel.
 """
 
-import base64
 import difflib
 import re
 from collections import Counter
@@ -13,88 +12,27 @@ from typing import Any
 import ipywidgets as ipw
 
 from course_lib import judging, plots
-from course_lib.errors import CourseLibError, InputError
+from course_lib.errors import InputError
 from course_lib.steps.base import DROP_REASON
 from course_lib.steps.formatting import FormatTextGenerationDPO
-from course_lib.tables import MOST, NOTE, PLAIN, Table, as_text, facts, grid, rest_of, shortened, shown, table
+from course_lib.tables import MOST, NOTE, Table, as_text, facts, grid, rest_of, shown, table
+from course_lib.views import View, checked_rows, drawn, dropdown, guarded, picture, row_dropdown, slider
 
-__all__ = ["View", "before_after", "completion_explorer", "judge_bench", "margin_slider", "rating_browser", "table"]
+__all__ = [
+    "View",
+    "before_after",
+    "completion_explorer",
+    "judge_bench",
+    "margin_slider",
+    "rating_browser",
+    "table",
+]
 
 Row = Mapping[str, Any]
 MARKS = {
     "del": "text-decoration: line-through; background: rgba(213, 94, 0, 0.25); color: inherit;",
     "ins": "text-decoration: underline; background: rgba(0, 114, 178, 0.25); color: inherit;",
 }
-
-
-class View:
-    """A widget as the value of a cell: `box` for a live front end, `static` (HTML) for all others, `controls` by name."""
-
-    def __init__(self, name: str, controls: Sequence[ipw.Widget], body: ipw.Widget, static: str, box: ipw.Widget | None = None):
-        self.name, self.static = name, static
-        self.controls = {control.description: control for control in controls}
-        self.body = body
-        self.box = box or ipw.VBox([*controls, body])
-
-    def __repr__(self) -> str:
-        return f"{self.name}. Run this cell to get the controls: {shortened(', '.join(self.controls), 200)}."
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
-        page = f"<div {PLAIN}><p><em>Run this cell to get the controls.</em></p>{self.static}</div>"
-        return {"text/plain": repr(self), "text/html": page, "application/vnd.jupyter.widget-view+json": view}
-
-
-# --- what widgets share -------------------------------------------------------------------------------------------------
-
-
-def _dropdown(name: str, options: Sequence[Any]) -> ipw.Dropdown:
-    return ipw.Dropdown(description=name, options=options, layout={"width": "98%", "max_width": "640px"})
-
-
-def _slider(name: str, value: float, low: float, high: float, step: float) -> ipw.FloatSlider:
-    looks = {"style": {"description_width": "110px"}, "layout": {"width": "98%", "max_width": "480px"}}
-    return ipw.FloatSlider(description=name, value=value, min=low, max=high, step=step, continuous_update=False, **looks)
-
-
-def _row_dropdown(rows: Sequence[Row], columns: Sequence[str]) -> ipw.Dropdown:
-    _checked_rows(rows, columns)
-    return _dropdown("row", [(f"{n}. {shortened(row['instruction'], 60)}", n - 1) for n, row in enumerate(rows, 1)])
-
-
-def _checked_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:
-    if not rows:
-        raise InputError("There are no rows to show. Give at least one.")
-    for number, row in enumerate(rows):
-        missing = [name for name in columns if name not in row]
-        if missing:
-            raise InputError(f"Row {number} has no {', '.join(missing)}. A row needs: {', '.join(columns)}.")
-
-
-def _drawn(controls: Sequence[ipw.Widget], draw: Callable[[], str]) -> ipw.HTML:
-    """What `draw` gives, now and again whenever a control changes."""
-    body = ipw.HTML(draw())
-
-    def again(change) -> None:
-        body.value = _guarded(draw)
-
-    for control in controls:
-        control.observe(again, names="value")
-    return body
-
-
-def _guarded(draw: Callable[[], str]) -> str:
-    """What `draw` gives, or its error as text: nobody sees what a callback raises."""
-    try:
-        return draw()
-    except Exception as error:
-        kind = "" if isinstance(error, CourseLibError) else f"{type(error).__name__}: "
-        return f'<p role="alert"><strong>This did not work.</strong> {shown(kind + str(error))}</p>'
-
-
-def _picture(fig, words: str) -> str:
-    data = base64.b64encode(plots.png(fig)).decode("ascii")
-    return f'<img style="max-width: 100%; width: 640px;" alt="{shown(words)}" src="data:image/png;base64,{data}">'
 
 
 # --- chapter 1: completions side by side --------------------------------------------------------------------------------
@@ -121,17 +59,26 @@ def side_by_side(
     system = [{"role": "system", "content": system_prompt}] if (system_prompt or "").strip() else []
     chat = [*system, {"role": "user", "content": instruction}]
     arguments = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed}
-    return [{"model": name, "completion": llm.generate([chat], **arguments)[0]["generations"][0]} for name, llm in llms.items()]
+    return [
+        {"model": name, "completion": llm.generate([chat], **arguments)[0]["generations"][0]}
+        for name, llm in llms.items()
+    ]
 
 
-def completion_explorer(llms: Mapping[str, Any], instruction: str, system_prompt: str = "", max_new_tokens: int = 48) -> View:
+def completion_explorer(
+    llms: Mapping[str, Any], instruction: str, system_prompt: str = "", max_new_tokens: int = 48
+) -> View:
     """Change what the models are asked and how they sample, press "Write", and compare. `side_by_side` does the work."""
     wide = {"style": {"description_width": "110px"}, "layout": {"width": "98%"}}
     asked = ipw.Textarea(description="instruction", value=instruction, rows=3, **wide)
     system = ipw.Text(description="system prompt", value=system_prompt, **wide)
-    sliders = [_slider("temperature", 0.7, 0, 1.5, 0.1), _slider("top-p", 1.0, 0.1, 1, 0.05)]
-    seed = ipw.BoundedIntText(description="seed", value=0, max=1_000_000, style={"description_width": "110px"})
-    chosen = [ipw.Checkbox(description=name, value=True, indent=False, layout={"width": "auto"}) for name in llms]
+    sliders = [slider("temperature", 0.7, 0, 1.5, 0.1), slider("top-p", 1.0, 0.1, 1, 0.05)]
+    seed = ipw.BoundedIntText(
+        description="seed", value=0, max=1_000_000, style={"description_width": "110px"}
+    )
+    chosen = [
+        ipw.Checkbox(description=name, value=True, indent=False, layout={"width": "auto"}) for name in llms
+    ]
     button = ipw.Button(description="Write", button_style="primary")
 
     def draw() -> str:
@@ -144,14 +91,20 @@ def completion_explorer(llms: Mapping[str, Any], instruction: str, system_prompt
 
     def write(_) -> None:
         button.disabled, body.value = True, '<p role="status">Writing …</p>'
-        body.value, button.disabled = _guarded(draw), False
+        body.value, button.disabled = guarded(draw), False
 
     body = ipw.HTML(draw())
     button.on_click(write)
-    box = ipw.VBox([asked, system, *sliders, seed, ipw.HBox([*chosen, button], layout={"flex_flow": "row wrap"}), body])
+    box = ipw.VBox(
+        [asked, system, *sliders, seed, ipw.HBox([*chosen, button], layout={"flex_flow": "row wrap"}), body]
+    )
     given = {"instruction": shown(instruction), "system prompt": shown(system_prompt or "-")}
     return View(
-        "Completions side by side", [asked, system, *sliders, seed, *chosen, button], body, facts(given) + body.value, box
+        "Completions side by side",
+        [asked, system, *sliders, seed, *chosen, button],
+        body,
+        facts(given) + body.value,
+        box,
     )
 
 
@@ -161,7 +114,9 @@ def completion_explorer(llms: Mapping[str, Any], instruction: str, system_prompt
 def marked_difference(before: str | None, after: str | None) -> str:
     """Both texts as one piece of HTML: words that went in `<del>`, words that came in `<ins>`, compared by `difflib`."""
     old, new = (re.findall(r"\s*\S+", (text or "")[:MOST]) for text in (before, after))
-    matcher = difflib.SequenceMatcher(None, [w.strip() for w in old], [w.strip() for w in new], autojunk=False)
+    matcher = difflib.SequenceMatcher(
+        None, [w.strip() for w in old], [w.strip() for w in new], autojunk=False
+    )
     parts = []
     for kind, a, b, c, d in matcher.get_opcodes():
         went, came = "".join(old[a:b]), "".join(new[c:d])
@@ -177,8 +132,8 @@ def _marked(tag: str, text: str) -> str:
 
 def before_after(rows: Sequence[Row]) -> View:
     """Look at rewrites one by one: rows with `instruction`, `before`, `after`, `criterion`, `fault` (None, or why refused)."""
-    choice = _row_dropdown(rows, ["instruction", "before", "after", "criterion", "fault"])
-    body = _drawn([choice], lambda: _rewrite(rows[choice.value]))
+    choice = row_dropdown(rows, ["instruction", "before", "after", "criterion", "fault"])
+    body = drawn([choice], lambda: _rewrite(rows[choice.value]))
     return View("Before and after", [choice], body, _first(rows, 3, _rewrite))
 
 
@@ -206,7 +161,9 @@ def _first(rows: Sequence[Row], most: int, draw: Callable[[Row], str]) -> str:
 def rating_table(row: Row, aspect: str) -> list[dict[str, Any]]:
     """A line per completion: `writer`, `completion`, `rating`, `P(1) to P(5)`, `rationale`; None where there is none."""
     if aspect not in row["aspects"]:
-        raise InputError(f"This row has no aspect {aspect!r}. There is: {', '.join(row['aspects']) or 'none'}.")
+        raise InputError(
+            f"This row has no aspect {aspect!r}. There is: {', '.join(row['aspects']) or 'none'}."
+        )
     judged = row["aspects"][aspect]
     sources = {
         "writer": row.get("generation_models"),
@@ -216,7 +173,10 @@ def rating_table(row: Row, aspect: str) -> list[dict[str, Any]]:
         "rationale": judged.get("rationales"),
     }
     return [
-        {name: values[k] if values is not None and k < len(values) else None for name, values in sources.items()}
+        {
+            name: values[k] if values is not None and k < len(values) else None
+            for name, values in sources.items()
+        }
         for k in range(len(row["generations"]))
     ]
 
@@ -228,11 +188,13 @@ def rating_browser(rows: Sequence[Row]) -> View:
         rows: with `instruction`, `generations`, `generation_models`, and `aspects`, for each a dict of lists
             `ratings`, `distributions` (five probabilities or None), `rationales`.
     """
-    choice = _row_dropdown(rows, ["instruction", "generations", "aspects"])
+    choice = row_dropdown(rows, ["instruction", "generations", "aspects"])
     names = list(dict.fromkeys(name for row in rows for name in row["aspects"]))
     if not names:
-        raise InputError('No row has an aspect. Give "aspects": {"helpfulness": {"ratings": […]}} in each row.')
-    aspect = _dropdown("aspect", list(rows[0]["aspects"]) or names)
+        raise InputError(
+            'No row has an aspect. Give "aspects": {"helpfulness": {"ratings": […]}} in each row.'
+        )
+    aspect = dropdown("aspect", list(rows[0]["aspects"]) or names)
 
     def follow(change) -> None:
         """Offer the aspects of the row that was chosen, and stay with the present one if it is among them."""
@@ -241,22 +203,30 @@ def rating_browser(rows: Sequence[Row]) -> View:
         aspect.value = before if before in here else here[0]
 
     choice.observe(follow, names="value")
-    body = _drawn([choice, aspect], lambda: _rated(rows[choice.value], aspect.value, picture=True))
+    body = drawn([choice, aspect], lambda: _rated(rows[choice.value], aspect.value, figure=True))
     return View(
-        "Ratings", [choice, aspect], body, _first(rows, 2, lambda row: _rated(row, next(iter(row["aspects"]), names[0])))
+        "Ratings",
+        [choice, aspect],
+        body,
+        _first(rows, 2, lambda row: _rated(row, next(iter(row["aspects"]), names[0]))),
     )
 
 
-def _rated(row: Row, aspect: str, picture: bool = False) -> str:
+def _rated(row: Row, aspect: str, figure: bool = False) -> str:
     lines = rating_table(row, aspect)
     used = [name for name in (lines[0] if lines else []) if any(line[name] is not None for line in lines)]
-    page = facts({"instruction": shown(row["instruction"]), "aspect": shown(aspect)}) + Table(lines, used)._repr_html_()
+    page = (
+        facts({"instruction": shown(row["instruction"]), "aspect": shown(aspect)})
+        + Table(lines, used)._repr_html_()
+    )
     chances = [line["P(1) to P(5)"] for line in lines]
-    if not picture or all(one is None for one in chances):
+    if not figure or all(one is None for one in chances):
         return page
     names = [f"{k}. {line['writer'] or 'completion'}" for k, line in enumerate(lines, 1)]
     words = "; ".join(f"{name}: {as_text(one)}" for name, one in zip(names, chances, strict=True))
-    return page + _picture(plots.rating_distribution(chances, names), f"Probability of each rating from 1 to 5. {words}")
+    return page + picture(
+        plots.rating_distribution(chances, names), f"Probability of each rating from 1 to 5. {words}"
+    )
 
 
 # --- chapter 4: judges --------------------------------------------------------------------------------------------------
@@ -275,11 +245,13 @@ def judge_bench(judged: Mapping[str, Sequence[Row]]) -> View:
     """Choose a judge and see where it is right: `judged` holds the items of `judging.rate_items` for each judge."""
     items = [item for one in judged.values() for item in one]
     if not items or not all(judged.values()):
-        raise InputError('There are no judged items. Give {"name of the judge": judging.rate_items(judge, items)}.')
+        raise InputError(
+            'There are no judged items. Give {"name of the judge": judging.rate_items(judge, items)}.'
+        )
     others = [name for name in ("worse", "off_topic") if all(name in item["ratings"] for item in items)]
     kinds = [name for name in ("category", "worse_kind") if all(name in item for item in items)]
-    controls = [_dropdown("judge", list(judged)), _dropdown("against", others), _dropdown("group by", kinds)]
-    body = _drawn(controls, lambda: _bench(judged, *(control.value for control in controls)))
+    controls = [dropdown("judge", list(judged)), dropdown("against", others), dropdown("group by", kinds)]
+    body = drawn(controls, lambda: _bench(judged, *(control.value for control in controls)))
     lines = [{"judge": j, "against": o, **bench_lines(judged, j, o, None)[0]} for j in judged for o in others]
     static = Table(lines, ["judge", "against", "items", "accuracy", "low", "high", "ties"])
     return View("Judge bench", controls, body, static._repr_html_())
@@ -293,7 +265,7 @@ def _bench(judged: Mapping[str, Sequence[Row]], name: str, against: str, by: str
         f"(95% interval {line['low']:.0%} to {line['high']:.0%}); {line['ties']:.0%} are ties."
     )
     fig = plots.accuracy_by_group(lines, f"{name}: good above {other}")
-    return f"{NOTE}{shown(overall)}</p>" + _picture(fig, f"Accuracy by {by}. {overall}")
+    return f"{NOTE}{shown(overall)}</p>" + picture(fig, f"Accuracy by {by}. {overall}")
 
 
 # --- chapter 5: pairs ---------------------------------------------------------------------------------------------------
@@ -310,19 +282,21 @@ def pairs_at(rows: Sequence[Row], min_margin: float, max_similarity: float) -> d
 
 def margin_slider(rows: Sequence[Row]) -> View:
     """Ask for clearer pairs and see what is left: rows with `instruction`, `generations`, `generation_models`, `ratings`."""
-    _checked_rows(rows, ["instruction", "generations", "ratings"])
-    controls = [_slider("min margin", 0, 0, 4, 0.05), _slider("max similarity", 0.9, 0.5, 1, 0.05)]
-    body = _drawn(controls, lambda: _pairs(rows, *(round(control.value, 2) for control in controls), picture=True))
+    checked_rows(rows, ["instruction", "generations", "ratings"])
+    controls = [slider("min margin", 0, 0, 4, 0.05), slider("max similarity", 0.9, 0.5, 1, 0.05)]
+    body = drawn(
+        controls, lambda: _pairs(rows, *(round(control.value, 2) for control in controls), figure=True)
+    )
     return View("Pairs by margin", controls, body, _pairs(rows, 0, 0.9))
 
 
-def _pairs(rows: Sequence[Row], min_margin: float, max_similarity: float, picture: bool = False) -> str:
+def _pairs(rows: Sequence[Row], min_margin: float, max_similarity: float, figure: bool = False) -> str:
     result = pairs_at(rows, min_margin, max_similarity)
     counts = {"kept": len(result["kept"]), **result["dropped"]}
     words = f"{counts['kept']} of {len(rows)} rows give a pair. " + as_text(result["dropped"])
     lines = sorted(map(_pair, result["kept"]), key=lambda line: line["margin"])[:3]
-    drawn = _picture(plots.bars(counts, "rows", "Rows kept, and dropped by reason"), words) if picture else ""
-    return f"{NOTE}{shown(words)}</p>{drawn}{NOTE}The closest calls among the pairs kept:</p>{Table(lines)._repr_html_()}"
+    bars = picture(plots.bars(counts, "rows", "Rows kept, and dropped by reason"), words) if figure else ""
+    return f"{NOTE}{shown(words)}</p>{bars}{NOTE}The closest calls among the pairs kept:</p>{Table(lines)._repr_html_()}"
 
 
 def _pair(pair: Row) -> dict[str, Any]:

@@ -18,7 +18,8 @@ COLUMNS = {
     "errors": -1.5,
     "pipeline": -1,
     "job": -1,
-    "paths": -0.5,
+    "paths": -0.7,
+    "declared": 0.2,
     "__main__": 0,
 }
 COLUMNS |= {
