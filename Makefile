@@ -1,6 +1,6 @@
 # make dataset | make test | make lab | make bench     Each installs what it needs into .venv.
 # For notebooks: make run-notebooks | make exercises | make test-notebooks | make test-replay | make test-browser | make record
-# Before a release: make fresh | make test-full
+# Before a release: make fresh | make test-full     In a fork: make publish-address URL=https://github.com/me/fork
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,8 @@ FAILED := { echo "The packages could not be installed: the lines above say why. 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: dataset test test-full fresh lint lab bench run-notebooks exercises record test-notebooks test-replay test-browser clean
+.PHONY: dataset test test-full fresh lint lab bench run-notebooks exercises record
+.PHONY: test-notebooks test-replay test-browser publish-address clean
 
 dataset: $(VENV)/.installed
 	$(BIN)/python -m course_lib $(ARGS)
@@ -60,6 +61,10 @@ record: $(VENV)/.installed-test
 # JupyterLab in a headless Chromium, which is brought where apt-get may bring it.
 test-browser: $(VENV)/.installed-browser
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/browser $(ARGS)
+
+# The repository's address in pyproject.toml, badges, links and set-up cells; needs no .venv.
+publish-address:
+	@$(PYTHON) tools/address.py '$(URL)'
 
 $(VENV)/.installed: requirements.txt requirements-library.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; this is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2])'

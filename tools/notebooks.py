@@ -7,8 +7,7 @@
     python tools/notebooks.py replay [NOTEBOOK…]       nbval without any model, from the recorded results
     python tools/notebooks.py record                   run everything on an empty cache and keep the results for replay
 
-Without NOTEBOOK, all lessons and solutions. The repository's address stands in pyproject.toml alone; badge and set-up cell
-are made from it.
+Without NOTEBOOK, all lessons and solutions. Badge, links and set-up cell have the repository's address; tools/address.py changes it.
 """
 
 import gzip
@@ -18,10 +17,10 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
 
 import nbformat
+from address import address, place
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,12 +31,29 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 KEPT = ("tags", "reason")
+BADGE = ("[Open in Colab]", "[![Open In Colab]")
+SET_UP = """\
+import importlib.util
+import os
+import subprocess
+import sys
 
-
-def address() -> str:
-    """The repository's address."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return project["urls"]["Repository"].removesuffix("/")
+if importlib.util.find_spec("course_lib") is None:  # not installed where this notebook runs: a bare clone, or Colab
+    repository = "ADDRESS"
+    source = os.environ.get("COURSE_LIB_SOURCE") or (".." if os.path.isdir("../course_lib") else f"{repository}/archive/main.zip")
+    print(f"Installing course_lib from {source}: this can take some minutes.")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", source]
+    errors = subprocess.run(command, capture_output=True, text=True).stderr
+    importlib.invalidate_caches()
+    if importlib.util.find_spec("course_lib") is None:
+        causes = {"No module named pip": "this Python has no pip; run `python -m ensurepip` (with uv: `uv pip install pip`)"}
+        causes |= dict.fromkeys(["onnect", "resolve host"], "the network did not answer; check it, and the address")
+        causes |= dict.fromkeys(["404", "not exist", "Username"], "there is nothing at this address; correct it")
+        reasons = [causes[mark] for mark in causes if mark in errors]
+        reasons += [line for line in errors.splitlines() if "rror: " in line] + ["restart the kernel"]
+        failure = RuntimeError(f"course_lib could not be installed from {source}: {reasons[0]}, then run this cell again.")
+        failure._render_traceback_ = lambda: [str(failure)]  # the sentence alone
+        raise failure"""
 
 
 def lessons() -> list[Path]:
@@ -48,27 +64,29 @@ def solutions() -> list[Path]:
     return sorted((ROOT / "solutions").glob("0*.ipynb"))
 
 
+def in_colab(path: Path) -> str:
+    """The address under which Colab opens the notebook at `path`."""
+    return f"https://colab.research.google.com/github/{place(address())}/blob/main/{path.parent.name}/{path.name}"
+
+
 def badge(path: Path) -> str:
-    """A link that opens the notebook at `path` in Colab, without a remote image."""
-    place = address().removeprefix("https://github.com/")
-    return f"[Open in Colab](https://colab.research.google.com/github/{place}/blob/main/{path.parent.name}/{path.name})"
+    """Colab's badge, which opens the notebook at `path` there."""
+    return f"[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]({in_colab(path)})"
 
 
 def set_up() -> str:
-    """The cell that makes `course_lib` importable in a clone, in an installed package and in Colab."""
-    return (
-        "from importlib.util import find_spec\n"
-        "from pathlib import Path\n\n"
-        'if find_spec("course_lib") is None:  # neither installed nor in this environment: a bare clone, or Colab\n'
-        f'    source = ".." if Path("../course_lib").is_dir() else "git+{address()}"\n'
-        "    %pip install --quiet {source}"
-    )
+    """The cell that makes `course_lib` importable in a clone, in an installed package and in Colab.
+
+    COURSE_LIB_SOURCE, what pip installs instead: a wheel, a folder, an address. An archive needs no git, and a wrong address
+    fails with "404", where git would ask for a password. pip's own magic would go on after a failure.
+    """
+    return SET_UP.replace("ADDRESS", address())
 
 
 def with_head(notebook, path: Path):
     """Put the badge under the title, and the set-up cell in the cell marked `# set-up`."""
     title = notebook.cells[0]
-    lines = [line for line in title.source.splitlines() if not line.startswith("[Open in Colab]")]
+    lines = [line for line in title.source.splitlines() if not line.startswith(BADGE)]
     title.source = "\n".join([lines[0], "", badge(path), "", "\n".join(lines[1:]).strip()])
     for cell in notebook.cells:
         if cell.cell_type == "code" and (cell.source.startswith("# set-up") or "set-up" in cell.metadata.get("tags", [])):

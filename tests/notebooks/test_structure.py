@@ -14,12 +14,14 @@ from course_lib.exercises.sources import BEGIN, LINE
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
+import address  # noqa: E402
 import notebooks  # noqa: E402
 
 LESSONS, SOLUTIONS = notebooks.lessons(), notebooks.solutions()
 EXERCISES = sorted((ROOT / "exercises").glob("0*.ipynb"))
 EXECUTED = [*LESSONS, *SOLUTIONS]
 LONGEST_CELL = 16  # lines
+LONGEST_SET_UP = 22
 NEEDED = ["After this chapter", "Take-aways", "Check yourself", "Further reading"]
 WIDGETS = ["completion_explorer", "before_after", "rating_browser", "judge_bench", "margin_slider"]
 
@@ -76,11 +78,9 @@ def test_badge_and_set_up_come_from_the_address_in_pyproject(path):
 
 
 def test_the_address_of_the_repository_stands_nowhere_else():
-    address = notebooks.address().removeprefix("https://github.com/")
-    files = [
-        p for folder in ("course_lib", "exercises", "tests", "tools", "docs", "benchmarks") for p in (ROOT / folder).rglob("*")
-    ]
-    holders = [p for p in files if p.suffix in (".py", ".md", ".jinja2") and address in p.read_text(encoding="utf-8")]
+    slug = address.place(address.address())
+    files = [p for folder in ("course_lib", "exercises", "tests", "tools", "benchmarks") for p in (ROOT / folder).rglob("*")]
+    holders = [p for p in files if p.suffix in (".py", ".md", ".jinja2") and slug in p.read_text(encoding="utf-8")]
     assert holders == []
 
 
@@ -102,12 +102,27 @@ def test_no_unknown_tags_and_no_nbval_comments(path):
 
 
 @everything
-def test_relative_links_lead_somewhere_and_images_are_not_remote(path):
-    text = text_of(path)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if not re.match(r"(https?:|#|mailto:)", target):
-            assert (path.parent / target.split("#")[0]).exists(), target
+def test_links_are_absolute_and_those_into_the_repository_lead_to_a_file(path):
+    """Colab has nothing beside the notebook, so a relative link is dead there."""
+    text, slug = text_of(path), re.escape(address.place(address.address()))
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    assert [target for target in targets if not re.match(r"https?:|#|mailto:", target)] == []
+    own = [re.search(rf"/(?:github|github\.com)/{slug}/blob/main/(.*)", target) for target in targets]
+    assert [match.group(1) for match in own if match and not (ROOT / match.group(1)).is_file()] == []
+    assert not [t for t in targets if "//github.com/" in t and re.search(rf"/{slug}/.*ipynb$", t)], "Colab opens notebooks"
+
+
+@everything
+def test_no_picture_is_remote_but_the_badge(path):
+    text = text_of(path).replace(notebooks.badge(path), "")
     assert not re.search(r"!\[[^\]]*\]\(https?:|<img[^>]+src=.https?:", text)
+
+
+@everything
+def test_a_notebook_of_the_course_is_named_by_its_file_beside_each_link(path):
+    """Who works in JupyterLab opens the file; only Colab needs the address."""
+    links = re.findall(r"\[in Colab\]\(\S*/blob/main/(\S*?)\)", text_of(path))
+    assert [name for name in links if f"`{name}`" not in text_of(path)] == []
 
 
 @everything
@@ -145,7 +160,8 @@ def test_a_lesson_has_its_parts(path):
 @every_lesson
 def test_the_cells_of_a_lesson_are_short_and_claims_are_asserted(path):
     for cell in code_cells(path):
-        assert len(cell.source.splitlines()) <= LONGEST_CELL, cell.source
+        longest = LONGEST_SET_UP if "set-up" in cell.metadata.get("tags", []) else LONGEST_CELL
+        assert len(cell.source.splitlines()) <= longest, cell.source
     assert sum("assert " in cell.source for cell in code_cells(path)) >= 5
 
 
