@@ -15,13 +15,14 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import address  # noqa: E402
+
 import notebooks  # noqa: E402
 
 LESSONS, SOLUTIONS = notebooks.lessons(), notebooks.solutions()
 EXERCISES = sorted((ROOT / "exercises").glob("0*.ipynb"))
 EXECUTED = [*LESSONS, *SOLUTIONS]
 LONGEST_CELL = 16  # lines
-LONGEST_SET_UP = 22
+LONGEST_SET_UP = 23
 NEEDED = ["After this chapter", "Take-aways", "Check yourself", "Further reading"]
 WIDGETS = ["completion_explorer", "before_after", "rating_browser", "judge_bench", "margin_slider"]
 
