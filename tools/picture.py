@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PICTURE = ROOT / "docs" / "architecture.png"
-BASE = {"errors", "paths"}  # nearly every room imports these: their arrows would hide the others
+BASE = {"errors", "paths", "memory", "progress"}  # nearly every room imports these: their arrows would hide the others
 # Where a room stands from left to right, so that few arrows cross; its floor follows from its imports.
 COLUMNS = {
     "card": -2,
@@ -20,6 +20,8 @@ COLUMNS = {
     "job": -1,
     "paths": -0.7,
     "declared": 0.2,
+    "memory": 1.0,
+    "progress": 1.8,
     "__main__": 0,
 }
 COLUMNS |= {
@@ -27,9 +29,8 @@ COLUMNS |= {
     "steps": 0,
     "steps.tasks": 0,
     "judging": 0.6,
-    "exercises": 1,
 }
-COLUMNS |= {"constraints": 1.4, "tables": 2, "widgets": 2.2, "sums": 2.6, "plots": 2.9}
+COLUMNS |= {"tables": 2, "views": 2.2, "widgets": 2.2, "plots": 2.9}
 
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
