@@ -4,15 +4,35 @@ import re
 from pathlib import Path
 
 from course_lib.__main__ import _dataset_parser
+from course_lib.pipeline import Pipeline
+from course_lib.steps import LoadDataFromDicts
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_python_example_runs_and_gives_pairs():
-    [code] = re.findall(r"```python\n(.*?)```", README, re.S)
+def names_of(block: int) -> dict:
+    """What is defined after the README's block of Python with that number has run."""
+    code = re.findall(r"```python\n(.*?)```", README, re.S)[block]
     space: dict = {}
     exec(compile(code, "README.md", "exec"), space)
+    return space
+
+
+def test_the_model_task_and_judge_of_the_readme_work_in_a_pipeline():
+    space = names_of(1)
+    with Pipeline() as pipeline:
+        load = LoadDataFromDicts(data=[{"text": "Bread rises."}])
+        write = space["Summary"](llm=space["Echo"](word="So"), num_generations=2, group_generations=True)
+        mappings = {"generations": "summary"}
+        load >> write >> space["Brevity"](input_mappings=mappings)
+    [row] = pipeline.run(progress=False)["default"]["train"]
+    assert row["summary"] == ["So, Summarise in one sentence: Bread rises."] * 2
+    assert row["ratings"] == [5 - len(row["summary"][0]) / 100] * 2
+
+
+def test_the_python_example_runs_and_gives_pairs():
+    space = names_of(0)
     assert space["pairs"].column_names == ["prompt", "chosen", "rejected"]
     assert sum(len(config["train"]) for config in space["distiset"].values()) == 2
 

@@ -20,7 +20,7 @@ COLUMNS = {
     "job": -1,
     "paths": -0.7,
     "declared": 0.2,
-    "memory": 1.0,
+    "memory": 0.8,
     "progress": 1.8,
     "__main__": 0,
 }
@@ -30,7 +30,7 @@ COLUMNS |= {
     "steps.tasks": 0,
     "judging": 0.6,
 }
-COLUMNS |= {"tables": 2, "views": 2.2, "widgets": 2.2, "plots": 2.9}
+COLUMNS |= {"tables": 2.6, "views": 2.2, "widgets": 2.2, "plots": 1.6}
 
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
