@@ -10,7 +10,7 @@ FAILED := { echo "The packages could not be installed: the lines above say why. 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: dataset test test-full fresh lint lab bench run-notebooks exercises record
+.PHONY: dataset test test-full test-oldest fresh lint lab bench run-notebooks exercises record
 .PHONY: test-notebooks test-replay test-browser publish-address clean
 
 dataset: $(VENV)/.installed
@@ -24,6 +24,17 @@ test: lint
 test-full: test
 	HF_HUB_OFFLINE=1 $(NOTEBOOKS) check
 	$(MAKE) test-browser
+
+# The tests that need no packaged model, with the oldest versions that the ranges allow; TORCH=2.9.0 takes the oldest torch too.
+OLDEST := .venv-oldest
+FAST := tests/steps tests/pipeline/test_graph.py tests/pipeline/test_local.py tests/tasks/test_parsing.py
+FAST += tests/tasks/test_checks_by_code.py tests/tasks/test_rewrites.py tests/tasks/test_templating.py tests/llms/test_base.py
+FAST += tests/llms/test_first_use.py tests/test_distiset.py tests/test_plots.py tests/test_widgets.py
+test-oldest:
+	$(PYTHON) -m venv $(OLDEST)
+	$(PYTHON) tools/oldest.py $(TORCH) > $(OLDEST)/constraints.txt
+	@$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --requirement requirements.txt --editable ".[test]" || $(FAILED)
+	HF_HUB_OFFLINE=1 $(OLDEST)/bin/python -m pytest $(FAST) $(ARGS)
 
 # Each entrance as on a new machine; nothing is installed for it beforehand.
 fresh:
@@ -84,4 +95,4 @@ $(VENV)/.installed-browser: $(VENV)/.installed-test
 	@touch $@
 
 clean:
-	rm -rf $(VENV) output build
+	rm -rf $(VENV) $(OLDEST) output build
