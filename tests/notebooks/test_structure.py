@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import address  # noqa: E402
+
 import notebooks  # noqa: E402
 
 LESSONS, SOLUTIONS = notebooks.lessons(), notebooks.solutions()
