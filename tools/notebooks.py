@@ -7,8 +7,7 @@
     python tools/notebooks.py replay [NOTEBOOK…]       nbval without any model, from the recorded results
     python tools/notebooks.py record                   run everything on an empty cache and keep the results for replay
 
-Without NOTEBOOK, all lessons and solutions. Badge, links and set-up cell have the repository's address, which
-tools/address.py changes.
+Without NOTEBOOK, all lessons and solutions. Badge and set-up cell have the repository's address; tools/address.py changes it.
 """
 
 import gzip
@@ -40,9 +39,8 @@ import subprocess
 import sys
 
 if importlib.util.find_spec("course_lib") is None:  # not installed where this notebook runs: a bare clone, or Colab
-    repository = "ADDRESS"
-    nearest = ".." if os.path.isdir("../course_lib") else f"{repository}/archive/main.zip"
-    source = os.environ.get("COURSE_LIB_SOURCE") or nearest
+    archive = "ADDRESS/archive/main.zip"
+    source = os.environ.get("COURSE_LIB_SOURCE") or (".." if os.path.isdir("../course_lib") else archive)
     print(f"Installing course_lib from {source}: this can take some minutes.")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", source]
     errors = subprocess.run(command, capture_output=True, text=True).stderr
