@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import notebooks  # noqa: E402
 
 EXERCISE = ROOT / "exercises" / notebooks.lessons()[4].name
-PACKAGED = ("course_lib", "solutions", "pyproject.toml", "requirements.txt", "README.md", "LICENSE")
+PACKAGED = ("course_lib", "exercises", "solutions", "pyproject.toml", "requirements-library.txt", "README.md", "LICENSE")
 WORK = "print(len(ex.questions) > 3, 'def ' in ex.solution(list(ex.questions)[-1]))"
 
 

@@ -22,7 +22,7 @@ LESSONS, SOLUTIONS = notebooks.lessons(), notebooks.solutions()
 EXERCISES = sorted((ROOT / "exercises").glob("0*.ipynb"))
 EXECUTED = [*LESSONS, *SOLUTIONS]
 LONGEST_CELL = 16  # lines
-LONGEST_SET_UP = 23
+LONGEST_SET_UP = 22
 NEEDED = ["After this chapter", "Take-aways", "Check yourself", "Further reading"]
 WIDGETS = ["completion_explorer", "before_after", "rating_browser", "judge_bench", "margin_slider"]
 
