@@ -50,7 +50,7 @@ if importlib.util.find_spec("course_lib") is None:  # not installed where this n
         causes |= dict.fromkeys(["onnect", "resolve host"], "the network did not answer; check it, and the address")
         causes |= dict.fromkeys(["404", "not exist", "Username"], "there is nothing at this address; correct it")
         reasons = [causes[mark] for mark in causes if mark in errors]
-        reasons += [line for line in errors.splitlines() if "rror: " in line] + ["restart the kernel"]
+        reasons += [line for line in errors.splitlines() if "error: " in line.lower()] + ["restart the kernel"]
         failure = RuntimeError(f"course_lib could not be installed from {source}: {reasons[0]}, then run this cell again.")
         failure._render_traceback_ = lambda: [str(failure)]  # the sentence alone
         raise failure"""

@@ -13,7 +13,7 @@ SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 def write_gguf(path: Path) -> Path:
     """https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, as far as Transformers reads it."""
-    tokens = [*SPECIAL, *(chr(code) for code in range(33, 127)), "ab"]
+    tokens = [*SPECIAL, *(chr(code) for code in range(33, 127)), "ab", "cd"]
     writer = GGUFWriter(path, "llama")
     writer.add_context_length(128)
     writer.add_embedding_length(WIDTH)
@@ -27,7 +27,7 @@ def write_gguf(path: Path) -> Path:
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(tokens)
     writer.add_token_types([3] * len(SPECIAL) + [1] * (len(tokens) - len(SPECIAL)))
-    writer.add_token_merges(["a b"])
+    writer.add_token_merges(["a b", "c d"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_chat_template("{% for message in messages %}{{ message['content'] }}{% endfor %}")

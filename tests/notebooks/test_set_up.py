@@ -23,7 +23,7 @@ import notebooks  # noqa: E402
 
 EXERCISE = ROOT / "exercises" / notebooks.lessons()[4].name
 PACKAGED = ("course_lib", "exercises", "solutions", "pyproject.toml", "requirements-library.txt", "README.md", "LICENSE")
-WORK = "print(len(ex.questions) > 3, 'def ' in ex.solution(list(ex.questions)[-1]))"
+WORK = 'print(len(ex.questions) > 3, "def " in repr(ex.solution(list(ex.questions)[-1])))'
 
 
 class BareKernel:
