@@ -21,7 +21,7 @@ LINES = {
     "errors": 60,
     "job": 170,
     "judging": 240,
-    "llms": 2310,
+    "llms": 2320,
     "memory": 50,
     "paths": 20,
     "pipeline": 480,

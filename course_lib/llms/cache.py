@@ -162,7 +162,8 @@ class ResultCache:
             # A damaged byte may be no UTF-8; it must reach the checksum, which tells it apart.
             self._connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
             try:
-                for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL", TABLE):
+                _write_ahead(self._connection)
+                for statement in ("PRAGMA synchronous=NORMAL", TABLE):
                     self._connection.execute(statement)
             except BaseException:
                 self.close()
@@ -184,6 +185,19 @@ class ResultCache:
             "Free some space (`python -m course_lib cache --clear` deletes all results) or mend the permissions, or "
             "set COURSE_LIB_CACHE to another folder, and run again."
         )
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to WAL mode; where another process does the same to a new file, SQLite does not wait by itself."""
+    end = time.monotonic() + WAIT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if _primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+        time.sleep(0.02)
 
 
 def _primary_code(error: BaseException | None) -> int:
