@@ -198,14 +198,14 @@ def test_good_rewrites_of_instructions_pass():
 
 def test_almost_no_good_answer_is_a_faulty_rewrite_of_a_worse_one():
     """Refused are those that differ in one word or in signs only, and one of emojis alone."""
-    items = labelled_items("fit")[::4]
+    items = labelled_items("fit")
     faults = Counter(rewrite_fault(i["good"], i["worse"], "", [i["worse"], i["instruction"]]) for i in items)
     assert set(faults) <= {None, "no change", "empty"}
-    assert faults[None] > 0.97 * len(items) and faults["empty"] <= 1
+    assert faults[None] > 0.98 * len(items) and faults["empty"] <= 1
 
 
 def test_no_labelled_answer_repeats_itself_or_refuses():
-    texts = [item[kind] for item in labelled_items("fit")[::8] for kind in ("good", "worse", "off_topic")]
+    texts = [item[kind] for item in labelled_items("fit") for kind in ("good", "worse", "off_topic")]
     faults = Counter(rewrite_fault(text, "A draft of some other text.", "", ["Say something."]) for text in texts)
     assert faults["repetition"] <= 1
     assert faults["refusal"] <= 0.001 * len(texts)
