@@ -42,8 +42,9 @@ def imported(code: str) -> set[str]:
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.split(".")[0])
-    ours = {"course_lib", *(file.stem for file in ROOT.rglob("t*/**/*.py")), *(p.name for p in (ROOT / "tests").iterdir())}
-    ours |= {file.stem for file in (ROOT / "benchmarks").glob("*.py")}
+    ours = {"course_lib", "exercises", "tests"}
+    ours |= {file.stem for folder in ("tests", "tools", "benchmarks") for file in (ROOT / folder).rglob("*.py")}
+    ours |= {folder.name for folder in (ROOT / "tests").iterdir()}
     distributions = importlib.metadata.packages_distributions()
     others = names - ours - sys.stdlib_module_names
     return {canonicalize_name(distributions.get(name, [name])[0]) for name in others}
