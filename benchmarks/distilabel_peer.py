@@ -39,7 +39,9 @@ def run(task: str, job: dict, folder: Path) -> dict:
     with Pipeline(name=task, cache_dir=str(folder / "cache")) as pipeline:
         load = LoadDataFromDicts(data=job["rows"])
         if task == "pooling":
-            group = GroupColumns(columns=["generation", "model_name"], output_columns=["generations", "models"])
+            group = GroupColumns(
+                columns=["generation", "model_name"], output_columns=["generations", "models"]
+            )
             load >> [TextGeneration(llm=llm()), TextGeneration(llm=llm())] >> group
         elif task == "evol":
             load >> EvolQuality(llm=llm(), num_evolutions=1)

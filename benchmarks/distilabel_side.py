@@ -40,11 +40,16 @@ def ours(task: str, job: dict) -> dict:
     from course_lib.steps.tasks import EvolQuality, TextGeneration, UltraFeedback
 
     # Two seeds, or the second model would find the first one's texts in the cache.
-    llms = [TransformersLLM(job["weights"], generation_kwargs={**job["arguments"], "seed": seed}) for seed in (0, 1)]
+    llms = [
+        TransformersLLM(job["weights"], generation_kwargs={**job["arguments"], "seed": seed})
+        for seed in (0, 1)
+    ]
     with Pipeline() as pipeline:
         load = LoadDataFromDicts(data=job["rows"])
         if task == "pooling":
-            group = GroupColumns(columns=["generation", "model_name"], output_columns=["generations", "models"])
+            group = GroupColumns(
+                columns=["generation", "model_name"], output_columns=["generations", "models"]
+            )
             load >> [TextGeneration(llm=llm) for llm in llms] >> group
         else:
             del llms[1]
@@ -85,7 +90,10 @@ def rows_for(task: str, count: int) -> list[dict]:
     items = labelled_items("report")[:count]
     if task == "evol":
         return [{"instruction": item["instruction"], "response": item["worse"]} for item in items]
-    return [{"instruction": i["instruction"], "generations": [i["good"], i["worse"], i["off_topic"]]} for i in items]
+    return [
+        {"instruction": i["instruction"], "generations": [i["good"], i["worse"], i["off_topic"]]}
+        for i in items
+    ]
 
 
 def run(task: str, side: str, threads: dict[str, str]) -> dict:
@@ -111,7 +119,9 @@ def run(task: str, side: str, threads: dict[str, str]) -> dict:
         # What this process was told, or course_lib told it, about threads must not reach the other one.
         env = {name: value for name, value in env.items() if not name.startswith("OMP_")}
         env.update(threads)
-        inside = [sys.executable, __file__, "--inside"] if side == "ours" else [peer_python(), str(PEER_SCRIPT)]
+        inside = (
+            [sys.executable, __file__, "--inside"] if side == "ours" else [peer_python(), str(PEER_SCRIPT)]
+        )
         found = watched([*inside, task, work], env)
         return {
             **found,
@@ -132,7 +142,11 @@ def report(results) -> str:
     for task in TASKS:
         found = {side: results["distilabel"].get(f"{task}: {side}") for side in SIDES}
         lines += [_line(task, side, one, found["ours"]) for side, one in found.items()]
-    note = "\\* Measured on another day than ours." if any(str(line[1]).endswith(" \\*") for line in lines) else ""
+    note = (
+        "\\* Measured on another day than ours."
+        if any(str(line[1]).endswith(" \\*") for line in lines)
+        else ""
+    )
     return "\n\n".join(part for part in (table([*HEAD, *RATIOS], lines), note) if part)
 
 
@@ -201,7 +215,9 @@ def measure(results, tasks=tuple(TASKS), sides=tuple(SIDES)) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--inside", nargs=2, metavar=("TASK", "FOLDER"), help=argparse.SUPPRESS)

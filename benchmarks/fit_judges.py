@@ -30,7 +30,9 @@ FOLDS = 5
 
 
 def pairs_of(items) -> list[tuple[list[dict], str]]:
-    return [([{"role": "user", "content": item["instruction"]}], item[name]) for item in items for name in ANSWERS]
+    return [
+        ([{"role": "user", "content": item["instruction"]}], item[name]) for item in items for name in ANSWERS
+    ]
 
 
 def chats_and_texts(items) -> tuple[list, list]:
@@ -104,13 +106,19 @@ def main() -> None:
         "broken": BROKEN,
         "likelihood": {name: moments(values) for name, values in likelihoods.items()},
     }
-    broken = np.array([[bool(faults_by_code(item["instruction"], item[name])) for name in ANSWERS] for item in items])
+    broken = np.array(
+        [[bool(faults_by_code(item["instruction"], item[name])) for name in ANSWERS] for item in items]
+    )
     scores = cross_validated(features, [one.reshape(len(items), -1) for one in likelihoods.values()], broken)
     for name, (worse, off) in {name: accuracy(one) for name, one in scores.items()}.items():
-        print(f"cross-validated on {len(items)} items, {name}: good > worse {worse:.3f}, good > off-topic {off:.3f}")
+        print(
+            f"cross-validated on {len(items)} items, {name}: good > worse {worse:.3f}, good > off-topic {off:.3f}"
+        )
     kinds = np.array([item["worse_kind"] for item in items])
     for kind in sorted(set(kinds)):
-        print(f"    all together, {kind}: good > worse {accuracy(scores['all together'][kinds == kind])[0]:.3f}")
+        print(
+            f"    all together, {kind}: good > worse {accuracy(scores['all together'][kinds == kind])[0]:.3f}"
+        )
     heads = {name: fitted(values) for name, values in features.items()}
     for name, (_, bias) in heads.items():
         fit["heads"][name]["bias"] = round(bias, 5)

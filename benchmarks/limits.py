@@ -92,7 +92,9 @@ def decode_all(llm: TransformersLLM, rows: list[Row]) -> None:
     """Decode `rows` in the batches that `generate` makes of them."""
     sizes = {p: len(row.prompt) + row.limit for p, row in enumerate(rows)}
     for batch in filled_batches(sizes, *batch_budget(llm.hf_model)):
-        decode(llm.hf_model, [rows[p] for p in batch], SAMPLING, set(), llm.prompts.pad, most_nodes(llm.hf_model))
+        decode(
+            llm.hf_model, [rows[p] for p in batch], SAMPLING, set(), llm.prompts.pad, most_nodes(llm.hf_model)
+        )
 
 
 def decoding(llm: TransformersLLM, batch: int) -> dict:
@@ -144,11 +146,15 @@ def plain_model(llm: TransformersLLM):
     """The model as `from_pretrained` gives it, without what `course_lib` changes."""
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(llm.weights.folder, dtype=llm.hf_model.dtype, attn_implementation="sdpa")
+    model = AutoModelForCausalLM.from_pretrained(
+        llm.weights.folder, dtype=llm.hf_model.dtype, attn_implementation="sdpa"
+    )
     return model.to(llm.hf_model.device).eval()
 
 
-def padded_loop(llm: TransformersLLM, asked: list[list[int]], wanted: list[int], most: int, batch: int) -> None:
+def padded_loop(
+    llm: TransformersLLM, asked: list[list[int]], wanted: list[int], most: int, batch: int
+) -> None:
     from transformers import StoppingCriteriaList
 
     tokenizer, model = llm.tokenizer, plain_model(llm)
@@ -193,7 +199,10 @@ def scoring(llm: TransformersLLM, length: int, every: bool) -> dict:
     draw = random.Random(length)
     size = llm.hf_model.config.get_text_config().vocab_size
     rows = {p: [draw.randrange(size) for _ in range(length)] for p in range(SCORED_TOKENS // length)}
-    targets = {p: [(i, row[i + 1]) for i in range(length - 1)] if every else [(length - 2, row[-1])] for p, row in rows.items()}
+    targets = {
+        p: [(i, row[i + 1]) for i in range(length - 1)] if every else [(length - 2, row[-1])]
+        for p, row in rows.items()
+    }
 
     def run():
         for batch in tree_batches(rows, most_nodes(llm.hf_model)):
@@ -253,7 +262,9 @@ def profile(llm: TransformersLLM, work: str, batch: int) -> dict:
         seconds = seconds_of(_synchronised(run, llm.hf_model.device.type))
     shares: Counter = Counter()
     for event in found.key_averages():
-        kind = next((k for k, marks in KINDS.items() if any(mark in event.key for mark in marks)), "other operations")
+        kind = next(
+            (k for k, marks in KINDS.items() if any(mark in event.key for mark in marks)), "other operations"
+        )
         shares[kind] += (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e6
     shares["between operations (Python, the profiler)"] = max(0.0, seconds - sum(shares.values()))
     return {kind: round(value / seconds, 3) for kind, value in shares.most_common()}
@@ -273,7 +284,9 @@ def sizes(llm: TransformersLLM) -> tuple[int, int]:
 def measure(results: Results, llm: TransformersLLM, parts=PARTS, label: str = "limits") -> None:
     device, dtype = llm.hf_model.device.type, str(llm.hf_model.dtype).removeprefix("torch.")
     body, head = sizes(llm)
-    results.put(label, "model", {"name": llm.model_name, "body": body, "head": head, "dtype": dtype, "device": device})
+    results.put(
+        label, "model", {"name": llm.model_name, "body": body, "head": head, "dtype": dtype, "device": device}
+    )
     if "peak" in parts:
         for name in ("float32", "bfloat16"):
             results.measure(label, f"peak {name}", lambda name=name: peak(name, device))
@@ -326,7 +339,9 @@ def report(results: Results, label: str = "limits") -> str:
 
 
 def _known(found: dict) -> bool:
-    return all(name in found for name in ("model", "bandwidth")) and f"peak {found['model']['dtype']}" in found
+    return (
+        all(name in found for name in ("model", "bandwidth")) and f"peak {found['model']['dtype']}" in found
+    )
 
 
 def _tops(found: dict) -> dict[str, float]:
@@ -347,18 +362,26 @@ def targets(results: Results, label: str = "limits") -> list[list[str]]:
         if decoded:
             best = max(decoded, key=decoded.get)
             share = _decoding_work(decoded[best], model) / top
-            lines.append(target(f"decoding, best batch ({best})", f"40% {words}", f"{share:.0%}", share >= 0.4))
+            lines.append(
+                target(f"decoding, best batch ({best})", f"40% {words}", f"{share:.0%}", share >= 0.4)
+            )
         if scored:
             low, high = min(scored) / top, max(scored) / top
             lines.append(target("scoring", f"60% {words}", f"{low:.0%} to {high:.0%}", low >= 0.6))
     ratios = {batch: ratio for batch in BATCHES if (ratio := _beside_loop(found, batch, min(batch, LOOP)))}
     if ratios:
         worst = min(ratios, key=ratios.get)
-        what = f"beside the padded loop with at most {LOOP} rows, worst of batches {', '.join(map(str, ratios))}"
-        lines.append(target(what, "no slower", f"{ratios[worst]:.2f} × as fast (batch {worst})", ratios[worst] >= 1))
+        what = (
+            f"beside the padded loop with at most {LOOP} rows, worst of batches {', '.join(map(str, ratios))}"
+        )
+        lines.append(
+            target(what, "no slower", f"{ratios[worst]:.2f} × as fast (batch {worst})", ratios[worst] >= 1)
+        )
     if one := found.get("mixed"):
         ratio = one["padded_seconds"] / one["seconds"]
-        lines.append(target("rows of very different lengths", "1.5 × the padded loop", f"{ratio:.2f} ×", ratio >= 1.5))
+        lines.append(
+            target("rows of very different lengths", "1.5 × the padded loop", f"{ratio:.2f} ×", ratio >= 1.5)
+        )
     return lines
 
 
@@ -408,8 +431,12 @@ def _decoding_table(found: dict, tops: dict[str, float], model: dict) -> str:
                 _pace(found, "padded", batch),
                 *(_beside_loop(found, batch, n) for n in (batch, min(batch, LOOP))),
             ]
-            texts = [f"{one:.{digits}f}" if one else "" for one, digits in zip(beside, (0, 2, 2), strict=True)]
-            lines.append([batch, f"{ours:.0f}", f"{steps:.0f}", *shares, f"{read:.0f}", *(texts if with_loop else ())])
+            texts = [
+                f"{one:.{digits}f}" if one else "" for one, digits in zip(beside, (0, 2, 2), strict=True)
+            ]
+            lines.append(
+                [batch, f"{ours:.0f}", f"{steps:.0f}", *shares, f"{read:.0f}", *(texts if with_loop else ())]
+            )
     head = ["batch", "tokens/s", "tokens/s after the prefill", *tops, "weights read, GB/s"]
     loop = ["padded loop, tokens/s", "ours / padded loop", f"ours / padded loop, at most {LOOP} rows at once"]
     return table([*head, *(loop if with_loop else ())], lines) if lines else ""
@@ -456,13 +483,17 @@ def _profile_table(found: dict) -> str:
     columns = {work: found.get(f"profile {work}") for work in ("decoding", "scoring")}
     if not all(columns.values()):
         return ""
-    kinds = [kind for kind, share in columns["decoding"].items() if isinstance(share, float) and kind != "others"]
+    kinds = [
+        kind for kind, share in columns["decoding"].items() if isinstance(share, float) and kind != "others"
+    ]
     lines = [[kind, *(f"{one.get(kind, 0):.0%}" for one in columns.values())] for kind in kinds]
     return table(["share of the time, 64 rows", *columns], lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--label", default="limits", help="under which name the numbers are kept")

@@ -18,7 +18,9 @@ from typing import Any
 import psutil
 
 DISTURBED = 0.1  # a measurement during which others took more of the processors is made again by the next run
-SAMPLING_PAUSE = 1.5  # seconds between two looks at the memory of a process tree; each look costs some milliseconds
+SAMPLING_PAUSE = (
+    1.5  # seconds between two looks at the memory of a process tree; each look costs some milliseconds
+)
 
 
 class Results:
@@ -30,7 +32,9 @@ class Results:
 
     def __init__(self, path: Path):
         self.path = path
-        self.parts: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self.parts: dict[str, dict[str, Any]] = (
+            json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        )
         self._source = source_hash()
 
     def __getitem__(self, part: str) -> dict[str, Any]:
@@ -40,12 +44,21 @@ class Results:
     def _counts(self, part: str, one: dict[str, Any]) -> bool:
         # Those of a GPU come from the machine that has it, and its name stands over their tables.
         here = part.startswith("gpu") or one.get("machine") == machine()
-        return here and one.get("source", "unknown") in (None, self._source) and one.get("others", 0.0) <= DISTURBED
+        return (
+            here
+            and one.get("source", "unknown") in (None, self._source)
+            and one.get("others", 0.0) <= DISTURBED
+        )
 
     @property
     def left_out(self) -> list[str]:
         """What was measured once but does not count now."""
-        return [f"{part} · {name}" for part, found in self.parts.items() for name in found if name not in self[part]]
+        return [
+            f"{part} · {name}"
+            for part, found in self.parts.items()
+            for name in found
+            if name not in self[part]
+        ]
 
     @property
     def days(self) -> list[str]:
@@ -163,7 +176,11 @@ def peak_memory() -> int:
     status = Path("/proc/self/status")
     if status.is_file():
         # Not `ru_maxrss`: on Linux a process inherits that from the one that started it.
-        return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return next(
+            int(line.split()[1]) * 1024
+            for line in status.read_text().splitlines()
+            if line.startswith("VmHWM")
+        )
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -81,7 +81,9 @@ def generate_batch(llm, batch: int) -> dict:
     written = {}
 
     def run():
-        written.update(llm.hf_model.generate_batch(inputs=prompts, generation_config=settings, progress_bar=False))
+        written.update(
+            llm.hf_model.generate_batch(inputs=prompts, generation_config=settings, progress_bar=False)
+        )
 
     # The first call sets the continuous batching up.
     seconds = seconds_of(run, repeat=2)
@@ -148,14 +150,20 @@ def page(results: Results) -> str:
     }
     intro = f"# How fast\n\nMade by `benchmarks/speed.py` on {machine()}. Trust the ratios: absolute times are of one machine."
     when = f"Measured {' and '.join(results.days) or 'never'}, with the code of `course_lib` in one state ({source_hash()})."
-    parts = [f"## {title}\n\n" + "\n\n".join(part for part in parts if part) for title, parts in sections.items()]
+    parts = [
+        f"## {title}\n\n" + "\n\n".join(part for part in parts if part) for title, parts in sections.items()
+    ]
     return "\n\n".join([f"{intro} {when}", *parts, RECORDED]) + "\n"
 
 
 def targets(results: Results) -> str:
     """What was to be reached, and whether it is."""
     lines = [line for module in (distilabel_side, limits) for line in module.targets(results)]
-    return table(["what", "target", "measured", "reached"], lines) if lines else "Still to be measured on a quiet machine."
+    return (
+        table(["what", "target", "measured", "reached"], lines)
+        if lines
+        else "Still to be measured on a quiet machine."
+    )
 
 
 SIDE_BY_SIDE = f"""\
@@ -189,7 +197,9 @@ RECORDED = "[ideas.md](ideas.md) keeps what each idea was worth, how a run grows
 def main() -> None:
     import torch
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="none: only write the page")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before of these parts")
     options = parser.parse_args()

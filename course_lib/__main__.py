@@ -98,8 +98,14 @@ def summary(distiset, settings) -> str:
     lines += [(f"no pair: {reason}", count) for reason, count in report.drops.most_common()]
     lines += [(f"rewrite {outcome}", count) for outcome, count in sorted(distiset.rewrite_outcomes().items())]
     for model, usage in report.models.items():
-        speed = f", {usage['output_tokens'] / usage['writing_seconds']:.0f} tokens/s" if usage["output_tokens"] else ""
-        lines.append((f"{model}: results", f"{usage['new']:.0f} new, {usage['cached']:.0f} from the cache{speed}"))
+        speed = (
+            f", {usage['output_tokens'] / usage['writing_seconds']:.0f} tokens/s"
+            if usage["output_tokens"]
+            else ""
+        )
+        lines.append(
+            (f"{model}: results", f"{usage['new']:.0f} new, {usage['cached']:.0f} from the cache{speed}")
+        )
     lines.append(("seconds", f"{report.seconds:.1f}"))
     width = max(len(str(name)) for name, _ in lines)
     table = "\n".join(f"  {name:<{width}}  {value}" for name, value in lines)
@@ -127,7 +133,9 @@ def run_cache(given: list[str]) -> int:
         action="store_true",
         help="delete results and what was set aside as damaged; converted weights stay",
     )
-    parser.add_argument("--older-than", type=float, metavar="DAYS", help="with --clear: only results older than this")
+    parser.add_argument(
+        "--older-than", type=float, metavar="DAYS", help="with --clear: only results older than this"
+    )
     parser.add_argument("--model", help="with --clear: only results of this model")
     parser.add_argument("--yes", action="store_true", help="with --clear: do not ask")
     options = parser.parse_args(given)
@@ -142,8 +150,12 @@ def run_cache(given: list[str]) -> int:
         print(error)
     if not options.clear:
         return 0
-    if options.model is not None and options.model not in (models := [name for name, _, _ in store.summary()]):
-        print(f"Deleted 0 results: none is of the model {options.model!r}. There are those of: {', '.join(models) or 'none'}.")
+    if options.model is not None and options.model not in (
+        models := [name for name, _, _ in store.summary()]
+    ):
+        print(
+            f"Deleted 0 results: none is of the model {options.model!r}. There are those of: {', '.join(models) or 'none'}."
+        )
         return 0
     if not options.yes and not _agreed("Delete these results? [y/N] "):
         print("Nothing was deleted.")
@@ -156,7 +168,9 @@ def run_cache(given: list[str]) -> int:
 def _check_cache_options(options: argparse.Namespace) -> None:
     days = options.older_than
     if not options.clear and (days is not None or options.model is not None):
-        raise InputError("--older-than and --model say which results to delete; add --clear to delete them, or leave them out.")
+        raise InputError(
+            "--older-than and --model say which results to delete; add --clear to delete them, or leave them out."
+        )
     if days is not None and not 0 <= days < float("inf"):
         raise InputError(f"--older-than {days:g}; allowed: days, a number from 0.")
 
@@ -165,16 +179,24 @@ def _agreed(question: str) -> bool:
     try:
         return input(question).strip().lower() in ("y", "yes")
     except EOFError:
-        raise InputError("Nothing was deleted: nobody is there to answer. Pass --yes to delete without the question.") from None
+        raise InputError(
+            "Nothing was deleted: nobody is there to answer. Pass --yes to delete without the question."
+        ) from None
 
 
 def run_grade(given: list[str]) -> int:
     from course_lib.exercises.grading import MEMORY, SECONDS, grade_folder, grade_table, write_csv
 
-    parser = argparse.ArgumentParser(prog="python -m course_lib grade", description="Grade submitted exercise notebooks.")
+    parser = argparse.ArgumentParser(
+        prog="python -m course_lib grade", description="Grade submitted exercise notebooks."
+    )
     parser.add_argument("folder", type=Path, help="the folder that holds the notebooks, at any depth")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="where to write the table (default: grades.csv in FOLDER)")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="time limit of a notebook (default: %(default)s)")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="where to write the table (default: grades.csv in FOLDER)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="time limit of a notebook (default: %(default)s)"
+    )
     parser.add_argument(
         "--memory",
         type=int,
@@ -195,12 +217,19 @@ def cache_table(store) -> str:
     """Where the results and weights lie, and how large they are."""
     weights = store.path.parent / "weights"
     lines = [f"results  {store.path}  {_megabytes(store.files())}"]
-    lines += [f"  {model}: {count} results, {bytes_ / 1e6:.1f} MB of text" for model, count, bytes_ in store.summary()]
+    lines += [
+        f"  {model}: {count} results, {bytes_ / 1e6:.1f} MB of text"
+        for model, count, bytes_ in store.summary()
+    ]
     if damaged := store.count_damaged():
         lines.append(f"  {damaged} of these are damaged; each is made again when it is needed")
     if aside := store.damaged_files():
-        lines.append(f"damaged  {len(aside)} files {store.path.parent / 'results.damaged-*'}  {_megabytes(aside)}")
-    return "\n".join([*lines, f"weights  {weights}  {_megabytes(file for file in weights.rglob('*') if file.is_file())}"])
+        lines.append(
+            f"damaged  {len(aside)} files {store.path.parent / 'results.damaged-*'}  {_megabytes(aside)}"
+        )
+    return "\n".join(
+        [*lines, f"weights  {weights}  {_megabytes(file for file in weights.rglob('*') if file.is_file())}"]
+    )
 
 
 def _megabytes(files: Iterable[Path]) -> str:

@@ -111,7 +111,9 @@ class Distiset(dict):
         from huggingface_hub import DatasetCard
 
         for name, datasets in self.items():
-            datasets.push_to_hub(repo_id, config_name=name, private=private, token=token, set_default=name == "default")
+            datasets.push_to_hub(
+                repo_id, config_name=name, private=private, token=token, set_default=name == "default"
+            )
         if self.card:
             # The hub's copy lists the configurations; ours tells the story.
             listed = DatasetCard.load(repo_id, token=token)
@@ -136,7 +138,9 @@ class Distiset(dict):
         """
         if config not in self:
             raise InputError(f"There is no dataset {config!r}; allowed: {', '.join(self)}.")
-        return type(self[config])({s: _trl(dataset, tokenizer, max_length) for s, dataset in self[config].items()})
+        return type(self[config])(
+            {s: _trl(dataset, tokenizer, max_length) for s, dataset in self[config].items()}
+        )
 
 
 def _trl(dataset, tokenizer, max_length: int):
@@ -169,7 +173,9 @@ def _fault(row: dict[str, Any], tokenizer, max_length: int) -> str | None:
     if row.get("chosen_rating") is not None and row["chosen_rating"] == row.get("rejected_rating"):
         return "tie"
     if tokenizer is not None:
-        ids = tokenizer.apply_chat_template(row["chosen"][:-1], add_generation_prompt=True, tokenize=True, return_dict=False)
+        ids = tokenizer.apply_chat_template(
+            row["chosen"][:-1], add_generation_prompt=True, tokenize=True, return_dict=False
+        )
         if len(ids) >= max_length:
             return f"prompt fills max_length={max_length}"
     return None
@@ -178,7 +184,9 @@ def _fault(row: dict[str, Any], tokenizer, max_length: int) -> str | None:
 def check_target(target: Path) -> None:
     """Raise `InputError` if `target` is there and is not a saved Distiset."""
     if target.exists() and not (target / MARK).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{target} holds something else than a Distiset; nothing was written. Choose another folder.")
+        raise InputError(
+            f"{target} holds something else than a Distiset; nothing was written. Choose another folder."
+        )
 
 
 def beside(target: Path) -> tuple[Path, Path]:

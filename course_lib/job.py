@@ -66,7 +66,9 @@ def make_dataset(settings: Settings, progress: bool | None = None) -> Distiset:
 def build_pipeline(settings: Settings) -> Pipeline:
     """The pipeline that `settings` describe, its instructions already checked."""
     if len(settings.models) + settings.evolve < 2:
-        raise InputError("One model without --evolve gives one completion per instruction. Give two models, or --evolve.")
+        raise InputError(
+            "One model without --evolve gives one completion per instruction. Give two models, or --evolve."
+        )
     with Pipeline(name="preference-dataset") as pipeline:
         load = _load_step(settings)
         check_instructions(load, [settings.llm(model) for model in settings.models])
@@ -81,7 +83,9 @@ def build_pipeline(settings: Settings) -> Pipeline:
             )
             branches[0] >> evolve
             branches.append(evolve)
-        group = GroupColumns(columns=["generation", "model_name"], output_columns=["generations", "generation_models"])
+        group = GroupColumns(
+            columns=["generation", "model_name"], output_columns=["generations", "generation_models"]
+        )
         branches >> group >> judge_task(settings) >> FormatTextGenerationDPO()
     return pipeline
 
@@ -101,7 +105,9 @@ def judge_task(settings: Settings) -> Step:
     judges = {entry.name: entry for entry in entry_points(group="course_lib.judges")}
     if kind not in judges:
         allowed = ", ".join([*JUDGES, "logits:MODEL", "text:MODEL", *sorted(judges)])
-        raise InputError(f"--judge {settings.judge!r} is unknown; allowed: {allowed} (MODEL may be left out).")
+        raise InputError(
+            f"--judge {settings.judge!r} is unknown; allowed: {allowed} (MODEL may be left out)."
+        )
     return judges[kind].load()()
 
 
@@ -134,7 +140,9 @@ def check_instructions(load, llms: list[LLM]) -> None:
 def _check_instruction(text: Any, number: int, llms: list[LLM]) -> None:
     if not isinstance(text, str) or not text.strip():
         kind = "empty" if isinstance(text, str) else f"{type(text).__name__} {repr(text)[:60]}"
-        raise InputError(f"The instruction in row {number} is {kind}; allowed: text. Mend or remove that row.")
+        raise InputError(
+            f"The instruction in row {number} is {kind}; allowed: text. Mend or remove that row."
+        )
     for model in llms:
         if not model.fits(text):
             raise InputError(
@@ -149,7 +157,9 @@ def check_out(out: Path) -> None:
         raise InputError(f"--out {out} is a file. Give a folder.")
     ours = (out / "dataset" / MARK).is_file() or unfinished(out / "dataset")
     if out.is_dir() and any(out.iterdir()) and not ours:
-        raise InputError(f"--out {out} holds other files; nothing was written there. Give a new or empty folder.")
+        raise InputError(
+            f"--out {out} holds other files; nothing was written there. Give a new or empty folder."
+        )
 
 
 def write(distiset: Distiset, settings: Settings) -> None:

@@ -50,9 +50,13 @@ def labelled_items(part: str = "report") -> list[Item]:
 
 def rate_items(judge: Task, items: Sequence[Item], order: Sequence[str] = ANSWERS) -> list[Item]:
     """The items with `ratings`, `{"good": float | None, "worse": …, "off_topic": …}`; `order` is the order shown."""
-    rows = [{"instruction": item["instruction"], "generations": [item[name] for name in order]} for item in items]
+    rows = [
+        {"instruction": item["instruction"], "generations": [item[name] for name in order]} for item in items
+    ]
     ratings = [row["ratings"] for batch in judge.process(rows) for row in batch]
-    return [{**item, "ratings": dict(zip(order, r, strict=True))} for item, r in zip(items, ratings, strict=True)]
+    return [
+        {**item, "ratings": dict(zip(order, r, strict=True))} for item, r in zip(items, ratings, strict=True)
+    ]
 
 
 def preference(item: Item, better: str = "good", worse: str = "worse") -> str:
@@ -65,7 +69,9 @@ def preference(item: Item, better: str = "good", worse: str = "worse") -> str:
     return "right" if a > b else "wrong"
 
 
-def pair_accuracy(judged: Sequence[Item], against: str = "worse", by: str | None = None) -> list[dict[str, Any]]:
+def pair_accuracy(
+    judged: Sequence[Item], against: str = "worse", by: str | None = None
+) -> list[dict[str, Any]]:
     """How often `good` is rated strictly above `against`, with a 95% Wilson interval; ties count as not right.
 
     Args:
@@ -112,7 +118,9 @@ def swap_agreement(judge: Task, items: Sequence[Item], against: str = "worse") -
         `first` and `second`, and how often there is none because a rating is `missing` (ties make up the rest).
     """
     orders = [("good", against), (against, "good")]
-    first, second = ([preference(item, worse=against) for item in rate_items(judge, items, order)] for order in orders)
+    first, second = (
+        [preference(item, worse=against) for item in rate_items(judge, items, order)] for order in orders
+    )
     favoured = [{"right": "first", "wrong": "second"}.get(verdict, verdict) for verdict in first]
     favoured += [{"right": "second", "wrong": "first"}.get(verdict, verdict) for verdict in second]
     agreed = [a == b != "missing" for a, b in zip(first, second, strict=True)]
@@ -172,7 +180,9 @@ def self_preference(judges: dict[str, Task], rows: Sequence[dict[str, Any]]) -> 
     return lines
 
 
-def calibration(judged: Sequence[Item], bins: int = 5, against: Iterable[str] = ("worse", "off_topic")) -> list[dict[str, Any]]:
+def calibration(
+    judged: Sequence[Item], bins: int = 5, against: Iterable[str] = ("worse", "off_topic")
+) -> list[dict[str, Any]]:
     """Is a large difference of ratings a surer verdict?
 
     Returns:
@@ -225,7 +235,9 @@ def cohens_kappa(a: Sequence[Any], b: Sequence[Any]) -> float:
         a, b: the verdict of each on the same things, such as `["A", "tie", "B", …]` from `sides`.
     """
     if len(a) != len(b) or not a:
-        raise InputError(f"{len(a)} and {len(b)} verdicts; allowed: one of each rater for every thing judged.")
+        raise InputError(
+            f"{len(a)} and {len(b)} verdicts; allowed: one of each rater for every thing judged."
+        )
     observed = sum(x == y for x, y in zip(a, b, strict=True)) / len(a)
     chance = sum((list(a).count(v) / len(a)) * (list(b).count(v) / len(b)) for v in set(a) | set(b))
     return (observed - chance) / (1 - chance) if chance < 1 else math.nan

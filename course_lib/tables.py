@@ -51,7 +51,9 @@ class Table:
     def __init__(self, rows: Sequence[Row], columns: Sequence[str] | None = None):
         self.rows = [] if isinstance(rows, Mapping) else list(rows)
         if isinstance(rows, Mapping) or not all(isinstance(row, Mapping) for row in self.rows):
-            raise InputError("A table is made of a list of dicts, one per row. For a single dict, give [dict].")
+            raise InputError(
+                "A table is made of a list of dicts, one per row. For a single dict, give [dict]."
+            )
         known = list(dict.fromkeys(name for row in self.rows for name in row))
         unknown = [name for name in columns or [] if known and name not in known]
         if unknown:
@@ -85,8 +87,12 @@ def grid(columns: Sequence[str], lines: Sequence[Sequence[Any]], style: str = ""
 def _cell(value: Any) -> str:
     text = as_text(value)
     number = isinstance(value, Real) and not isinstance(value, bool)
-    width = "white-space: pre;" if len(text) <= 16 else f"min-width: {7.5 if len(text) <= 40 else 13}em; {WRAP}"
-    return f'<td dir="auto" style="{CELL} {width} {"text-align: right;" if number else ""}">{shown(text)}</td>'
+    width = (
+        "white-space: pre;" if len(text) <= 16 else f"min-width: {7.5 if len(text) <= 40 else 13}em; {WRAP}"
+    )
+    return (
+        f'<td dir="auto" style="{CELL} {width} {"text-align: right;" if number else ""}">{shown(text)}</td>'
+    )
 
 
 def facts(lines: Mapping[str, str]) -> str:

@@ -44,12 +44,16 @@ def dropdown(name: str, options: Sequence[Any]) -> ipw.Dropdown:
 
 def slider(name: str, value: float, low: float, high: float, step: float) -> ipw.FloatSlider:
     looks = {"style": {"description_width": "110px"}, "layout": {"width": "98%", "max_width": "480px"}}
-    return ipw.FloatSlider(description=name, value=value, min=low, max=high, step=step, continuous_update=False, **looks)
+    return ipw.FloatSlider(
+        description=name, value=value, min=low, max=high, step=step, continuous_update=False, **looks
+    )
 
 
 def row_dropdown(rows: Sequence[Row], columns: Sequence[str]) -> ipw.Dropdown:
     checked_rows(rows, columns)
-    return dropdown("row", [(f"{n}. {shortened(row['instruction'], 60)}", n - 1) for n, row in enumerate(rows, 1)])
+    return dropdown(
+        "row", [(f"{n}. {shortened(row['instruction'], 60)}", n - 1) for n, row in enumerate(rows, 1)]
+    )
 
 
 def checked_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:

@@ -59,17 +59,26 @@ def side_by_side(
     system = [{"role": "system", "content": system_prompt}] if (system_prompt or "").strip() else []
     chat = [*system, {"role": "user", "content": instruction}]
     arguments = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed}
-    return [{"model": name, "completion": llm.generate([chat], **arguments)[0]["generations"][0]} for name, llm in llms.items()]
+    return [
+        {"model": name, "completion": llm.generate([chat], **arguments)[0]["generations"][0]}
+        for name, llm in llms.items()
+    ]
 
 
-def completion_explorer(llms: Mapping[str, Any], instruction: str, system_prompt: str = "", max_new_tokens: int = 48) -> View:
+def completion_explorer(
+    llms: Mapping[str, Any], instruction: str, system_prompt: str = "", max_new_tokens: int = 48
+) -> View:
     """Change what the models are asked and how they sample, press "Write", and compare. `side_by_side` does the work."""
     wide = {"style": {"description_width": "110px"}, "layout": {"width": "98%"}}
     asked = ipw.Textarea(description="instruction", value=instruction, rows=3, **wide)
     system = ipw.Text(description="system prompt", value=system_prompt, **wide)
     sliders = [slider("temperature", 0.7, 0, 1.5, 0.1), slider("top-p", 1.0, 0.1, 1, 0.05)]
-    seed = ipw.BoundedIntText(description="seed", value=0, max=1_000_000, style={"description_width": "110px"})
-    chosen = [ipw.Checkbox(description=name, value=True, indent=False, layout={"width": "auto"}) for name in llms]
+    seed = ipw.BoundedIntText(
+        description="seed", value=0, max=1_000_000, style={"description_width": "110px"}
+    )
+    chosen = [
+        ipw.Checkbox(description=name, value=True, indent=False, layout={"width": "auto"}) for name in llms
+    ]
     button = ipw.Button(description="Write", button_style="primary")
 
     def draw() -> str:
@@ -86,7 +95,9 @@ def completion_explorer(llms: Mapping[str, Any], instruction: str, system_prompt
 
     body = ipw.HTML(draw())
     button.on_click(write)
-    box = ipw.VBox([asked, system, *sliders, seed, ipw.HBox([*chosen, button], layout={"flex_flow": "row wrap"}), body])
+    box = ipw.VBox(
+        [asked, system, *sliders, seed, ipw.HBox([*chosen, button], layout={"flex_flow": "row wrap"}), body]
+    )
     given = {"instruction": shown(instruction), "system prompt": shown(system_prompt or "-")}
     return View(
         "Completions side by side",
@@ -103,7 +114,9 @@ def completion_explorer(llms: Mapping[str, Any], instruction: str, system_prompt
 def marked_difference(before: str | None, after: str | None) -> str:
     """Both texts as one piece of HTML: words that went in `<del>`, words that came in `<ins>`, compared by `difflib`."""
     old, new = (re.findall(r"\s*\S+", (text or "")[:MOST]) for text in (before, after))
-    matcher = difflib.SequenceMatcher(None, [w.strip() for w in old], [w.strip() for w in new], autojunk=False)
+    matcher = difflib.SequenceMatcher(
+        None, [w.strip() for w in old], [w.strip() for w in new], autojunk=False
+    )
     parts = []
     for kind, a, b, c, d in matcher.get_opcodes():
         went, came = "".join(old[a:b]), "".join(new[c:d])
@@ -148,7 +161,9 @@ def _first(rows: Sequence[Row], most: int, draw: Callable[[Row], str]) -> str:
 def rating_table(row: Row, aspect: str) -> list[dict[str, Any]]:
     """A line per completion: `writer`, `completion`, `rating`, `P(1) to P(5)`, `rationale`; None where there is none."""
     if aspect not in row["aspects"]:
-        raise InputError(f"This row has no aspect {aspect!r}. There is: {', '.join(row['aspects']) or 'none'}.")
+        raise InputError(
+            f"This row has no aspect {aspect!r}. There is: {', '.join(row['aspects']) or 'none'}."
+        )
     judged = row["aspects"][aspect]
     sources = {
         "writer": row.get("generation_models"),
@@ -158,7 +173,10 @@ def rating_table(row: Row, aspect: str) -> list[dict[str, Any]]:
         "rationale": judged.get("rationales"),
     }
     return [
-        {name: values[k] if values is not None and k < len(values) else None for name, values in sources.items()}
+        {
+            name: values[k] if values is not None and k < len(values) else None
+            for name, values in sources.items()
+        }
         for k in range(len(row["generations"]))
     ]
 
@@ -173,7 +191,9 @@ def rating_browser(rows: Sequence[Row]) -> View:
     choice = row_dropdown(rows, ["instruction", "generations", "aspects"])
     names = list(dict.fromkeys(name for row in rows for name in row["aspects"]))
     if not names:
-        raise InputError('No row has an aspect. Give "aspects": {"helpfulness": {"ratings": […]}} in each row.')
+        raise InputError(
+            'No row has an aspect. Give "aspects": {"helpfulness": {"ratings": […]}} in each row.'
+        )
     aspect = dropdown("aspect", list(rows[0]["aspects"]) or names)
 
     def follow(change) -> None:
@@ -195,13 +215,18 @@ def rating_browser(rows: Sequence[Row]) -> View:
 def _rated(row: Row, aspect: str, figure: bool = False) -> str:
     lines = rating_table(row, aspect)
     used = [name for name in (lines[0] if lines else []) if any(line[name] is not None for line in lines)]
-    page = facts({"instruction": shown(row["instruction"]), "aspect": shown(aspect)}) + Table(lines, used)._repr_html_()
+    page = (
+        facts({"instruction": shown(row["instruction"]), "aspect": shown(aspect)})
+        + Table(lines, used)._repr_html_()
+    )
     chances = [line["P(1) to P(5)"] for line in lines]
     if not figure or all(one is None for one in chances):
         return page
     names = [f"{k}. {line['writer'] or 'completion'}" for k, line in enumerate(lines, 1)]
     words = "; ".join(f"{name}: {as_text(one)}" for name, one in zip(names, chances, strict=True))
-    return page + picture(plots.rating_distribution(chances, names), f"Probability of each rating from 1 to 5. {words}")
+    return page + picture(
+        plots.rating_distribution(chances, names), f"Probability of each rating from 1 to 5. {words}"
+    )
 
 
 # --- chapter 4: judges --------------------------------------------------------------------------------------------------
@@ -220,7 +245,9 @@ def judge_bench(judged: Mapping[str, Sequence[Row]]) -> View:
     """Choose a judge and see where it is right: `judged` holds the items of `judging.rate_items` for each judge."""
     items = [item for one in judged.values() for item in one]
     if not items or not all(judged.values()):
-        raise InputError('There are no judged items. Give {"name of the judge": judging.rate_items(judge, items)}.')
+        raise InputError(
+            'There are no judged items. Give {"name of the judge": judging.rate_items(judge, items)}.'
+        )
     others = [name for name in ("worse", "off_topic") if all(name in item["ratings"] for item in items)]
     kinds = [name for name in ("category", "worse_kind") if all(name in item for item in items)]
     controls = [dropdown("judge", list(judged)), dropdown("against", others), dropdown("group by", kinds)]
@@ -257,7 +284,9 @@ def margin_slider(rows: Sequence[Row]) -> View:
     """Ask for clearer pairs and see what is left: rows with `instruction`, `generations`, `generation_models`, `ratings`."""
     checked_rows(rows, ["instruction", "generations", "ratings"])
     controls = [slider("min margin", 0, 0, 4, 0.05), slider("max similarity", 0.9, 0.5, 1, 0.05)]
-    body = drawn(controls, lambda: _pairs(rows, *(round(control.value, 2) for control in controls), figure=True))
+    body = drawn(
+        controls, lambda: _pairs(rows, *(round(control.value, 2) for control in controls), figure=True)
+    )
     return View("Pairs by margin", controls, body, _pairs(rows, 0, 0.9))
 
 

@@ -24,7 +24,10 @@ from course_lib.steps.filtering import similarity
 
 TEXTS = {
     "everything": ["Bread rises because yeast makes gas.", "Bread rises because yeast makes gas."],
-    "all but capitals and spaces": ["Bread rises because yeast makes gas.", " bread  rises because YEAST makes gas. "],
+    "all but capitals and spaces": [
+        "Bread rises because yeast makes gas.",
+        " bread  rises because YEAST makes gas. ",
+    ],
     "nine words of ten": [
         "one two three four five six seven eight nine ten",
         "one two three four five six seven eight nine 10",
@@ -51,7 +54,9 @@ def dpo_loss(answer):
         "beta has no effect yet": lambda margin, beta: _loss(margin, 1),
         "a loss is not negative; the sign is missing": lambda margin, beta: -_loss(margin, beta),
     }
-    agree(answer, _loss, {f"margin {margin} and beta {beta}": (margin, beta) for margin, beta in cases}, misread)
+    agree(
+        answer, _loss, {f"margin {margin} and beta {beta}": (margin, beta) for margin, beta in cases}, misread
+    )
 
 
 def _loss(margin: float, beta: float) -> float:
@@ -86,7 +91,10 @@ def softmax_at(answer):
     """A function of (logits, temperature): a list of probabilities. Temperature 0 puts all on the largest logit."""
     cases = [([1.0, 2.0, 3.0], 1.0), ([1.0, 2.0, 3.0], 0.5), ([1.0, 2.0, 3.0], 2.0), ([0.0], 1.3)]
     cases += [([0.5, 3.0, 1.0], 0), ([1000.0, 999.0], 1.0)]
-    named = {f"the logits {logits} at temperature {temperature}": (logits, temperature) for logits, temperature in cases}
+    named = {
+        f"the logits {logits} at temperature {temperature}": (logits, temperature)
+        for logits, temperature in cases
+    }
     multiplied = "it looks as if the logits were multiplied by the temperature. Divide"
     agree(answer, _softmax, named, {multiplied: _warmed})
 
@@ -124,7 +132,11 @@ def unrelated_below(answer):
 def _drawn(values: list[float], answer: float, expected: float):
     from course_lib.plots import histogram, with_answer
 
-    fig = histogram({"good and off-topic": values}, "similarity (share of words in common)", "Your answer, and a right one")
+    fig = histogram(
+        {"good and off-topic": values},
+        "similarity (share of words in common)",
+        "Your answer, and a right one",
+    )
     return with_answer(fig, answer, expected)
 
 
@@ -188,7 +200,11 @@ def is_diverse(answer):
         require(bool(verdict) == (words == "nothing"), f"{where}, it returned {verdict}.")
     first, second = TEXTS["nothing"]
     never = {
-        "Three completions, the first and the last the same: it returned True. Compare all pairs.": [first, second, first],
+        "Three completions, the first and the last the same: it returned True. Compare all pairs.": [
+            first,
+            second,
+            first,
+        ],
         "With a single completion there is nothing to prefer; it returned True.": [first],
     }
     for empty in ("", "   ", None):
@@ -227,17 +243,24 @@ def _pool_case(answer, instructions, llms, keep) -> None:
     rows = _rows(distiset, "default")
     needed = {"generations", "generation_models"}
     for row in rows:
-        require(needed <= set(row), f"A row has the columns {sorted(row)}; expected among them {sorted(needed)}.")
+        require(
+            needed <= set(row), f"A row has the columns {sorted(row)}; expected among them {sorted(needed)}."
+        )
         equal(row["generation_models"], [llm.model_name for llm in llms], f"{where}, in generation_models")
     chats = [[{"role": "user", "content": text}] for text in instructions]
     written = [[llm.generate([chat])[0]["generations"][0] for llm in llms] for chat in chats]
     equal([row["generations"] for row in rows], list(filter(keep, written)), f"{where}, the rows kept")
     lost = len(instructions) - len(rows) - len(_rows(distiset, "dropped"))
-    require(not lost, f"{lost} rows are neither kept nor in distiset['dropped']. FilterRows leaves rows out and counts them.")
+    require(
+        not lost,
+        f"{lost} rows are neither kept nor in distiset['dropped']. FilterRows leaves rows out and counts them.",
+    )
 
 
 def _rows(distiset, name: str) -> list[dict]:
     try:
         return list(distiset[name]["train"]) if name in distiset else []
     except (TypeError, KeyError) as error:
-        raise Wrong(f"Expected the distiset that pipeline.run() returns; your function returned {shown(distiset)}.") from error
+        raise Wrong(
+            f"Expected the distiset that pipeline.run() returns; your function returned {shown(distiset)}."
+        ) from error

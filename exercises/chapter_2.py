@@ -25,7 +25,10 @@ from course_lib.steps.tasks import EvolQuality
 
 # What a template might use for its gaps: in a row it is nothing but text.
 HOSTILE = "<PROMPT> <INSTRUCTION> <RESPONSE> <CRITERION> {instruction} {response} {wish} {0} %s $wish {{ instruction }} {{ x }}"
-HOSTILE_ROW = {"instruction": f"What is meant by {HOSTILE}?", "response": f"{{{{ 7 * 7 }}}} {{% if x %}} {HOSTILE} are marks."}
+HOSTILE_ROW = {
+    "instruction": f"What is meant by {HOSTILE}?",
+    "response": f"{{{{ 7 * 7 }}}} {{% if x %}} {HOSTILE} are marks.",
+}
 BREAD = {
     "instruction": "What makes bread dough rise before it goes into the oven?",
     "response": "Yeast eats sugar in the dough and gives off a gas. The gas stays in the dough as bubbles, so it swells.",
@@ -60,7 +63,10 @@ def after_a_change(answer):
         "response": [scripted_task().criterion({**row, "response": "Another draft."}) for row in rows],
         "other column": [scripted_task().criterion({**row, "id": n}) for n, row in enumerate(rows)],
     }
-    require(set(answer) == set(changed), f"Expected the keys {', '.join(changed)}; your answer is {shown(answer)}.")
+    require(
+        set(answer) == set(changed),
+        f"Expected the keys {', '.join(changed)}; your answer is {shown(answer)}.",
+    )
     for name, after in changed.items():
         others = sum(a != b for a, b in zip(before, after, strict=True))
         where = f"{name}: in a trial with {len(rows)} rows, {others} got another criterion"
@@ -74,8 +80,14 @@ def after_a_change(answer):
 )
 def count_outcomes(answer):
     """A function of rows with a column evolution_failures: a dict from outcome to count, "used" standing for None."""
-    rows = [{"evolution_failures": failures} for failures in ([None], ["no change"], [None], ["no change"], ["too long"])]
-    chain = [{"evolution_failures": ["empty", None, None]}, {"evolution_failures": [None, "empty", "refusal"]}]
+    rows = [
+        {"evolution_failures": failures}
+        for failures in ([None], ["no change"], [None], ["no change"], ["too long"])
+    ]
+    chain = [
+        {"evolution_failures": ["empty", None, None]},
+        {"evolution_failures": [None, "empty", "refusal"]},
+    ]
     cases = {
         "one rewrite a row": (rows, {"used": 2, "no change": 2, "too long": 1}),
         "chains of three rewrites": (chain, {"used": 3, "empty": 2, "refusal": 1}),
@@ -87,7 +99,9 @@ def count_outcomes(answer):
         if isinstance(counts, dict):
             require(None not in counts, f"For {words}: count None under the name 'used'.")
             single = outcomes is chain and sum(counts.values()) == len(chain)
-            require(not single, f"For {words}: you counted one outcome for a row; each rewrite of a chain counts.")
+            require(
+                not single, f"For {words}: you counted one outcome for a row; each rewrite of a chain counts."
+            )
         equal(counts, expected, f"for {words}")
 
 
@@ -111,7 +125,9 @@ def leaks_heading(answer):
     for words, rewrite, prompt, expected in cases:
         verdict = call(answer, rewrite, prompt)
         require(is_bool(verdict), f"Expected True or False; for {words} it returned {shown(verdict)}.")
-        reason = f"{rewrite!r} {'is a leak' if expected else 'is no leak'}, but your function returned {verdict}."
+        reason = (
+            f"{rewrite!r} {'is a leak' if expected else 'is no leak'}, but your function returned {verdict}."
+        )
         require(bool(verdict) == expected, f"{words.capitalize()}: {reason}")
 
 
@@ -126,7 +142,10 @@ def leaked_pairs(answer):
     """The ids of the pairs in faulty_preferences.jsonl in which a text begins with a line that announces a response."""
     ids, rows = ids_in(answer), faulty_preferences()
     signed = {row["id"] for row in rows if row["chosen"].startswith("#")}
-    require(ids != signed, "You found the one kind that begins with #. Models also leak other brackets, and announcements.")
+    require(
+        ids != signed,
+        "You found the one kind that begins with #. Models also leak other brackets, and announcements.",
+    )
     announced = {row["id"] for row in rows if _announces(row["chosen"]) or _announces(row["rejected"])}
     extra = "are pairs without such a line. A # or a colon alone is no leak"
     equal_ids(ids, announced, extra, "pairs with such a line are missing")
@@ -163,7 +182,11 @@ def limit_for_padded(answer):
         return
     refused = f"at {answer:g}, {share_above(padded, answer):.0%} of the padded answers are refused"
     figure = _drawn(padded, wrong, answer, expected)
-    require(abs(answer - other) > 0.2, f"It looks as if you followed the line of the wrong answers; {refused}.", figure)
+    require(
+        abs(answer - other) > 0.2,
+        f"It looks as if you followed the line of the wrong answers; {refused}.",
+        figure,
+    )
     raise Wrong(f"{answer:g} is too {'low' if answer < expected else 'high'}: {refused}.", figure)
 
 
@@ -172,9 +195,12 @@ def _drawn(padded, wrong, answer, expected):
 
     limits = [n / 8 for n in range(65)]
     curves = {
-        name: [(x, share_above(values, x)) for x in limits] for name, values in {"padded": padded, "wrong": wrong}.items()
+        name: [(x, share_above(values, x)) for x in limits]
+        for name, values in {"padded": padded, "wrong": wrong}.items()
     }
-    fig = lines(curves, "limit (times the good answer's words)", "share refused", "Your answer, and a right one")
+    fig = lines(
+        curves, "limit (times the good answer's words)", "share refused", "Your answer, and a right one"
+    )
     return with_answer(fig, answer, expected, digits=1, end=limits[-1])
 
 
@@ -209,14 +235,22 @@ def win_rate(answer):
     misread = {
         "it looks as if ties were counted as losses": partial(_win_rate, tie=0.0),
         "it looks as if ties were counted as wins": partial(_win_rate, tie=1.0),
-        "it looks as if you looked at texts that grew only; a rewrite may also shrink": partial(_win_rate, both_ways=False),
+        "it looks as if you looked at texts that grew only; a rewrite may also shrink": partial(
+            _win_rate, both_ways=False
+        ),
         "it looks as if you counted characters; the ratio is one of words": partial(_win_rate, size=len),
         "it looks as if the refused rewrite was counted as a loss": partial(_win_rate, refused=1),
     }
     agree(answer, _win_rate, cases, misread)
-    for words, rows in {"refused rewrites only": RATED[-1:], "no rows": [], "no pair within the limit": RATED[:1]}.items():
+    for words, rows in {
+        "refused rewrites only": RATED[-1:],
+        "no rows": [],
+        "no pair within the limit": RATED[:1],
+    }.items():
         share = call(answer, rows, 1.5)
-        reason = f"For {words} at max_ratio 1.5 there is nothing to divide by: expected None, {shown(share)} came."
+        reason = (
+            f"For {words} at max_ratio 1.5 there is nothing to divide by: expected None, {shown(share)} came."
+        )
         require(share is None, reason)
 
 
@@ -257,7 +291,9 @@ def own_criterion(answer):
         for line in _own_lines(_text(chats[1]), [*BREAD.values(), wish]):
             reply = f"{line}\n{GOOD}"
             _, [row] = _run(answer, [BREAD], name, wish, reply)
-            reason = f"A model repeats a line of your prompt: {shown(reply)}. That rewrite was used; refuse it."
+            reason = (
+                f"A model repeats a line of your prompt: {shown(reply)}. That rewrite was used; refuse it."
+            )
             require(row.get("evolved_response") is None, reason)
 
 
@@ -267,7 +303,10 @@ def _run(answer, rows: list[dict], name: str, wish: str, reply: str):
     task = call(answer, ScriptedLLM(lambda chat: chats.append(chat) or reply), name, wish)
     made_of_it = f"Your function returned the class {shown(task)}; return a task made of it, …(llm=llm)."
     require(not isinstance(task, type), made_of_it)
-    require(hasattr(task, "process"), f"Expected a task, such as EvolQuality(llm=llm); your function returned {shown(task)}.")
+    require(
+        hasattr(task, "process"),
+        f"Expected a task, such as EvolQuality(llm=llm); your function returned {shown(task)}.",
+    )
     return chats, call(partial(_all_rows, task), rows)
 
 
@@ -305,21 +344,36 @@ def refuses_echo(answer):
     """A subclass of EvolQuality that also refuses, with a reason, rewrites that repeat the instruction word for word
     (capitals, signs and spaces aside)."""
     of_type(answer, type, "a class")
-    require(issubclass(answer, EvolQuality), f"Expected a subclass of EvolQuality; your class is {answer.__name__}.")
+    require(
+        issubclass(answer, EvolQuality),
+        f"Expected a subclass of EvolQuality; your class is {answer.__name__}.",
+    )
     echoes, others = data("rewrites")["echoes"], data("rewrites")["no echoes"]
     for words, text in echoes.items():
         fault = _fault_of(answer, text)
         require(fault, f"With {words}, {text!r} was used. Refuse it.")
-        require(isinstance(fault, str), f"With {words}, the reason is {shown(fault)}. Give a short text, such as 'echo'.")
+        require(
+            isinstance(fault, str),
+            f"With {words}, the reason is {shown(fault)}. Give a short text, such as 'echo'.",
+        )
     for words, text in others.items():
         fault = _fault_of(answer, text)
-        require(fault is None, f"With {words}, {text!r} was refused ({shown(fault)}). It does not repeat the instruction.")
-    for text, expected in {"# Better answer\nParis.": "prompt leaked", "The capital is **Paris**!": "no change"}.items():
+        require(
+            fault is None,
+            f"With {words}, {text!r} was refused ({shown(fault)}). It does not repeat the instruction.",
+        )
+    for text, expected in {
+        "# Better answer\nParis.": "prompt leaked",
+        "The capital is **Paris**!": "no change",
+    }.items():
         fault = _fault_of(answer, text)
         lost = f"The check for {expected!r} got lost: for {text!r} the reason is {shown(fault)}. Ask super().fault(…) first."
         require(fault == expected, lost)
     fault = _fault_of(answer, next(iter(echoes.values())), next(iter(others.values())))
-    require(fault is None, f"An echo, then a sound second attempt: refused with {shown(fault)}. Judge each text by itself.")
+    require(
+        fault is None,
+        f"An echo, then a sound second attempt: refused with {shown(fault)}. Judge each text by itself.",
+    )
 
 
 def _fault_of(answer, *replies: str):

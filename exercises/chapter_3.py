@@ -74,17 +74,23 @@ def spread_of(distribution) -> float:
 def softmax_mean(answer):
     """A function of five logits, those of the ratings 1 to 5: the mean rating, a number from 1 to 5."""
     misread = {
-        "that is one too low. Places in a list begin at 0, ratings at 1": lambda logits: _mean_rating(logits) - 1,
+        "that is one too low. Places in a list begin at 0, ratings at 1": lambda logits: (
+            _mean_rating(logits) - 1
+        ),
         "these are the five probabilities. One step is left: their mean rating": _softmax,
         "this is the likeliest rating. The mean weighs all five": _only_likeliest,
-        "this has the logits as weights. Make them probabilities first": lambda logits: mean_of(logits) / (sum(logits) or 1),
+        "this has the logits as weights. Make them probabilities first": lambda logits: (
+            mean_of(logits) / (sum(logits) or 1)
+        ),
     }
     for logits in SHAPES:
         value, where = call(answer, logits), f"For the logits {logits}"
         known = {reason: variant(logits) for reason, variant in misread.items()}
         explained = any(alike(value, variant) for variant in known.values())
         off_scale = isinstance(value, int | float) and not 1 <= value <= 5
-        reason = f"{where}: {shown(value)} is not on the scale. A mean of ratings from 1 to 5 lies from 1 to 5."
+        reason = (
+            f"{where}: {shown(value)} is not on the scale. A mean of ratings from 1 to 5 lies from 1 to 5."
+        )
         require(explained or not off_scale, reason)
         equal(value, _mean_rating(logits), where, known)
 
@@ -114,10 +120,19 @@ def tie_breaker(answer):
     keys = shown(sorted(map(str, answer)))
     require(set(answer) == set(TIED), f"Expected the keys {', '.join(TIED)}; your answer has {keys}.")
     for name, pair in TIED.items():
-        tops, means = list(map(likeliest_of, pair)), [round(mean_of(distribution), 2) for distribution in pair]
+        tops, means = (
+            list(map(likeliest_of, pair)),
+            [round(mean_of(distribution), 2) for distribution in pair],
+        )
         words = f"in the {name} pair the likeliest ratings are {tops[0]} and {tops[1]}, the means {means[0]} and {means[1]}."
-        right = "likeliest" if tops[0] != tops[1] else "mean" if abs(means[0] - means[1]) >= TIE else "neither"
-        chosen_from(answer[name], right, {other: words for other in ("mean", "likeliest", "neither") if other != right})
+        right = (
+            "likeliest" if tops[0] != tops[1] else "mean" if abs(means[0] - means[1]) >= TIE else "neither"
+        )
+        chosen_from(
+            answer[name],
+            right,
+            {other: words for other in ("mean", "likeliest", "neither") if other != right},
+        )
 
 
 @question(
@@ -146,7 +161,10 @@ def read_reply(answer):
     """A function of (reply, count): a list of `count` pairs (rating, reason), one of which is None."""
     for words, case in data("replies").items():
         result, count = call(answer, case["reply"], case["count"]), case["count"]
-        require(isinstance(result, list | tuple), f"Expected a list of pairs; for {words} it returned {shown(result)}.")
+        require(
+            isinstance(result, list | tuple),
+            f"Expected a list of pairs; for {words} it returned {shown(result)}.",
+        )
         lost = f"{count} texts were shown, {len(result)} entries came. N in, N out."
         require(len(result) == count, f"{words.capitalize()}: {lost}")
         for number, (entry, expected) in enumerate(zip(result, case["expected"], strict=True), start=1):
@@ -155,17 +173,27 @@ def read_reply(answer):
 
 def _entry_case(entry, expected: float | str, where: str) -> None:
     """`expected`: the rating, or what the reason for None must hold."""
-    require(is_pair(entry), f"{where}: expected a pair (rating, reason), such as (4.0, None); it is {shown(entry)}.")
+    require(
+        is_pair(entry),
+        f"{where}: expected a pair (rating, reason), such as (4.0, None); it is {shown(entry)}.",
+    )
     rating, reason = entry
     if not isinstance(expected, str):
         equal(rating, expected, f"{where}, the rating")
-        return require(reason is None, f"{where}: where there is a rating, the reason is None; it is {shown(reason)}.")
+        return require(
+            reason is None, f"{where}: where there is a rating, the reason is None; it is {shown(reason)}."
+        )
     clipped = f"{expected} became {rating}. Do not clip: nobody knows what was meant, so the rating is None."
     require(not (expected and rating in (1, 5)), f"{where}: {clipped}")
-    require(rating is None, f"{where}: there is no rating for it, but it got {shown(rating)}. Expected None, with a reason.")
+    require(
+        rating is None,
+        f"{where}: there is no rating for it, but it got {shown(rating)}. Expected None, with a reason.",
+    )
     explained = isinstance(reason, str) and reason.strip()
     require(explained, f"{where}: a None needs a reason in words; it is {shown(reason)}.")
-    require(expected in reason, f"{where}: the reason {shown(reason)} should show what stood there: {expected}.")
+    require(
+        expected in reason, f"{where}: the reason {shown(reason)} should show what stood there: {expected}."
+    )
     return None
 
 
@@ -180,10 +208,15 @@ def faulty_ratings(answer):
     of_type(answer, dict, "a dict of two lists of ids")
     ratings = {row["id"]: (row["chosen_rating"], row["rejected_rating"]) for row in faulty_preferences()}
     expected = {
-        "off the scale": {id_ for id_, pair in ratings.items() if not all(1 <= rating <= 5 for rating in pair)},
+        "off the scale": {
+            id_ for id_, pair in ratings.items() if not all(1 <= rating <= 5 for rating in pair)
+        },
         "against the choice": {id_ for id_, (chosen, rejected) in ratings.items() if chosen <= rejected},
     }
-    require(set(answer) == set(expected), f"Expected the keys {', '.join(expected)}; your answer is {shown(answer)}.")
+    require(
+        set(answer) == set(expected),
+        f"Expected the keys {', '.join(expected)}; your answer is {shown(answer)}.",
+    )
     for fault, ids in answer.items():
         require(isinstance(ids, COLLECTION), f"{fault}: expected a list of ids; it is {shown(ids)}.")
     exchanged = [set(answer[fault]) for fault in expected] == list(expected.values())[::-1]
@@ -216,7 +249,10 @@ def both_orders(answer):
     unturned = "the second list seems not to be turned round. Its first rating is the last text's"
     for forth, back in ORDERS:
         result, where = call(answer, forth, back), f"For {forth} and {back}"
-        require(is_pair(result), f"{where}: expected two lists, ratings and disagreement; it returned {shown(result)}.")
+        require(
+            is_pair(result),
+            f"{where}: expected two lists, ratings and disagreement; it returned {shown(result)}.",
+        )
         ratings, disagreement = _both(forth, back[::-1])
         equal(result[0], ratings, f"{where}, the ratings", {unturned: _both(forth, back)[0]})
         equal(result[1], disagreement, f"{where}, the disagreement")
@@ -255,18 +291,29 @@ def aspect_template(answer):
         raise Wrong(str(error)) from error
     blocks = ("title", "question", "scale")
     missing = [name for name in blocks if name not in template.blocks]
-    require(not missing, f"There is no block {', '.join(missing)}. Each is {{% block name %}}…{{% endblock %}}.")
-    require("layout" in variables, "It extends no layout, so no text gets into the prompt. Begin with {% extends layout %}.")
+    require(
+        not missing, f"There is no block {', '.join(missing)}. Each is {{% block name %}}…{{% endblock %}}."
+    )
+    require(
+        "layout" in variables,
+        "It extends no layout, so no text gets into the prompt. Begin with {% extends layout %}.",
+    )
     for layout in ("pointwise", "listwise"):
         for text in HOSTILE:
             _rendering(template, layout, text)
     title, task, scale = (_written(template, name) for name in blocks)
-    require(title.strip() and task.strip(), "The title or the question is empty: the judge must know what to look for.")
+    require(
+        title.strip() and task.strip(),
+        "The title or the question is empty: the judge must know what to look for.",
+    )
     _five_steps(scale)
     for name in names("ultrafeedback"):
         known = shipped(f"ultrafeedback/{name}")
         likeness = similarity(_written(known, "question") + _written(known, "scale"), task + scale)
-        require(likeness <= 0.7, f"That is nearly the aspect {name!r}, which is there already. Ask about something else.")
+        require(
+            likeness <= 0.7,
+            f"That is nearly the aspect {name!r}, which is there already. Ask about something else.",
+        )
 
 
 def _written(template, block: str) -> str:
@@ -287,11 +334,19 @@ def _rendering(template, layout: str, text: str) -> None:
 def _five_steps(scale: str) -> None:
     steps = STEP.findall(scale)
     numbers = ", ".join(number for number, _ in steps)
-    require(numbers == "1, 2, 3, 4, 5", f"The scale needs lines that begin with 1, 2, 3, 4, 5; {numbers or 'no'} came.")
+    require(
+        numbers == "1, 2, 3, 4, 5",
+        f"The scale needs lines that begin with 1, 2, 3, 4, 5; {numbers or 'no'} came.",
+    )
     bare = [number for number, words in steps if re.fullmatch(r"[A-Za-z]+\W*", words)]
-    require(not bare, f"Step {', '.join(bare)} of the scale is a single word. Say what a text of that rating looks like.")
+    require(
+        not bare,
+        f"Step {', '.join(bare)} of the scale is a single word. Say what a text of that rating looks like.",
+    )
     wordings = {words for _, words in steps}
-    require(len(wordings) == 5, "Two steps of the scale have the same words, so no judge can tell them apart.")
+    require(
+        len(wordings) == 5, "Two steps of the scale have the same words, so no judge can tell them apart."
+    )
 
 
 class _Believer(LLM):
@@ -311,7 +366,9 @@ class _Believer(LLM):
             check_chat(chat, position)
         self.chats += inputs
         contents = [chat[-1]["content"] for chat in inputs]
-        return np.array([next((b for t, b in self.beliefs.items() if t in text), [0.2] * 5) for text in contents])
+        return np.array(
+            [next((b for t, b in self.beliefs.items() if t in text), [0.2] * 5) for text in contents]
+        )
 
 
 @question(
@@ -324,7 +381,9 @@ class _Believer(LLM):
 def aspect_task(answer):
     """A subclass of UltraFeedback whose format_input asks about your aspect, in both modes."""
     is_task = isinstance(answer, type) and issubclass(answer, UltraFeedback)
-    require(is_task, f"Expected a subclass of UltraFeedback, the class itself; your answer is {shown(answer)}.")
+    require(
+        is_task, f"Expected a subclass of UltraFeedback, the class itself; your answer is {shown(answer)}."
+    )
     _pointwise_case(answer)
     _listwise_case(answer)
 
@@ -336,7 +395,10 @@ def _pointwise_case(answer) -> None:
     ratings = _ratings(task, texts)
     for chat, text in zip(task.llm.chats, HOSTILE, strict=False):
         others = sum(other in chat[-1]["content"] for other in HOSTILE if other != text)
-        require(not others, "With mode='logits': a prompt holds another text as well. It is about the one in `shown` alone.")
+        require(
+            not others,
+            "With mode='logits': a prompt holds another text as well. It is about the one in `shown` alone.",
+        )
         _prompt_case(chat, [text], "logits")
     expected = [round(mean_of(beliefs[text]), 2) if text in beliefs else None for text in texts]
     equal(ratings, expected, "with mode='logits', the ratings")
@@ -356,25 +418,35 @@ def _ratings(task, texts: list) -> list:
     row = {"instruction": ASKED, "generations": texts}
     alone = call(task.format_input, row)
     is_chat = isinstance(alone, list) and alone and all(isinstance(message, dict) for message in alone)
-    require(is_chat, f"format_input returned {shown(alone)}; expected a chat, a list of messages with role and content.")
+    require(
+        is_chat,
+        f"format_input returned {shown(alone)}; expected a chat, a list of messages with role and content.",
+    )
     judged = call(lambda rows: [row for batch in task.process(rows) for row in batch], [row])
     require(len(judged) == 1, f"One row went in, {len(judged)} came out.")
     ratings = judged[0].get("ratings")
-    require(isinstance(ratings, list), f"The row needs a list in the column 'ratings'; it has {shown(ratings)}.")
+    require(
+        isinstance(ratings, list), f"The row needs a list in the column 'ratings'; it has {shown(ratings)}."
+    )
     require(len(ratings) == len(texts), f"{len(texts)} completions, {len(ratings)} ratings. N in, N out.")
     return ratings
 
 
 def _prompt_case(chat, texts: list[str], mode: str) -> None:
     content, where = chat[-1]["content"], f"With mode={mode!r}"
-    require(chat[-1]["role"] == "user", f"{where}: the last message should be the user's; it is the {chat[-1]['role']}'s.")
+    require(
+        chat[-1]["role"] == "user",
+        f"{where}: the last message should be the user's; it is the {chat[-1]['role']}'s.",
+    )
     for name, value in [("instruction", ASKED), *(("text", text) for text in texts)]:
         lost = f"{where}: the {name} {shown(value)} does not stand in the prompt as it is. Pass it as a value of the template."
         require(value in content, lost)
     row = {"instruction": ASKED, "generations": texts}
     for name in names("ultrafeedback"):
         usual = UltraFeedback(llm=_Believer({}), aspect=name, mode=mode).format_input(row)[-1]["content"]
-        require(content != usual, f"{where}: the prompt is that of the aspect {name!r}, so nothing new is asked.")
+        require(
+            content != usual, f"{where}: the prompt is that of the aspect {name!r}, so nothing new is asked."
+        )
     for text in texts:
         content = content.replace(text, "")
     steps = "".join(number for number, _ in STEP.findall(content))

@@ -22,7 +22,15 @@ from course_lib.exercises.questions import (
     require,
     shown,
 )
-from course_lib.judging import Item, cohens_kappa, likelihood_panel, pair_accuracy, preference, rate_items, wilson_interval
+from course_lib.judging import (
+    Item,
+    cohens_kappa,
+    likelihood_panel,
+    pair_accuracy,
+    preference,
+    rate_items,
+    wilson_interval,
+)
 
 # What a made-up judge did in each category: (right, ties, items). The longest bars are not the surest ones.
 TRIAL = {
@@ -73,7 +81,9 @@ def sums(part: str = "practice") -> list[Item]:
         a = 2 * b if k == 4 else b + rng.randint(*LARGER_BY[sign])
         words = {"a": a, "b": b, "sign": sign, "word": SIGNS[sign]}
         right, error = {"+": a + b, "−": a - b, "×": a * b}[sign], rng.choice(ERRORS)
-        texts = {name: SAID[k // 3].format(n=n, **words) for name, n in (("good", right), ("worse", right + error))}
+        texts = {
+            name: SAID[k // 3].format(n=n, **words) for name, n in (("good", right), ("worse", right + error))
+        }
         items.append({"id": f"{part}-{k}", "instruction": ASKED[k % 4].format(**words), **texts})
     return items
 
@@ -106,11 +116,16 @@ def accuracy(answer):
         "two ties": [(3, 3), (2, 2)],
         "a single item": [(3, 1)],
     }
-    cases = {words: ([{"instruction": "?", "ratings": _rating(pair)} for pair in case],) for words, case in pairs.items()}
+    cases = {
+        words: ([{"instruction": "?", "ratings": _rating(pair)} for pair in case],)
+        for words, case in pairs.items()
+    }
     misread = {
         "ties count as right here; they are not right": partial(_share_right, tie=1),
         "ties count as half right here; they are not right": partial(_share_right, tie=0.5),
-        "ties and missing ratings were left out of the number of items": partial(_share_right, without=("tie", "missing")),
+        "ties and missing ratings were left out of the number of items": partial(
+            _share_right, without=("tie", "missing")
+        ),
         "missing ratings were left out of the number of items": partial(_share_right, without=("missing",)),
     }
     agree(answer, _share_right, cases, misread)
@@ -149,10 +164,14 @@ BECAUSE = {
 def which_judge(answer):
     """A dict from off_topic, decent, sums and reasons to a judge for that job: "likelihood", "default", "program", "text"."""
     of_type(answer, dict, "a dict")
-    require(set(answer) == set(SITUATIONS), f"Expected the keys {list(SITUATIONS)}; your dict has {list(answer)}.")
+    require(
+        set(answer) == set(SITUATIONS), f"Expected the keys {list(SITUATIONS)}; your dict has {list(answer)}."
+    )
     for job, (right, words) in SITUATIONS.items():
         judge = str(answer[job]).strip().lower()
-        require(judge in BECAUSE, f"{job}: {shown(answer[job])} is no judge here; allowed: {', '.join(BECAUSE)}.")
+        require(
+            judge in BECAUSE, f"{job}: {shown(answer[job])} is no judge here; allowed: {', '.join(BECAUSE)}."
+        )
         require(judge == right, f"{job} is about {words}. Of {judge!r} we know: {BECAUSE.get(judge)}.")
 
 
@@ -168,10 +187,17 @@ def wilson(answer):
     textbook = "this is the textbook interval p ± z·sqrt(p(1−p)/n), which gives nonsense near 0 and 1. Expected Wilson's"
     misread = {
         textbook: _textbook_interval,
-        "this is Wilson's interval with z = 1, which holds in 68%. Expected z = 1.96": partial(wilson_interval, z=1.0),
+        "this is Wilson's interval with z = 1, which holds in 68%. Expected z = 1.96": partial(
+            wilson_interval, z=1.0
+        ),
         "divide both ends by 1 + z²/items": _undivided_interval,
     }
-    agree(answer, wilson_interval, {f"{right} right of {items}": (right, items) for right, items in cases}, misread)
+    agree(
+        answer,
+        wilson_interval,
+        {f"{right} right of {items}": (right, items) for right, items in cases},
+        misread,
+    )
 
 
 def _undivided_interval(right: int, items: int) -> list[float]:
@@ -204,8 +230,14 @@ def beats_a_coin(answer):
     figure = _drawn_choice(list(lines.values()), chosen, wanted)
     for name in sorted(chosen - wanted):
         interval = f"from {lines[name]['low']:.2f} to {lines[name]['high']:.2f}"
-        raise Wrong(f"{name} ({lines[name]['items']} items): its interval goes {interval}, so it may be a coin.", figure)
-    raise Wrong(f"{len(wanted - chosen)} more: a shorter bar on many items can be surer than a longer one on few.", figure)
+        raise Wrong(
+            f"{name} ({lines[name]['items']} items): its interval goes {interval}, so it may be a coin.",
+            figure,
+        )
+    raise Wrong(
+        f"{len(wanted - chosen)} more: a shorter bar on many items can be surer than a longer one on few.",
+        figure,
+    )
 
 
 def _drawn_choice(lines, chosen, wanted):
@@ -216,7 +248,15 @@ def _drawn_choice(lines, chosen, wanted):
     for place, line in enumerate(lines):
         marks = ["yours" * (line["group"] in chosen), "surely better" * (line["group"] in wanted)]
         colour = COLOURS[2] if (line["group"] in chosen) == (line["group"] in wanted) else COLOURS[5]
-        ax.text(0.01, place, ", ".join(filter(None, marks)), va="center", color="white", fontsize=8, backgroundcolor=colour)
+        ax.text(
+            0.01,
+            place,
+            ", ".join(filter(None, marks)),
+            va="center",
+            color="white",
+            fontsize=8,
+            backgroundcolor=colour,
+        )
     return fig
 
 
@@ -238,7 +278,9 @@ def swap_agreement(answer):
         "a tie in the second run": (["first", "first", "second"], ["second", "tie", "tie"]),
     }
     same_place = "you count the same place. After the exchange, the same place is the other answer"
-    agree(answer, _swap, cases, {same_place: partial(_swap, other={verdict: verdict for verdict in EXCHANGED})})
+    agree(
+        answer, _swap, cases, {same_place: partial(_swap, other={verdict: verdict for verdict in EXCHANGED})}
+    )
     _undefined(answer, ([], []), "For no items there are no shares")
 
 
@@ -267,7 +309,9 @@ def kappa(answer):
     ]
     chances = {
         "this is the plain share of equal verdicts. Take out what chance would give": lambda a, b: 0,
-        "chance is not the same for all labels. Count how often each rater uses each": lambda a, b: 1 / len(set(a + b)),
+        "chance is not the same for all labels. Count how often each rater uses each": lambda a, b: (
+            1 / len(set(a + b))
+        ),
         "the shares of both raters were pooled. Take each rater's own": _pooled_chance,
     }
     misread = {reason: partial(_kappa, chance=chance) for reason, chance in chances.items()}
@@ -298,9 +342,15 @@ def contradictions(answer):
     contrary = [{a["id"], b["id"]} for a, b in pairs if _contradict(a, b)]
     wanted = set().union(*contrary)
     same_prompt = {row["id"] for pair in pairs if pair[0]["prompt"] == pair[1]["prompt"] for row in pair}
-    require(ids != same_prompt, f"These {len(ids)} share a prompt; only some of them have their texts the other way round.")
+    require(
+        ids != same_prompt,
+        f"These {len(ids)} share a prompt; only some of them have their texts the other way round.",
+    )
     halves = ids <= wanted and all(len(ids & pair) == 1 for pair in contrary)
-    require(not halves, "You name one pair of each contradiction. Nobody knows which of the two is right: name both.")
+    require(
+        not halves,
+        "You name one pair of each contradiction. Nobody knows which of the two is right: name both.",
+    )
     equal_ids(ids, wanted, "are in no contradiction")
 
 
@@ -320,7 +370,10 @@ def judge_of_sums(answer):
     """A judge that beats the models on sums: a function from a row (a dict with instruction and generations) to a list
     of ratings from 1 to 5, or a Step that adds the column ratings. None for a text it cannot judge: where the instruction
     asks for no sum, and where the text is None."""
-    require(not isinstance(answer, type), f"Expected a judge; your answer is the class {shown(answer)}. Make one of it.")
+    require(
+        not isinstance(answer, type),
+        f"Expected a judge; your answer is the class {shown(answer)}. Make one of it.",
+    )
     items, judged = sums("hidden"), []
     for item in items:
         good, worse = _ratings(answer, item, [item["good"], item["worse"]])
@@ -340,11 +393,16 @@ def _ratings(answer, item: Item, texts: list[str | None]) -> list[float | None]:
     """What the learner's judge, a function or a step, says about texts: a rating or None for each."""
     row = {"instruction": item["instruction"], "generations": texts}
     if hasattr(answer, "process"):
-        ratings = call(lambda row: next(rated for rows in answer.process([row]) for rated in rows)["ratings"], row)
+        ratings = call(
+            lambda row: next(rated for rows in answer.process([row]) for rated in rows)["ratings"], row
+        )
     else:
         ratings = call(answer, row)
     where = f"For {row['instruction']!r} with {len(texts)} texts"
-    require(isinstance(ratings, list | tuple), f"{where}: expected a list of ratings; your judge gives {shown(ratings)}.")
+    require(
+        isinstance(ratings, list | tuple),
+        f"{where}: expected a list of ratings; your judge gives {shown(ratings)}.",
+    )
     count = f"your judge gives {len(ratings)} ratings; expected one for each text."
     require(len(ratings) == len(texts), f"{where}: {count}")
     for rating in ratings:

@@ -44,11 +44,21 @@ def plain(text: str) -> str:
 )
 def best_and_worst(answer):
     """A function: ratings (numbers or None) in; (place of the best, place of the worst) out, or None if there is no pair."""
-    for ratings in ([4.6, 1.3], [3.5, 4.5, 1.5], [1.0, None, 5.0, 3.0], [None, 2.5, 3.5], [0.0, 0.5, None], [2, 4, 4, 1, 1]):
+    for ratings in (
+        [4.6, 1.3],
+        [3.5, 4.5, 1.5],
+        [1.0, None, 5.0, 3.0],
+        [None, 2.5, 3.5],
+        [0.0, 0.5, None],
+        [2, 4, 4, 1, 1],
+    ):
         _best_and_worst_case(answer, ratings)
     for ratings in ([], [3.0], [None, 3.0], [None, None], [4.0, 4.0], [4.0, None, 4.0]):
         pair = call(answer, ratings)
-        require(pair is None, f"For the ratings {ratings} there is no pair: your answer gives {shown(pair)}; expected None.")
+        require(
+            pair is None,
+            f"For the ratings {ratings} there is no pair: your answer gives {shown(pair)}; expected None.",
+        )
 
 
 def _best_and_worst_case(answer, ratings: list) -> None:
@@ -77,13 +87,24 @@ def why_no_pair(answer):
     """A dict from the name of each row, "A" to "H", to what FormatTextGenerationDPO(min_margin=0.25) makes of it: "pair",
     "tie", "missing rating", "empty completion", "identical completions", "too similar" or "margin too small"."""
     of_type(answer, dict, 'a dict such as {"A": "pair", …}')
-    require(set(answer) == set(RATED), f"Your answer names {sorted(map(str, answer))}; expected {sorted(RATED)}.")
-    given = {name: value.strip().lower() if isinstance(value, str) else value for name, value in answer.items()}
+    require(
+        set(answer) == set(RATED), f"Your answer names {sorted(map(str, answer))}; expected {sorted(RATED)}."
+    )
+    given = {
+        name: value.strip().lower() if isinstance(value, str) else value for name, value in answer.items()
+    }
     for name, value in given.items():
-        require(value in REASONS, f"Row {name}: {shown(answer[name])}; allowed: {', '.join(map(repr, REASONS))}.")
-    rows = [{"instruction": name, "generations": texts, "ratings": ratings} for name, (texts, ratings) in RATED.items()]
+        require(
+            value in REASONS, f"Row {name}: {shown(answer[name])}; allowed: {', '.join(map(repr, REASONS))}."
+        )
+    rows = [
+        {"instruction": name, "generations": texts, "ratings": ratings}
+        for name, (texts, ratings) in RATED.items()
+    ]
     formatted = next(FormatTextGenerationDPO(min_margin=0.25).process(rows))
-    wrong = sorted(row["instruction"] for row in formatted if given[row["instruction"]] != row.get("drop_reason", "pair"))
+    wrong = sorted(
+        row["instruction"] for row in formatted if given[row["instruction"]] != row.get("drop_reason", "pair")
+    )
     if wrong:
         count, first = f"{len(rows) - len(wrong)} of {len(rows)} are right", wrong[0]
         raise Wrong(f"{count}. Row {first} is not {given[first]!r}. {data('rated')[first]['hint']}")
@@ -136,7 +157,9 @@ def split_by_prompt(answer):
     for share in (0.1, 0.3):
         test = _test_prompts(answer, rows, share)
         percent = f"{len(test) / 600:.0%} of 600 prompts are in test; expected about {share:.0%}."
-        require(abs(len(test) / 600 - (1 - share)) > 0.1, f"{percent} It looks as if you returned (test, train).")
+        require(
+            abs(len(test) / 600 - (1 - share)) > 0.1, f"{percent} It looks as if you returned (test, train)."
+        )
         require(abs(len(test) / 600 - share) < 0.1, percent)
         changed = {
             "called a second time with the same rows": rows,
@@ -147,7 +170,11 @@ def split_by_prompt(answer):
             _stays(test, _test_prompts(answer, others, share), words)
         with patch("builtins.hash", lambda value: (value, "another process").__hash__()):
             salted = _test_prompts(answer, rows, share)
-        _stays(test, salted, "in another process, where Python's hash() of a text is another number (hashlib's are the same)")
+        _stays(
+            test,
+            salted,
+            "in another process, where Python's hash() of a text is another number (hashlib's are the same)",
+        )
     few = _asked_often(4)
     require(not _test_prompts(answer, few, 0), "With a test_share of 0 no row may be in test.")
     require(len(_test_prompts(answer, few, 1)) == 4, "With a test_share of 1 all rows must be in test.")
@@ -159,7 +186,10 @@ def _asked_often(prompts: int) -> list[dict]:
     for k in range(prompts):
         prompt = f"What is {k} times {k % 7 + 2}?"
         spelled = [prompt, f" {prompt.upper()}", prompt.replace(" ", "  ")][: k % 3 + 1]
-        rows += [{"id": f"{k}-{n}", "prompt": text, "chosen": f"{k}", "rejected": "?"} for n, text in enumerate(spelled)]
+        rows += [
+            {"id": f"{k}-{n}", "prompt": text, "chosen": f"{k}", "rejected": "?"}
+            for n, text in enumerate(spelled)
+        ]
     return sorted(rows, key=lambda row: row["id"][::-1])
 
 
@@ -176,17 +206,26 @@ def _test_prompts(answer, rows: list[dict], share: float) -> set[str]:
     twice, lost = len(ids) - len(set(ids)), len(set(known) - set(ids))
     require(not twice, f"{twice} rows came out twice. Each row belongs in train or in test.")
     require(not lost, f"{lost} of {len(rows)} rows are in neither part. A split loses no row.")
-    require(all(known.get(row["id"]) == row for row in [*train, *test]), "The rows that came out are not those that went in.")
+    require(
+        all(known.get(row["id"]) == row for row in [*train, *test]),
+        "The rows that came out are not those that went in.",
+    )
     for same, words in ((str, ""), (plain, ", up to case and spaces")):
         both = {same(row["prompt"]) for row in train} & {same(row["prompt"]) for row in test}
         example = f", for example {min(both)!r}" if both else ""
-        require(not both, f"{len(both)} prompts are in train and in test{words}{example}. The prompt must decide, not the row.")
+        require(
+            not both,
+            f"{len(both)} prompts are in train and in test{words}{example}. The prompt must decide, not the row.",
+        )
     return {plain(row["prompt"]) for row in test}
 
 
 def _stays(before: set[str], after: set[str], when: str) -> None:
     moved = len(before - after)
-    require(not moved, f"{moved} of {len(before)} test prompts are no longer in test {when}. Let the prompt alone decide.")
+    require(
+        not moved,
+        f"{moved} of {len(before)} test prompts are no longer in test {when}. Let the prompt alone decide.",
+    )
 
 
 @question(
@@ -250,8 +289,16 @@ def trl_rows(answer):
     messages, chosen and rejected with the completion only. Rows without a pair, ties and identical texts are left out."""
     user = [{"role": "user", "content": "Why is the sky blue?"}]
     system = [{"role": "system", "content": "Be brief."}]
-    turns = [*system, *user, {"role": "assistant", "content": "Air scatters light."}, {"role": "user", "content": "Why?"}]
-    pair, nothing = _formatted(user), dict.fromkeys(["chosen", "rejected", "chosen_rating", "rejected_rating"])
+    turns = [
+        *system,
+        *user,
+        {"role": "assistant", "content": "Air scatters light."},
+        {"role": "user", "content": "Why?"},
+    ]
+    pair, nothing = (
+        _formatted(user),
+        dict.fromkeys(["chosen", "rejected", "chosen_rating", "rejected_rating"]),
+    )
     cases = {
         "two pairs": [pair, _formatted(user, "Air.", "Paint.", 3.0, 2.5)],
         "a pair with a system message": [_formatted([*system, *user])],
@@ -263,7 +310,9 @@ def trl_rows(answer):
     }
     for words, rows in cases.items():
         result = call(answer, rows)
-        require(hasattr(result, "__iter__"), f"Expected a list of rows; your function returned {shown(result)}.")
+        require(
+            hasattr(result, "__iter__"), f"Expected a list of rows; your function returned {shown(result)}."
+        )
         result, pairs = list(result), list(filter(_is_pair, rows))
         count = f"{len(rows)} rows went in, {len(result)} came out; expected {len(pairs)}."
         require(len(result) == len(pairs), f"For {words}: {count}")
@@ -272,7 +321,10 @@ def trl_rows(answer):
 
 
 def _formatted(before: list[dict], good="Air scatters blue most.", bad="Because.", high=4.5, low=1.5) -> dict:
-    sides = {side: [*before, {"role": "assistant", "content": text}] for side, text in (("chosen", good), ("rejected", bad))}
+    sides = {
+        side: [*before, {"role": "assistant", "content": text}]
+        for side, text in (("chosen", good), ("rejected", bad))
+    }
     ratings = {"chosen_rating": high, "rejected_rating": low, "chosen_model": "m", "rejected_model": "n"}
     return {"prompt": before[-1]["content"], "prompt_id": "0a", **sides, **ratings}
 
@@ -290,8 +342,15 @@ def _trl_row(row, source: dict, where: str) -> None:
         require(row[side] != source[side], f"{where}: {side} is {whole}.")
     prompt = source["chosen"][:-1]
     lost = row["prompt"] == prompt[-1:] != prompt
-    require(not lost, f"{where}: the prompt is the last question alone. The system message or earlier turns are lost.")
-    for name, value in {"prompt": prompt, "chosen": source["chosen"][-1:], "rejected": source["rejected"][-1:]}.items():
+    require(
+        not lost,
+        f"{where}: the prompt is the last question alone. The system message or earlier turns are lost.",
+    )
+    for name, value in {
+        "prompt": prompt,
+        "chosen": source["chosen"][-1:],
+        "rejected": source["rejected"][-1:],
+    }.items():
         equal(row[name], value, f"{where}, {name}")
 
 
@@ -299,13 +358,20 @@ def _has_messages(row, where: str) -> None:
     """A row as TRL takes it: prompt, chosen and rejected, each a list of messages."""
     keys = isinstance(row, dict) and set(row) == {"prompt", "chosen", "rejected"}
     columns = sorted(row) if isinstance(row, dict) else shown(row)
-    require(keys, f"{where}: a row has {columns}; expected the columns prompt, chosen and rejected and no others.")
+    require(
+        keys, f"{where}: a row has {columns}; expected the columns prompt, chosen and rejected and no others."
+    )
     for name, value in row.items():
         messages = isinstance(value, list) and all(isinstance(message, dict) for message in value)
-        require(messages, f"{where}: {name} is {shown(value)}; expected a list of messages, even if it is only one.")
+        require(
+            messages,
+            f"{where}: {name} is {shown(value)}; expected a list of messages, even if it is only one.",
+        )
 
 
-HEADING = re.compile(r"(#|\[|here (is|are)\b|here's\b).*\b(response|answer|version)\b.*[:#\]]$", re.IGNORECASE)
+HEADING = re.compile(
+    r"(#|\[|here (is|are)\b|here's\b).*\b(response|answer|version)\b.*[:#\]]$", re.IGNORECASE
+)
 
 
 def faults_of(rows: list[dict]) -> dict[str, set]:
@@ -321,10 +387,15 @@ def faults_of(rows: list[dict]) -> dict[str, set]:
         "identical pair": identical,
         "duplicate prompt": _repeated(rows, _place),
         "test prompt in train": ids(lambda row: row["split"] == "train" and plain(row["prompt"]) in tests),
-        "contradictory preference": ids(lambda row: _direction(row, "rejected", "chosen") in directions) - identical,
+        "contradictory preference": ids(lambda row: _direction(row, "rejected", "chosen") in directions)
+        - identical,
         "leaked heading": ids(lambda row: _headed(row["chosen"]) or _headed(row["rejected"])),
-        "rating off the scale": ids(lambda row: not all(r is not None and 1 <= r <= 5 for r in _ratings(row))),
-        "rating against the choice": ids(lambda row: None not in _ratings(row) and _ratings(row)[0] <= _ratings(row)[1]),
+        "rating off the scale": ids(
+            lambda row: not all(r is not None and 1 <= r <= 5 for r in _ratings(row))
+        ),
+        "rating against the choice": ids(
+            lambda row: None not in _ratings(row) and _ratings(row)[0] <= _ratings(row)[1]
+        ),
     }
 
 
@@ -366,14 +437,25 @@ def audit(answer):
     rows = faulty_preferences()
     faults, expected = _audited(answer, rows), faults_of(rows)
     for fault in FAULTS:
-        equal_ids(faults[fault], expected[fault], "do not have this fault", where=f"In faulty_preferences.jsonl, {fault}: ")
+        equal_ids(
+            faults[fault],
+            expected[fault],
+            "do not have this fault",
+            where=f"In faulty_preferences.jsonl, {fault}: ",
+        )
 
 
 def _audited(answer, rows: list[dict]) -> dict[str, set]:
     faults = call(answer, rows)
-    require(isinstance(faults, dict), f"Expected a dict from fault to ids; your function returned {shown(faults)}.")
+    require(
+        isinstance(faults, dict),
+        f"Expected a dict from fault to ids; your function returned {shown(faults)}.",
+    )
     unknown = set(faults) - set(FAULTS)
-    require(not unknown, f"There is no fault {shown(min(map(str, unknown), default=''))}; allowed: {', '.join(FAULTS)}.")
+    require(
+        not unknown,
+        f"There is no fault {shown(min(map(str, unknown), default=''))}; allowed: {', '.join(FAULTS)}.",
+    )
     return {fault: _ids(faults.get(fault, set()), fault) for fault in FAULTS}
 
 
@@ -446,7 +528,9 @@ def _pairs_and_dropped(answer, instructions, models: int, min_margin: float, whe
     two = is_pair(result) and all(hasattr(part, "__iter__") for part in result)
     require(two, f"{where}: expected (pairs, dropped); your function returned {shown(result)}.")
     for name, part in zip(("pairs", "dropped"), result, strict=True):
-        require(not isinstance(part, dict), f"{where}: {name} is a dict of splits. Its rows are in ['train'].")
+        require(
+            not isinstance(part, dict), f"{where}: {name} is a dict of splits. Its rows are in ['train']."
+        )
     return list(result[0]), list(result[1])
 
 
@@ -468,14 +552,23 @@ def _sides(row, where: str) -> list[str]:
     _has_messages(row, where)
     for name, role in {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}.items():
         roles = [message.get("role") for message in row[name]]
-        require(roles == [role], f"{where}: {name} has messages of {roles}; expected one of {role!r}. `to_trl()` does it.")
+        require(
+            roles == [role],
+            f"{where}: {name} has messages of {roles}; expected one of {role!r}. `to_trl()` does it.",
+        )
     return [row[name][0]["content"] for name in ("prompt", "chosen", "rejected")]
 
 
 def _none_lost(dropped: list, wanted: list[str], where: str) -> None:
-    require(all(isinstance(row, dict) for row in dropped), f"{where}: dropped holds {shown(dropped)}; expected rows.")
+    require(
+        all(isinstance(row, dict) for row in dropped),
+        f"{where}: dropped holds {shown(dropped)}; expected rows.",
+    )
     reasons = all(isinstance(row.get("drop_reason"), str) and row["drop_reason"] for row in dropped)
-    require(reasons, f"{where}: a dropped row has no drop_reason. distiset['dropped'] has the rows with their reasons.")
+    require(
+        reasons,
+        f"{where}: a dropped row has no drop_reason. distiset['dropped'] has the rows with their reasons.",
+    )
     texts = [row.get("instruction") for row in dropped]
     lost = [text for text in wanted if text not in texts]
     require(not lost, f"{where}: {lost} gave no pair and are not in dropped. No row is lost in silence.")

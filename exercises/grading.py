@@ -93,8 +93,15 @@ def _own_cache(folder: Path) -> None:
 def _run_apart(work: Path, seconds: float, memory: int) -> str:
     """Run the submission in `work`; what stopped it, or an empty string."""
     environment = {
-        **{name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ},
-        **{name: str(work) for name in ("HOME", "USERPROFILE", "TMPDIR", "TEMP", "IPYTHONDIR", "MPLCONFIGDIR")},
+        **{
+            name: os.environ[name]
+            for name in ("PATH", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT")
+            if name in os.environ
+        },
+        **{
+            name: str(work)
+            for name in ("HOME", "USERPROFILE", "TMPDIR", "TEMP", "IPYTHONDIR", "MPLCONFIGDIR")
+        },
         "COURSE_LIB_CACHE": str(work / "cache"),
         "HF_HUB_OFFLINE": "1",
         "MPLBACKEND": "agg",
@@ -114,7 +121,9 @@ def grade_table(grades: list[Grade]) -> str:
     lines = [("notebook", "chapter", "correct", "tried", "of", "note")]
     lines += [(g.notebook, g.chapter or "-", g.correct, g.attempted, g.questions, g.note) for g in grades]
     wide = max(len(str(line[0])) for line in lines)
-    return "\n".join(f"{a:<{wide}}  {b!s:>7}  {c!s:>7}  {d!s:>5}  {e!s:>2}  {f}".rstrip() for a, b, c, d, e, f in lines)
+    return "\n".join(
+        f"{a:<{wide}}  {b!s:>7}  {c!s:>7}  {d!s:>5}  {e!s:>2}  {f}".rstrip() for a, b, c, d, e, f in lines
+    )
 
 
 def write_csv(grades: list[Grade], path: Path) -> None:

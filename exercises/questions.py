@@ -69,10 +69,14 @@ class Outcome:
 def question(level: str, *hints: str, kind: str = "code", seconds: float = 10):
     """Declare the decorated check as a question of that name. `seconds`: how long an answer may take."""
     if level not in LEVELS or kind not in KINDS or not hints:
-        raise ValueError(f"level={level!r}, kind={kind!r}, {len(hints)} hints; allowed: {LEVELS}, {KINDS}, at least one hint.")
+        raise ValueError(
+            f"level={level!r}, kind={kind!r}, {len(hints)} hints; allowed: {LEVELS}, {KINDS}, at least one hint."
+        )
 
     def declare(check):
-        check.question = Question(check.__name__, level, kind, inspect.getdoc(check) or "", hints, check, seconds)
+        check.question = Question(
+            check.__name__, level, kind, inspect.getdoc(check) or "", hints, check, seconds
+        )
         return check
 
     return declare
@@ -99,7 +103,9 @@ def _judged(item: Question, answer: Any) -> Outcome:
     except Wrong as wrong:
         return Outcome(item.name, "incorrect", str(wrong), wrong.figure)
     except BaseException as error:  # in a thread of its own, where nobody else would see it
-        reason = f"Your answer is {shown(answer)}, and looking at it raised {_named(error)}. Expected: {item.asks}"
+        reason = (
+            f"Your answer is {shown(answer)}, and looking at it raised {_named(error)}. Expected: {item.asks}"
+        )
         return Outcome(item.name, "incorrect", reason)
     return Outcome(item.name, "correct")
 
@@ -146,8 +152,12 @@ def call(function: Any, *arguments: Any, **named: Any) -> Any:
     except (NotAttempted, Wrong):
         raise
     except Exception as error:
-        given = ", ".join([*map(shown, arguments), *(f"{name}={shown(value)}" for name, value in named.items())])
-        raise Wrong(f"Called with ({given}), your function raised {_named(error)}{_where(function, error)}.") from error
+        given = ", ".join(
+            [*map(shown, arguments), *(f"{name}={shown(value)}" for name, value in named.items())]
+        )
+        raise Wrong(
+            f"Called with ({given}), your function raised {_named(error)}{_where(function, error)}."
+        ) from error
     if returned is ...:
         raise NotAttempted
     return returned
@@ -168,7 +178,11 @@ def alike(value: Any, expected: Any, tolerance: float = 1e-3) -> bool:
     if isinstance(expected, set | frozenset):
         return isinstance(value, set | frozenset | list | tuple) and set(value) == expected
     if isinstance(expected, Sequence):
-        if isinstance(value, str | Mapping | set | frozenset) or not hasattr(value, "__len__") or len(value) != len(expected):
+        if (
+            isinstance(value, str | Mapping | set | frozenset)
+            or not hasattr(value, "__len__")
+            or len(value) != len(expected)
+        ):
             return False
         return all(alike(v, e, tolerance) for v, e in zip(value, expected, strict=True))
     return bool(value == expected)
@@ -188,7 +202,9 @@ def equal(value: Any, expected: Any, where: str, misread: Mapping[str, Any] | No
     raise Wrong(f"{where}: your {values}")
 
 
-def agree(answer: Any, reference: Callable, cases: Mapping[str, tuple], misread: Mapping[str, Callable]) -> None:
+def agree(
+    answer: Any, reference: Callable, cases: Mapping[str, tuple], misread: Mapping[str, Callable]
+) -> None:
     """Raise `Wrong` unless the learner's function returns what `reference` does for the arguments of every case.
 
     cases: the arguments by words that name them; misread: what to compute instead, by the sentence that explains the mistake.
@@ -196,7 +212,12 @@ def agree(answer: Any, reference: Callable, cases: Mapping[str, tuple], misread:
     for words, arguments in cases.items():
         value, expected = call(answer, *arguments), reference(*arguments)
         if not alike(value, expected):
-            equal(value, expected, f"for {words}", {reason: variant(*arguments) for reason, variant in misread.items()})
+            equal(
+                value,
+                expected,
+                f"for {words}",
+                {reason: variant(*arguments) for reason, variant in misread.items()},
+            )
 
 
 def require(condition: Any, reason: str, figure: Any = None) -> None:

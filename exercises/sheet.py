@@ -76,7 +76,12 @@ class Sheet:
         """Say whether `answer` is right, and why not if it is wrong."""
         outcome = self.outcomes[name] = outcome_of(self._question(name), answer)
         reason = f". {outcome.reason}" if outcome.reason else ""
-        return Note(f"{name}: {outcome.status}{reason}", MARKS[outcome.status], COLOURS[outcome.status], _png(outcome.figure))
+        return Note(
+            f"{name}: {outcome.status}{reason}",
+            MARKS[outcome.status],
+            COLOURS[outcome.status],
+            _png(outcome.figure),
+        )
 
     def hint(self, name: str) -> Note:
         """The next hint; after the last one, the last one again."""
@@ -103,7 +108,9 @@ class Sheet:
         if not isinstance(name, str) or name not in self.questions:
             near = get_close_matches(str(name), self.questions, n=1)
             meant = f" Did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"Chapter {self.number} has no question {name!r}.{meant} Allowed: {', '.join(self.questions)}.")
+            raise InputError(
+                f"Chapter {self.number} has no question {name!r}.{meant} Allowed: {', '.join(self.questions)}."
+            )
         return self.questions[name]
 
 

@@ -30,7 +30,9 @@ def stripped(source: str) -> str:
         mark = line.strip()
         if mark in (BEGIN, END):
             if inside == (mark == BEGIN):
-                raise InputError(f"'{mark}' stands where it cannot; each '{BEGIN}' needs one '{END}' after it.")
+                raise InputError(
+                    f"'{mark}' stands where it cannot; each '{BEGIN}' needs one '{END}' after it."
+                )
             inside = mark == BEGIN
             if inside:
                 lines.append(line[: len(line) - len(line.lstrip())] + "...")
@@ -68,7 +70,9 @@ def solution_code(number: int, name: str) -> str:
     """
     notebooks = sorted(solutions_folder().glob(f"{number:02}_*.ipynb"))
     if not notebooks:
-        raise InputError(f"The solutions of chapter {number} are not in {solutions_folder()}. Get them from the repository.")
+        raise InputError(
+            f"The solutions of chapter {number} are not in {solutions_folder()}. Get them from the repository."
+        )
     parts: list[str] = []
     for cell in json.loads(notebooks[0].read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] != "code" or "test-only" in cell["metadata"].get("tags", []):
@@ -85,5 +89,9 @@ def solution_code(number: int, name: str) -> str:
 
 
 def _without_marks(source: str) -> str:
-    lines = [line for line in source.splitlines() if line.strip() not in (BEGIN, END) and not re.match(r"\s*(# )?ex\.", line)]
+    lines = [
+        line
+        for line in source.splitlines()
+        if line.strip() not in (BEGIN, END) and not re.match(r"\s*(# )?ex\.", line)
+    ]
     return "\n".join(line.rstrip().removesuffix(LINE).rstrip() for line in lines).strip()

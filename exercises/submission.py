@@ -98,7 +98,9 @@ def _fence(work: Path) -> None:
             written = event == "open" and (arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))
             if not inside(arguments[0], writable if written else [*readable, *writable]):
                 raise PermissionError(f"{arguments[0]} lies outside of the folder of this exercise.")
-        elif event in CHANGES and not all(inside(a, writable) for a in arguments if isinstance(a, str | bytes)):
+        elif event in CHANGES and not all(
+            inside(a, writable) for a in arguments if isinstance(a, str | bytes)
+        ):
             raise PermissionError(f"{event} outside of the folder of this exercise is not allowed.")
 
     sys.addaudithook(guard)

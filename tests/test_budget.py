@@ -13,25 +13,25 @@ import picture  # noqa: E402
 
 # Lines of Python that a room may have. A room that needs more gets them here, in the open, or from another room.
 LINES = {
-    "": 20,
-    "__main__": 220,
-    "card": 40,
+    "": 18,
+    "__main__": 240,
+    "card": 38,
     "declared": 20,
-    "distiset": 210,
+    "distiset": 212,
     "errors": 60,
-    "job": 170,
-    "judging": 240,
-    "llms": 2320,
-    "memory": 50,
+    "job": 177,
+    "judging": 243,
+    "llms": 2455,
+    "memory": 41,
     "paths": 20,
-    "pipeline": 480,
-    "plots": 550,
-    "progress": 100,
-    "steps": 590,
-    "steps.tasks": 1670,
-    "tables": 110,
-    "views": 90,
-    "widgets": 280,
+    "pipeline": 494,
+    "plots": 569,
+    "progress": 92,
+    "steps": 620,
+    "steps.tasks": 1798,
+    "tables": 109,
+    "views": 91,
+    "widgets": 304,
 }
 # Each may import those before it; what is not named here stands beside them and is named by its own imports.
 ORDER = ["errors", "llms", "steps", "steps.tasks", "pipeline", "judging", "job", "__main__"]
@@ -52,7 +52,9 @@ def test_no_room_imports_itself_by_a_detour():
 
 def test_no_module_imports_itself_by_a_detour():
     known = picture.modules()
-    graph = {name: {target for target in picture.imports(file) if target in known} for name, file in known.items()}
+    graph = {
+        name: {target for target in picture.imports(file) if target in known} for name, file in known.items()
+    }
     packages = {name for name in known if any(other.startswith(f"{name}.") for other in known)}
     # The module of a package gathers what lies in it, and is loaded before each of them.
     inner = {name: targets - packages for name, targets in graph.items() if name not in packages}

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parent.parent
 PYTHONS = ["3.11.0", "3.11.2", "3.12.0", "3.13.0"]
 # Imported by name only here, by Transformers when it reads a GGUF file.
 NEEDED_BY_OTHERS = {"accelerate", "gguf"}
-EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+    "optional-dependencies"
+]
 
 
 def requirements(name: str) -> set[str]:
@@ -26,7 +28,9 @@ def requirements(name: str) -> set[str]:
 
 
 def extra(*names: str) -> set[str]:
-    return {canonicalize_name(Requirement(line).name) for name in names for line in EXTRAS[name]} - {"course-lib"}
+    return {canonicalize_name(Requirement(line).name) for name in names for line in EXTRAS[name]} - {
+        "course-lib"
+    }
 
 
 LIBRARY = requirements("requirements-library.txt")
@@ -43,7 +47,9 @@ def imported(code: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.split(".")[0])
     ours = {"course_lib", "exercises", "tests"}
-    ours |= {file.stem for folder in ("tests", "tools", "benchmarks") for file in (ROOT / folder).rglob("*.py")}
+    ours |= {
+        file.stem for folder in ("tests", "tools", "benchmarks") for file in (ROOT / folder).rglob("*.py")
+    }
     ours |= {folder.name for folder in (ROOT / "tests").iterdir()}
     distributions = importlib.metadata.packages_distributions()
     others = names - ours - sys.stdlib_module_names
@@ -51,7 +57,12 @@ def imported(code: str) -> set[str]:
 
 
 def imported_in(*patterns: str) -> set[str]:
-    return {name for pattern in patterns for file in ROOT.glob(pattern) for name in imported(file.read_text("utf-8"))}
+    return {
+        name
+        for pattern in patterns
+        for file in ROOT.glob(pattern)
+        for name in imported(file.read_text("utf-8"))
+    }
 
 
 def test_what_the_library_imports_is_what_its_installation_brings():
@@ -72,13 +83,17 @@ def test_an_installation_of_the_library_leaves_jupyter_alone():
 def test_the_chapters_import_what_requirements_and_training_bring():
     for file in [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("solutions/*.ipynb")]:
         cells = nbformat.read(file, as_version=4).cells
-        code = "\n".join(re.sub(r"^\s*[%!].*", "", c.source, flags=re.M) for c in cells if c.cell_type == "code")
+        code = "\n".join(
+            re.sub(r"^\s*[%!].*", "", c.source, flags=re.M) for c in cells if c.cell_type == "code"
+        )
         assert imported(code) - CHAPTERS - extra("train") == set(), file.name
 
 
 def test_tests_tools_and_benchmarks_import_what_the_extras_bring():
     # The peer has an environment of its own; tools/fresh.py runs a notebook in one that it makes.
-    assert imported_in("tests/**/*.py", "tools/*.py", "benchmarks/*.py") - EVERYTHING - {"distilabel"} == set()
+    assert (
+        imported_in("tests/**/*.py", "tools/*.py", "benchmarks/*.py") - EVERYTHING - {"distilabel"} == set()
+    )
 
 
 def test_everything_declared_is_pinned():

@@ -45,11 +45,19 @@ def files_of(folder):
 def made_here():
     """A Distiset that a pipeline made, with pairs and a dropped row."""
     rows = [
-        {"instruction": f"Say {n}", "generations": [f"yes {n}", f"no {n}"], "ratings": [2.0, 2.0 if n == 3 else 1.0]}
+        {
+            "instruction": f"Say {n}",
+            "generations": [f"yes {n}", f"no {n}"],
+            "ratings": [2.0, 2.0 if n == 3 else 1.0],
+        }
         for n in range(6)
     ]
     with Pipeline() as pipeline:
-        LoadDataFromDicts(data=rows, batch_size=4) >> TextGeneration(llm=ScriptedLLM(["x"])) >> FormatTextGenerationDPO()
+        (
+            LoadDataFromDicts(data=rows, batch_size=4)
+            >> TextGeneration(llm=ScriptedLLM(["x"]))
+            >> FormatTextGenerationDPO()
+        )
     distiset = pipeline.run(progress=False)
     distiset.card = "---\ntags:\n- preference\n---\n\n# Où? 何\n"
     return distiset
@@ -120,7 +128,11 @@ from course_lib.distiset import Distiset
 Distiset.of({"default": Dataset.from_list([{"n": n} for n in (4, 5, 6)])}).save_to_disk(sys.argv[1])
 """
 )
-MOMENTS = {"before the renames": ("os.rename", 1), "between them": ("os.rename", 2), "after them": ("shutil.rmtree", 1)}
+MOMENTS = {
+    "before the renames": ("os.rename", 1),
+    "between them": ("os.rename", 2),
+    "after them": ("shutil.rmtree", 1),
+}
 
 
 CASES = [("before the renames", False), *((moment, True) for moment in MOMENTS)]
@@ -131,10 +143,20 @@ def test_killed_save_loses_no_dataset_and_the_next_one_removes_what_it_left(tmp_
     function, count = MOMENTS[moment]
     if old:
         distiset_of(*PAIRS).save_to_disk(tmp_path / "saved")
-    command = [sys.executable, "-c", KILLED_SAVE, function, str(count), ".saved-saving-", str(tmp_path / "saved")]
+    command = [
+        sys.executable,
+        "-c",
+        KILLED_SAVE,
+        function,
+        str(count),
+        ".saved-saving-",
+        str(tmp_path / "saved"),
+    ]
     assert subprocess.run(command).returncode == -signal.SIGKILL
     assert unfinished(tmp_path / "saved")
-    assert (tmp_path / "saved").exists() == (moment == "after them" or (old and moment == "before the renames"))
+    assert (tmp_path / "saved").exists() == (
+        moment == "after them" or (old and moment == "before the renames")
+    )
     broken = distiset_of(*PAIRS)
     broken["other"] = "not a dataset"
     with pytest.raises(AttributeError):
@@ -209,7 +231,11 @@ def test_to_trl_leaves_out_what_is_no_pair_and_prints_how_many(capsys):
     trl = distiset_of(*rows).to_trl()["train"]
     assert [row["prompt"][0]["content"] for row in trl] == ["Say 0", "Say 1", "Say 2", "Say 3", "unrated"]
     printed = capsys.readouterr().out
-    for line in ("2 rows left out: tie", "1 rows left out: identical completions", "1 rows left out: no pair"):
+    for line in (
+        "2 rows left out: tie",
+        "1 rows left out: identical completions",
+        "1 rows left out: no pair",
+    ):
         assert f"to_trl: {line}\n" in printed
 
 
@@ -228,9 +254,12 @@ def test_to_trl_leaves_out_prompts_that_fill_the_length(tiny_model_folder, capsy
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_folder)
     rows = [*PAIRS, pair("long " * 40, "yes", "no")]
-    length = len(tokenizer.apply_chat_template([said("user", "long " * 40)], add_generation_prompt=True)["input_ids"])
+    length = len(
+        tokenizer.apply_chat_template([said("user", "long " * 40)], add_generation_prompt=True)["input_ids"]
+    )
     kept = {
-        limit: len(distiset_of(*rows).to_trl(tokenizer=tokenizer, max_length=limit)["train"]) for limit in (length, length + 1)
+        limit: len(distiset_of(*rows).to_trl(tokenizer=tokenizer, max_length=limit)["train"])
+        for limit in (length, length + 1)
     }
     assert kept == {length: 4, length + 1: 5}
     assert f"1 rows left out: prompt fills max_length={length}" in capsys.readouterr().out
@@ -238,7 +267,9 @@ def test_to_trl_leaves_out_prompts_that_fill_the_length(tiny_model_folder, capsy
 
 
 def test_to_trl_without_pairs_says_which_step_is_missing():
-    with pytest.raises(InputError, match="no column chosen or rejected; it has text.*FormatTextGenerationDPO"):
+    with pytest.raises(
+        InputError, match="no column chosen or rejected; it has text.*FormatTextGenerationDPO"
+    ):
         distiset_of({"text": "a"}).to_trl()
 
 
@@ -256,7 +287,13 @@ def test_to_trl_after_a_run_that_dropped_every_row_is_empty():
 
 # --- TRL itself -------------------------------------------------------------------------------------------------------------
 
-ONE_STEP = {"use_cpu": True, "report_to": "none", "max_steps": 1, "per_device_train_batch_size": 2, "logging_steps": 1}
+ONE_STEP = {
+    "use_cpu": True,
+    "report_to": "none",
+    "max_steps": 1,
+    "per_device_train_batch_size": 2,
+    "logging_steps": 1,
+}
 
 
 def dpo_trainer(folder, dataset, tmp_path):
@@ -295,7 +332,9 @@ def test_reward_trainer_takes_the_result(tiny_model_folder, tmp_path):
     from trl import RewardConfig, RewardTrainer
 
     model = AutoModelForSequenceClassification.from_pretrained(tiny_model_folder, num_labels=1)
-    args = RewardConfig(output_dir=str(tmp_path / "reward"), save_strategy="no", disable_tqdm=True, **ONE_STEP)
+    args = RewardConfig(
+        output_dir=str(tmp_path / "reward"), save_strategy="no", disable_tqdm=True, **ONE_STEP
+    )
     trainer = RewardTrainer(
         model=model,
         args=args,

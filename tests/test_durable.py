@@ -50,7 +50,9 @@ POINTS = [
 def start(cache: Path, out: Path, *program: str) -> subprocess.Popen:
     command = [sys.executable, *(program or ("-m", "course_lib", *OPTIONS, "--out")), str(out)]
     environment = {**os.environ, "COURSE_LIB_CACHE": str(cache)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(process: subprocess.Popen) -> None:

@@ -41,13 +41,18 @@ def run(rows):
     ids=["between steps", "in the result, which pickle had made small"],
 )
 def test_no_room_for_the_rows_of_a_run_is_an_error_that_names_tmpdir(rows):
-    with no_room_beyond(200_000), pytest.raises(OutputError, match="rows of this run cannot be written.*set TMPDIR"):
+    with (
+        no_room_beyond(200_000),
+        pytest.raises(OutputError, match="rows of this run cannot be written.*set TMPDIR"),
+    ):
         run(rows)
     assert len(run(rows)["default"]["train"]) == len(rows)
 
 
 def test_no_folder_for_temporary_files_is_an_error_that_names_tmpdir(monkeypatch):
-    monkeypatch.setattr("tempfile.mkdtemp", lambda *arguments: (_ for _ in ()).throw(FileNotFoundError(2, "none is usable")))
+    monkeypatch.setattr(
+        "tempfile.mkdtemp", lambda *arguments: (_ for _ in ()).throw(FileNotFoundError(2, "none is usable"))
+    )
     with pytest.raises(OutputError, match="set TMPDIR"):
         run([{"text": "short"}])
 
@@ -55,7 +60,10 @@ def test_no_folder_for_temporary_files_is_an_error_that_names_tmpdir(monkeypatch
 def test_no_room_for_the_dataset_is_an_error_and_leaves_the_old_one_as_it_was(tmp_path):
     large, small = (Distiset.of({"default": Dataset.from_list([{"text": text}])}) for text in (LARGE, "old"))
     small.save_to_disk(tmp_path / "saved")
-    with no_room_beyond(50_000), pytest.raises(OutputError, match="dataset cannot be written to .*saved.*Free some space"):
+    with (
+        no_room_beyond(50_000),
+        pytest.raises(OutputError, match="dataset cannot be written to .*saved.*Free some space"),
+    ):
         large.save_to_disk(tmp_path / "saved")
     assert list(Distiset.load_from_disk(tmp_path / "saved")["default"]["train"]) == [{"text": "old"}]
     assert [file.name for file in tmp_path.iterdir()] == ["saved"]
@@ -67,7 +75,9 @@ def test_command_line_prints_one_line_where_card_and_figures_find_no_room(tmp_pa
     said = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
     pair = {"chosen": said, "rejected": said, "chosen_rating": 2.0, "rejected_rating": 1.0}
     rated = {"generations": ["y", "z"], "generation_models": ["a", "b"], "ratings": [2.0, 1.0]}
-    distiset = Distiset.of({"default": Dataset.from_list([{**pair, **rated, "chosen_model": "a", "rejected_model": "b"}])})
+    distiset = Distiset.of(
+        {"default": Dataset.from_list([{**pair, **rated, "chosen_model": "a", "rejected_model": "b"}])}
+    )
     distiset.card = "long " * 20_000
     monkeypatch.setattr(job, "make_dataset", lambda *arguments, **kwargs: distiset)
     monkeypatch.setattr(Distiset, "save_to_disk", lambda self, folder: folder.mkdir(parents=True))
@@ -99,7 +109,10 @@ def test_some_results_cannot_be_cleared_on_a_full_disk_which_is_said_and_keeps_a
     path = filled()
     with no_room_beyond(0), pytest.raises(CacheError, match="cache --clear` deletes all"):
         default_cache().clear(model="two")
-    assert [(name, count) for name, count, _ in ResultCache(path.parent).summary()] == [("one", 5), ("two", 1)]
+    assert [(name, count) for name, count, _ in ResultCache(path.parent).summary()] == [
+        ("one", 5),
+        ("two", 1),
+    ]
 
 
 def test_files_of_a_store_that_another_process_is_writing_are_not_deleted(tmp_path, monkeypatch):

@@ -19,7 +19,10 @@ class Toy(Step):
     llms = []
 
     def process(self, rows):
-        yield [{**row, "ratings": [self.rule(t, place) for place, t in enumerate(row["generations"])]} for row in rows]
+        yield [
+            {**row, "ratings": [self.rule(t, place) for place, t in enumerate(row["generations"])]}
+            for row in rows
+        ]
 
 
 def items():
@@ -76,7 +79,8 @@ def test_a_judge_that_never_rates_does_not_agree_with_itself():
 def test_kappa_with_the_labels_is_1_for_a_judge_that_is_always_right_and_negative_for_one_that_never_is():
     labels = ["A", "B", "A", "B"]
     judged = [
-        judging.rate_items(Toy(rule=rule), items()) for rule in (knows, lambda t, place: -knows(t, place), lambda *_: 3.0)
+        judging.rate_items(Toy(rule=rule), items())
+        for rule in (knows, lambda t, place: -knows(t, place), lambda *_: 3.0)
     ]
     right, wrong, same = map(judging.sides, judged)
     assert right == labels and same == ["tie"] * 4

@@ -25,7 +25,9 @@ def imported_modules() -> set[str]:
                 modules.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 modules.add(node.module)
-    return {name for name in modules if name.partition(".")[0] not in {*sys.stdlib_module_names, "course_lib"}}
+    return {
+        name for name in modules if name.partition(".")[0] not in {*sys.stdlib_module_names, "course_lib"}
+    }
 
 
 def closure(names: set[str]) -> dict[str, Distribution]:
@@ -43,7 +45,10 @@ def closure(names: set[str]) -> dict[str, Distribution]:
             continue
         for requirement in map(Requirement, found[name].requires or []):
             if requirement.marker is None or requirement.marker.evaluate({"extra": chosen}):
-                waiting += [(canonicalize_name(requirement.name), extra) for extra in ("", *sorted(requirement.extras))]
+                waiting += [
+                    (canonicalize_name(requirement.name), extra)
+                    for extra in ("", *sorted(requirement.extras))
+                ]
     return found
 
 

@@ -43,7 +43,9 @@ def refused(no_model_loads, capsys, tmp_path):
     return run
 
 
-def test_the_job_writes_a_dataset_a_card_and_two_figures_and_the_second_run_is_the_same(tmp_path, capsys, monkeypatch):
+def test_the_job_writes_a_dataset_a_card_and_two_figures_and_the_second_run_is_the_same(
+    tmp_path, capsys, monkeypatch
+):
     assert main([*FEW, "--out", str(tmp_path / "one")]) == 0
     printed = capsys.readouterr().out
     for words in (
@@ -96,7 +98,9 @@ def test_ctrl_c_in_the_middle_keeps_what_was_computed_and_the_next_run_goes_on(t
     kept = stored(store)
     assert process.returncode == 130 and "run the same command again" in error and "Traceback" not in error
     assert kept >= 6 and not (tmp_path / "out" / "dataset").exists()
-    done = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=True
+    )
     assert "6 from the cache" in done.stdout
 
 
@@ -153,13 +157,17 @@ def test_an_installed_package_brings_models_and_a_judge(tmp_path):
     run = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     rows = list(Distiset.load_from_disk(tmp_path / "out" / "dataset")["default"]["train"])
-    assert {(row["chosen_model"], row["rejected_model"]) for row in rows} == {("short", "echo")} and len(rows) == 3
+    assert {(row["chosen_model"], row["rejected_model"]) for row in rows} == {("short", "echo")} and len(
+        rows
+    ) == 3
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "| `echo` | a parrot | CC0-1.0 |" in card and "| `short` | short | not known |" in card
 
 
 def test_instructions_from_a_file_with_another_column_name(tmp_path, capsys):
-    source = write_rows(tmp_path / "mine.jsonl", [{"prompt": "Name a colour. 🎨"}, {"prompt": "Name a fruit."}])
+    source = write_rows(
+        tmp_path / "mine.jsonl", [{"prompt": "Name a colour. 🎨"}, {"prompt": "Name a fruit."}]
+    )
     options = [
         "--column",
         "prompt",
@@ -217,7 +225,9 @@ def test_cache_command_shows_and_clears_results_but_not_weights(capsys, cache_pa
     assert "scripted: 1 results" in capsys.readouterr().out
     assert main(["cache", "--clear", "--yes", "--model", "other"]) == 0
     printed = capsys.readouterr().out
-    assert "Deleted 0 results" in printed and "'other'" in printed and "There are those of: scripted." in printed
+    assert (
+        "Deleted 0 results" in printed and "'other'" in printed and "There are those of: scripted." in printed
+    )
     assert main(["cache", "--clear", "--yes"]) == 0
     assert "Deleted 1 results" in capsys.readouterr().out
     assert (cache_path / "weights").exists()
@@ -234,7 +244,9 @@ def test_cache_command_shows_and_clears_results_but_not_weights(capsys, cache_pa
         (["--clear"], "Pass --yes"),
     ],
 )
-def test_cache_command_that_cannot_be_meant_is_an_error_and_deletes_nothing(capsys, monkeypatch, options, said):
+def test_cache_command_that_cannot_be_meant_is_an_error_and_deletes_nothing(
+    capsys, monkeypatch, options, said
+):
     default_cache().put_many({"key": 1}, "scripted")
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert main(["cache", *options]) == 2
@@ -261,7 +273,11 @@ def test_cache_command_counts_the_log_the_damaged_files_and_the_damaged_results(
     (cache_path / "results.damaged-1.sqlite-wal").write_bytes(b"x" * 500_000)
     assert main(["cache"]) == 0
     results, model, damaged, aside, weights = capsys.readouterr().out.splitlines()
-    assert 0.7 <= float(results.split()[-2]) < 10 and "2 results" in model and "1 of these are damaged" in damaged
+    assert (
+        0.7 <= float(results.split()[-2]) < 10
+        and "2 results" in model
+        and "1 of these are damaged" in damaged
+    )
     assert "2 files" in aside and aside.endswith("2.5 MB") and weights.startswith("weights")
     assert main(["cache", "--clear", "--yes", "--model", "scripted"]) == 0
     assert len(store.damaged_files()) == 2

@@ -11,9 +11,13 @@ from course_lib.steps.tasks import EvolQuality, TextGeneration, UltraFeedback
 def test_a_pool_with_run_time_parameters_and_metadata(tmp_path):
     with Pipeline(name="pool", description="two voices") as pipeline:
         load = LoadDataFromDicts(data=[{"prompt": "Say hello."}], output_mappings={"prompt": "instruction"})
-        first = TextGeneration(llm=ScriptedLLM(["Hello!"]), system_prompt="Be brief.", template="Please: {{ instruction }}")
+        first = TextGeneration(
+            llm=ScriptedLLM(["Hello!"]), system_prompt="Be brief.", template="Please: {{ instruction }}"
+        )
         second = TextGeneration(llm=ScriptedLLM(["Good day to you."], model_name="polite"))
-        group = GroupColumns(columns=["generation", "model_name"], output_columns=["generations", "generation_models"])
+        group = GroupColumns(
+            columns=["generation", "model_name"], output_columns=["generations", "generation_models"]
+        )
         load >> [first, second] >> group
     distiset = pipeline.run(
         parameters={first.name: {"llm": {"generation_kwargs": {"temperature": 0.7, "max_new_tokens": 512}}}}
@@ -35,14 +39,20 @@ def test_a_pool_with_run_time_parameters_and_metadata(tmp_path):
 def test_tasks_stand_alone_with_load_and_process():
     uf = UltraFeedback(
         llm=ScriptedLLM(
-            ["#### Output for Text 1\nRating: 5\nRationale: Right.\n\n#### Output for Text 2\nRating: 1\nRationale: Wrong."]
+            [
+                "#### Output for Text 1\nRating: 5\nRationale: Right.\n\n#### Output for Text 2\nRating: 1\nRationale: Wrong."
+            ]
         )
     )
     uf.load()
-    result = next(uf.process([{"instruction": "Capital of Spain?", "generations": ["Madrid", "Barcelona"]}]))[0]
+    result = next(uf.process([{"instruction": "Capital of Spain?", "generations": ["Madrid", "Barcelona"]}]))[
+        0
+    ]
     assert (result["ratings"], result["rationales"]) == ([5.0, 1.0], ["Right.", "Wrong."])
     assert "raw_output_ultra_feedback_0" in result["distilabel_metadata"]
-    evol = EvolQuality(llm=ScriptedLLM(["A comet is a ball of ice and dust that circles the sun."]), num_evolutions=1)
+    evol = EvolQuality(
+        llm=ScriptedLLM(["A comet is a ball of ice and dust that circles the sun."]), num_evolutions=1
+    )
     evol.load()
     made = next(evol.process([{"instruction": "What is a comet?", "response": "A ball of ice."}]))[0]
     assert made["evolved_response"].startswith("A comet")

@@ -13,18 +13,29 @@ LINES = [
     {"group": "facts", "items": 4, "accuracy": 0.75, "low": 0.3, "high": 0.95, "ties": 0.25},
     {"group": "all", "items": 4, "accuracy": 0.75, "low": 0.3, "high": 0.95, "ties": 0.25},
 ]
-CALIBRATION = [{"difference": 0.1, "accuracy": 0.5, "pairs": 7}, {"difference": 1.0, "accuracy": 0.9, "pairs": 8}]
+CALIBRATION = [
+    {"difference": 0.1, "accuracy": 0.5, "pairs": 7},
+    {"difference": 1.0, "accuracy": 0.9, "pairs": 8},
+]
 ROWS = [{"ratings": [1.0, None]}, {"ratings": [4.0, 2.0]}, {"ratings": None}]
 HOSTILE = "$\\frac{$ <script> \0 \u202e日本語🙂 \ud800 " + "long " * 50
 
 FIGURES = {
     "where_we_are": lambda text: plots.where_we_are(3),
-    "bars": lambda text: plots.bars({text: 1.5, "b": None, "c": float("nan"), "d": -2}, text, text, {text: (1.0, 2.0)}, 0.5),
+    "bars": lambda text: plots.bars(
+        {text: 1.5, "b": None, "c": float("nan"), "d": -2}, text, text, {text: (1.0, 2.0)}, 0.5
+    ),
     "lines": lambda text: plots.lines({text: [(0, 1.0), (1, None)], "b": [(0, 2.0)]}, text, text, text),
-    "scatter": lambda text: plots.scatter({text: [(1.0, 2.0), (4.0, 3.5)], "b": []}, text, text, text, diagonal=True),
+    "scatter": lambda text: plots.scatter(
+        {text: [(1.0, 2.0), (4.0, 3.5)], "b": []}, text, text, text, diagonal=True
+    ),
     "histogram": lambda text: plots.histogram({text: [1.0, 2.0, None], "b": [3.0]}, text, text),
-    "heatmap": lambda text: plots.heatmap([[1.0, None], [2.0, 3.0]], [text, "b"], ["c", text], text, text, centre=1.5),
-    "rating_distribution": lambda text: plots.rating_distribution([[0.1, 0.2, 0.3, 0.4, 0.0], None], [text, "b"]),
+    "heatmap": lambda text: plots.heatmap(
+        [[1.0, None], [2.0, 3.0]], [text, "b"], ["c", text], text, text, centre=1.5
+    ),
+    "rating_distribution": lambda text: plots.rating_distribution(
+        [[0.1, 0.2, 0.3, 0.4, 0.0], None], [text, "b"]
+    ),
     "accuracy_by_group": lambda text: plots.accuracy_by_group([{**LINES[0], "group": text}, LINES[1]], text),
     "calibration_curve": lambda text: plots.calibration_curve(CALIBRATION),
     "ratings_by_source": lambda text: plots.ratings_by_source(ROWS, [text, "b"]),
@@ -75,7 +86,12 @@ def overlaps(fig) -> list[tuple[str, str]]:
     fig.draw_without_rendering()
     drawn = [t for t in fig.findobj(Text) if t.get_text().strip() and t.get_visible()]
     boxes = [(t.get_text(), t.get_window_extent()) for t in drawn if t.get_window_extent().width > 1]
-    return [(a, b) for i, (a, box) in enumerate(boxes) for b, other in boxes[i + 1 :] if box.overlaps(other) and a != b]
+    return [
+        (a, b)
+        for i, (a, box) in enumerate(boxes)
+        for b, other in boxes[i + 1 :]
+        if box.overlaps(other) and a != b
+    ]
 
 
 def test_numbers_are_written_beside_bars():
@@ -95,7 +111,9 @@ def test_the_mean_of_a_distribution_is_marked():
 
 
 def test_ties_are_hatched_only_where_there_are_some():
-    figures = [plots.accuracy_by_group(lines, "h") for lines in (LINES, [{**line, "ties": 0.0} for line in LINES])]
+    figures = [
+        plots.accuracy_by_group(lines, "h") for lines in (LINES, [{**line, "ties": 0.0} for line in LINES])
+    ]
     hatched = [[patch.get_hatch() for patch in fig.axes[0].patches] for fig in figures]
     assert hatched[0].count("////") == 2
     assert "////" not in hatched[1]
@@ -115,7 +133,10 @@ def test_the_diagonal_does_not_widen_the_axes():
 
 
 def test_scatter_draws_no_line():
-    assert plots.scatter({"a": [(1.0, 4.0), (5.0, 4.5)]}, "x", "y", "h").axes[0].lines[0].get_linestyle() == "None"
+    assert (
+        plots.scatter({"a": [(1.0, 4.0), (5.0, 4.5)]}, "x", "y", "h").axes[0].lines[0].get_linestyle()
+        == "None"
+    )
 
 
 @pytest.mark.parametrize(

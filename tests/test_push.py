@@ -62,9 +62,13 @@ class StandIn(ThreadingHTTPServer):
     def entries(self, paths) -> list[dict]:
         paths = list(paths)
         files = [
-            {"type": "file", "path": p, "size": len(self.files[p]), "oid": f"{len(p):040x}"} for p in paths if p in self.files
+            {"type": "file", "path": p, "size": len(self.files[p]), "oid": f"{len(p):040x}"}
+            for p in paths
+            if p in self.files
         ]
-        return files + [{"type": "directory", "path": p, "oid": f"{len(p):040x}"} for p in paths if p in self.folders]
+        return files + [
+            {"type": "directory", "path": p, "oid": f"{len(p):040x}"} for p in paths if p in self.folders
+        ]
 
     def inside(self, folder: str) -> list[dict]:
         return self.entries(n for n in [*self.files, *self.folders] if n.rpartition("/")[0] == folder)
@@ -112,15 +116,30 @@ class Handler(BaseHTTPRequestHandler):
         elif not hub.created:
             self.missing("RepoNotFound")
         elif path == api or path.startswith(f"{api}/revision/"):
-            self.send({"id": REPO, "sha": hub.sha, "private": True, "siblings": [{"rfilename": name} for name in hub.files]})
+            self.send(
+                {
+                    "id": REPO,
+                    "sha": hub.sha,
+                    "private": True,
+                    "siblings": [{"rfilename": name} for name in hub.files],
+                }
+            )
         elif path.startswith(f"{api}/preupload/"):
             asked = json.loads(body)["files"]
             modes = {f["path"]: "lfs" if f["path"].endswith(".parquet") else "regular" for f in asked}
-            self.send({"files": [{"path": p, "uploadMode": mode, "shouldIgnore": False} for p, mode in modes.items()]})
+            self.send(
+                {
+                    "files": [
+                        {"path": p, "uploadMode": mode, "shouldIgnore": False} for p, mode in modes.items()
+                    ]
+                }
+            )
         elif path.endswith(".git/info/lfs/objects/batch"):
             upload = {"upload": {"href": f"{hub.url}/upload"}}
             objects = [{**one, "actions": upload} for one in json.loads(body)["objects"]]
-            self.send({"transfer": "basic", "objects": objects}, **{"Content-Type": "application/vnd.git-lfs+json"})
+            self.send(
+                {"transfer": "basic", "objects": objects}, **{"Content-Type": "application/vnd.git-lfs+json"}
+            )
         elif path.startswith(f"{api}/commit/"):
             self.commit(body)
         elif path.startswith(f"{api}/tree/"):
@@ -145,7 +164,13 @@ class Handler(BaseHTTPRequestHandler):
             elif line["key"] == "deletedFile":
                 del hub.files[line["value"]["path"]]
         hub.commits += 1
-        self.send({"commitUrl": f"{hub.url}/datasets/{REPO}/commit/{hub.sha}", "commitOid": hub.sha, "pullRequestUrl": None})
+        self.send(
+            {
+                "commitUrl": f"{hub.url}/datasets/{REPO}/commit/{hub.sha}",
+                "commitOid": hub.sha,
+                "pullRequestUrl": None,
+            }
+        )
 
     def send(self, value, status=200, **headers):
         self.respond(json.dumps(value).encode(), status, {"Content-Type": "application/json", **headers})
@@ -176,7 +201,12 @@ def hub():
 
 
 def push(hub, tmp_path, card=CARD):
-    settings = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf"), "NO_PROXY": "127.0.0.1"}
+    settings = {
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HOME": str(tmp_path / "hf"),
+        "NO_PROXY": "127.0.0.1",
+    }
     settings["HF_HUB_DISABLE_XET"] = "1"  # plain HTTP, which the stand-in speaks
     command = [sys.executable, "-c", PUSH, REPO, card]
     done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=60)

@@ -35,11 +35,16 @@ def on_local_models(code: str) -> str:
 
 
 def local_endpoint(model_id, tokenizer_id=None, generation_kwargs=None):
-    return TransformersLLM(LOCAL[0], generation_kwargs={**(generation_kwargs or {}), **FEW, "seed": len(model_id)})
+    return TransformersLLM(
+        LOCAL[0], generation_kwargs={**(generation_kwargs or {}), **FEW, "seed": len(model_id)}
+    )
 
 
 def local_hub(repo_id, num_examples=None, pipeline=None):
-    rows = [{"instruction": "What is a comet?", "topic": "space"}, {"instruction": "Name a fruit.", "topic": "food"}]
+    rows = [
+        {"instruction": "What is a comet?", "topic": "space"},
+        {"instruction": "Name a fruit.", "topic": "food"},
+    ]
     return LoadDataFromDicts(data=rows[:num_examples], pipeline=pipeline)
 
 
@@ -100,9 +105,13 @@ def test_blocks_of_the_article_that_show_one_step_run(first, capsys):
     code = article_block(first, "# ", {"task.load": 1})
     made = run(code.replace("\nnext(", "\nresult = next("), **article_names())
     shown = made.get("result") or capsys.readouterr().out
-    assert {"load": "comet", "gene": "generation", "grou": "Madrid", "eval": "ratings", "form": "rejected_rating"}[
-        first[:4]
-    ] in str(shown)
+    assert {
+        "load": "comet",
+        "gene": "generation",
+        "grou": "Madrid",
+        "eval": "ratings",
+        "form": "rejected_rating",
+    }[first[:4]] in str(shown)
 
 
 def article_names() -> dict:
@@ -134,7 +143,9 @@ def test_results_that_the_article_prints_have_the_same_columns():
     assert made["prompt_id"] == re.search(r"'prompt_id': '(\w+)'", shown)[1]
     group = GroupColumns(columns=["generation", "model_name"], output_columns=["generations", "model_names"])
     rows = [[{"generation": city, "model_name": city.lower()}] for city in ("Madrid", "Barcelona")]
-    assert next(group.process(*rows)) == [{"generations": ["Madrid", "Barcelona"], "model_names": ["madrid", "barcelona"]}]
+    assert next(group.process(*rows)) == [
+        {"generations": ["Madrid", "Barcelona"], "model_names": ["madrid", "barcelona"]}
+    ]
 
 
 @needs_seeds

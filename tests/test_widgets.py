@@ -19,7 +19,13 @@ HOSTILE = (
     "<del>no</del> $5 and $6\r\nשלום\u200f 日本語 🙂 &lt;"
 )
 ALLOWED = {"div", "p", "table", "thead", "tbody", "tr", "th", "td", "em", "strong", "del", "ins", "br", "img"}
-REWRITE = {"instruction": "Why?", "before": "Blue is cold.", "after": "Blue is warm.", "criterion": "depth", "fault": None}
+REWRITE = {
+    "instruction": "Why?",
+    "before": "Blue is cold.",
+    "after": "Blue is warm.",
+    "criterion": "depth",
+    "fault": None,
+}
 RATED = {
     "instruction": "Why is the sky blue?",
     "generations": ["Scattering.", "Because."],
@@ -77,7 +83,11 @@ def checked(page: str) -> Tags:
     assert tags.open == []
     assert {tag for tag, _ in tags.seen} <= ALLOWED
     assert not [name for _, attrs in tags.seen for name in attrs if name.startswith("on")]
-    assert all(attrs["src"].startswith("data:image/png;base64,") and attrs["alt"] for tag, attrs in tags.seen if tag == "img")
+    assert all(
+        attrs["src"].startswith("data:image/png;base64,") and attrs["alt"]
+        for tag, attrs in tags.seen
+        if tag == "img"
+    )
     assert not tables.UNSEEN.search(page)
     return tags
 
@@ -91,14 +101,18 @@ def views(text: str = "plain") -> dict[str, widgets.View]:
         "before_after": widgets.before_after([dict.fromkeys(REWRITE, text), REWRITE]),
         "ratings": widgets.rating_browser([{**rated, "aspects": aspects}]),
         "bench": widgets.judge_bench({text: items}),
-        "margin": widgets.margin_slider([{**row, "instruction": text, "generations": [text, "b"]} for row in PAIRS]),
+        "margin": widgets.margin_slider(
+            [{**row, "instruction": text, "generations": [text, "b"]} for row in PAIRS]
+        ),
     }
 
 
 # --- text and tables ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", [HOSTILE, "x" * 20_000, "w " * 10_000, "\u202e" * 300], ids=["html", "x", "words", "turned"])
+@pytest.mark.parametrize(
+    "text", [HOSTILE, "x" * 20_000, "w " * 10_000, "\u202e" * 300], ids=["html", "x", "words", "turned"]
+)
 def test_hostile_text_is_only_text(text):
     for view in views(text).values():
         for page in (view.static, view.body.value, view._repr_mimebundle_()["text/html"]):
@@ -148,7 +162,12 @@ def test_a_table_without_rows_says_so():
 
 @pytest.mark.parametrize(
     ("rows", "columns", "said"),
-    [({"a": 1}, None, "list of dicts"), ([1], None, "list of dicts"), ("ab", None, "list"), ([{"a": 1}], ["z"], "There is: a")],
+    [
+        ({"a": 1}, None, "list of dicts"),
+        ([1], None, "list of dicts"),
+        ("ab", None, "list"),
+        ([{"a": 1}], ["z"], "There is: a"),
+    ],
 )
 def test_a_table_refuses_what_is_no_rows(rows, columns, said):
     with pytest.raises(InputError, match=said):
@@ -168,7 +187,9 @@ class Recorder(ScriptedLLM):
 
 def test_side_by_side_asks_every_model_the_same():
     llms = {"a": Recorder(["red"]), "b": Recorder([None])}
-    rows = widgets.side_by_side(llms, "A colour?", "Be brief.", temperature=0.3, top_p=0.5, max_new_tokens=9, seed=4)
+    rows = widgets.side_by_side(
+        llms, "A colour?", "Be brief.", temperature=0.3, top_p=0.5, max_new_tokens=9, seed=4
+    )
     assert rows == [{"model": "a", "completion": "red"}, {"model": "b", "completion": None}]
     chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "A colour?"}]
     arguments = {"temperature": 0.3, "top_p": 0.5, "max_new_tokens": 9, "seed": 4}
@@ -181,7 +202,9 @@ def test_side_by_side_without_a_system_prompt_sends_none():
     assert llm.asked[0] == [[{"role": "user", "content": "A colour?"}]]
 
 
-@pytest.mark.parametrize(("llms", "text"), [({}, "x"), ({"a": ScriptedLLM(["y"])}, "  "), ({"a": ScriptedLLM(["y"])}, None)])
+@pytest.mark.parametrize(
+    ("llms", "text"), [({}, "x"), ({"a": ScriptedLLM(["y"])}, "  "), ({"a": ScriptedLLM(["y"])}, None)]
+)
 def test_side_by_side_refuses_no_model_and_no_instruction(llms, text):
     with pytest.raises(InputError):
         widgets.side_by_side(llms, text)
@@ -233,7 +256,10 @@ class Broken(ScriptedLLM):
 
 def test_errors_of_callbacks_are_shown_and_leave_the_controls_usable():
     view = widgets.completion_explorer({"a": Broken(["fine"])}, "x")
-    for control, value, said in [("instruction", "", "instruction is empty"), ("a", False, "No model is chosen")]:
+    for control, value, said in [
+        ("instruction", "", "instruction is empty"),
+        ("a", False, "No model is chosen"),
+    ]:
         before = view.controls[control].value
         view.controls[control].value = value
         view.controls["Write"].click()
@@ -257,7 +283,10 @@ def test_the_explorer_works_with_any_llm():
         model_name = "own"
 
         def write(self, requests, wanted):
-            yield {k: {"text": "mine", "input_tokens": 1, "output_tokens": 1, "finish_reason": "stop"} for k in wanted}
+            yield {
+                k: {"text": "mine", "input_tokens": 1, "output_tokens": 1, "finish_reason": "stop"}
+                for k in wanted
+            }
 
     assert "mine" in widgets.completion_explorer({"own": Own(use_cache=False)}, "x").body.value
 
@@ -270,7 +299,9 @@ def marked(page: str) -> list[tuple[str, str]]:
     parts, parser = [], HTMLParser(convert_charrefs=True)
     parser.handle_starttag = lambda tag, attrs: parts.append((tag, ""))
     parser.handle_endtag = lambda tag: parts.append(("", ""))
-    parser.handle_data = lambda data: parts.append((parts.pop()[0] if parts and not parts[-1][1] else "", data.strip()))
+    parser.handle_data = lambda data: parts.append(
+        (parts.pop()[0] if parts and not parts[-1][1] else "", data.strip())
+    )
     parser.feed(page)
     parser.close()
     return [(tag, words) for tag, words in parts if words]
@@ -323,7 +354,13 @@ def test_a_rating_table_keeps_gaps_as_none():
             "P(1) to P(5)": [0.0, 0.1, 0.2, 0.3, 0.4],
             "rationale": "Right.",
         },
-        {"writer": "large", "completion": "Because.", "rating": None, "P(1) to P(5)": None, "rationale": None},
+        {
+            "writer": "large",
+            "completion": "Because.",
+            "rating": None,
+            "P(1) to P(5)": None,
+            "rationale": None,
+        },
     ]
     with pytest.raises(InputError, match="There is: helpfulness, honesty"):
         widgets.rating_table(RATED, "speed")
@@ -394,7 +431,11 @@ def test_pairs_at_keeps_what_the_pipeline_would_keep():
     result = widgets.pairs_at(PAIRS, 0, 0.9)
     assert [pair["prompt"] for pair in result["kept"]] == ["Q0", "Q1"]
     assert result["dropped"] == {"tie": 1, "missing rating": 1}
-    assert widgets.pairs_at(PAIRS, 1, 0.9)["dropped"] == {"tie": 1, "missing rating": 1, "margin too small": 1}
+    assert widgets.pairs_at(PAIRS, 1, 0.9)["dropped"] == {
+        "tie": 1,
+        "missing rating": 1,
+        "margin too small": 1,
+    }
     assert len(widgets.pairs_at(PAIRS, 0, 0.1)["kept"]) == 0
     assert widgets.pairs_at([], 0, 0.9) == {"kept": [], "dropped": {}}
 
@@ -414,7 +455,9 @@ def test_the_margin_slider_redraws_counts_and_examples():
     assert "2 of 4" in Tags(view.body.value).text
 
 
-@pytest.mark.parametrize("make", [widgets.before_after, widgets.rating_browser, widgets.margin_slider, widgets.judge_bench])
+@pytest.mark.parametrize(
+    "make", [widgets.before_after, widgets.rating_browser, widgets.margin_slider, widgets.judge_bench]
+)
 def test_widgets_refuse_nothing_at_all(make):
     with pytest.raises(InputError, match="There are no"):
         make({} if make is widgets.judge_bench else [])
@@ -472,7 +515,9 @@ def test_a_real_kernel_stores_all_forms_in_one_output_and_draws_figures():
     assert [len(one) for one in outputs] == [0, 1, 1, 1]
     data = [one[0].data for one in outputs[1:]]
     assert set(data[0]) == {"text/plain", "text/html", VIEW}
-    assert data[0]["text/plain"].startswith("Completions side by side. Run this cell to get the controls: instruction")
+    assert data[0]["text/plain"].startswith(
+        "Completions side by side. Run this cell to get the controls: instruction"
+    )
     page = checked(data[0]["text/html"])
     assert page.text.startswith("Run this cell to get the controls.")
     assert "<b>red</b>" in page.text
@@ -483,4 +528,7 @@ def test_a_real_kernel_stores_all_forms_in_one_output_and_draws_figures():
 
 def test_importing_widgets_loads_no_torch():
     code = "import sys, course_lib.widgets; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], timeout=60).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], timeout=60).returncode
+        == 0
+    )

@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = getattr(sys, "_base_executable", sys.executable)
 DEBIAN_PYTHON = Path("/usr/bin/python3")
 NOBODY = 65534
-KEPT = re.compile(r"PATH|LANG|LC_\w+|TERM|CI|PIP_\w+|\w*_PROXY|\w*_proxy|\w*CERT\w*|\w*CA_BUNDLE|DEBIAN_FRONTEND")
+KEPT = re.compile(
+    r"PATH|LANG|LC_\w+|TERM|CI|PIP_\w+|\w*_PROXY|\w*_proxy|\w*CERT\w*|\w*CA_BUNDLE|DEBIAN_FRONTEND"
+)
 TAIL = 60
 
 # Runs a lesson up to the first cell after its set-up cell, as a reader without the repository would.
@@ -93,7 +95,17 @@ class Place:
         return program
 
     def wheel(self, python: Path) -> Path:
-        self.run(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", self.folder / "dist", self.clone())
+        self.run(
+            python,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--wheel-dir",
+            self.folder / "dist",
+            self.clone(),
+        )
         return next((self.folder / "dist").glob("course_lib-*.whl"))
 
     def empty_folder(self) -> Path:
@@ -103,7 +115,9 @@ class Place:
 
 
 def pip_cache() -> str:
-    return subprocess.run([PYTHON, "-m", "pip", "cache", "dir"], capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        [PYTHON, "-m", "pip", "cache", "dir"], capture_output=True, text=True
+    ).stdout.strip()
 
 
 def expect(found: bool, sentence: str) -> None:
@@ -121,7 +135,9 @@ def dataset(place: Place) -> None:
 
 def notebooks(place: Place) -> None:
     """nbval on real models with nothing fetched: one lesson, another one with each commit."""
-    count = subprocess.run(["git", "-C", ROOT, "rev-list", "--count", "HEAD"], capture_output=True, text=True, check=True)
+    count = subprocess.run(
+        ["git", "-C", ROOT, "rev-list", "--count", "HEAD"], capture_output=True, text=True, check=True
+    )
     clone = place.clone()
     lessons = sorted((clone / "notebooks").glob("0*.ipynb"))
     lesson = lessons[int(count.stdout) % len(lessons)].relative_to(clone)
@@ -138,7 +154,9 @@ def wheel(place: Place) -> None:
     """The built wheel in a plain environment of the system's Python, used by somebody who is not root."""
     python = DEBIAN_PYTHON if DEBIAN_PYTHON.exists() and _recent(DEBIAN_PYTHON) else PYTHON
     program = place.environment_of(python)
-    place.run(program, "-m", "pip", "install", "--quiet", place.wheel(program), PIP_CONSTRAINT=place.constraints)
+    place.run(
+        program, "-m", "pip", "install", "--quiet", place.wheel(program), PIP_CONSTRAINT=place.constraints
+    )
     folder = place.empty_folder()
     other = []
     if os.geteuid() == 0 and shutil.which("setpriv") and python == DEBIAN_PYTHON:
@@ -154,7 +172,9 @@ def set_up(place: Place) -> None:
     program = place.environment_of(PYTHON, "ipykernel", "nbclient")
     lesson = next((place.clone() / "notebooks").glob("01*.ipynb"))
     wheels = place.folder / "dist"
-    place.run(program, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, place.folder / "clone")
+    place.run(
+        program, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, place.folder / "clone"
+    )
     command, folder = [program, "-c", FIRST_CELLS, lesson], place.empty_folder()
     nowhere = "git+http://127.0.0.1:9/nobody/nothing"
     output = place.run(*command, cwd=folder, fails=True, COURSE_LIB_SOURCE=nowhere)
@@ -180,7 +200,10 @@ def tried(top: Path, name: str) -> bool:
         reason = ""
     except Failure as failure:
         reason = str(failure)
-    print(f"{'FAILED' if reason else 'passed'}  {name:<10} {time.monotonic() - started:5.0f} s  {reason}", flush=True)
+    print(
+        f"{'FAILED' if reason else 'passed'}  {name:<10} {time.monotonic() - started:5.0f} s  {reason}",
+        flush=True,
+    )
     if reason and place.log.exists():
         lines = place.log.read_text(errors="replace").splitlines()
         print("\n".join(f"    {line}" for line in lines[-TAIL:]), flush=True)
@@ -191,7 +214,10 @@ def tried(top: Path, name: str) -> bool:
 def main(names: list[str]) -> int:
     unknown = set(names) - set(ENTRANCES)
     if unknown:
-        print(f"No such entrance: {', '.join(sorted(unknown))}. There are: {', '.join(ENTRANCES)}.", file=sys.stderr)
+        print(
+            f"No such entrance: {', '.join(sorted(unknown))}. There are: {', '.join(ENTRANCES)}.",
+            file=sys.stderr,
+        )
         return 2
     with tempfile.TemporaryDirectory(prefix="fresh-", ignore_cleanup_errors=True) as folder:
         top = Path(folder)

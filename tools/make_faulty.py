@@ -50,7 +50,9 @@ def planted(rows: list[dict]) -> list[dict]:
         more.append({**row, "split": "train", "rejected": train[25]["chosen"], "rejected_rating": 1.3})
     for row in train[6:8]:  # the same two answers the other way round
         swapped = {"chosen": row["rejected"], "rejected": row["chosen"]}
-        more.append({**row, **swapped, "chosen_model": row["rejected_model"], "rejected_model": row["chosen_model"]})
+        more.append(
+            {**row, **swapped, "chosen_model": row["rejected_model"], "rejected_model": row["chosen_model"]}
+        )
     for row, heading in zip(train[8:11], HEADINGS, strict=True):
         row["chosen"] = heading + row["chosen"]
     for row in train[11:13]:

@@ -89,7 +89,9 @@ def with_head(notebook, path: Path):
     lines = [line for line in title.source.splitlines() if not line.startswith(BADGE)]
     title.source = "\n".join([lines[0], "", badge(path), "", "\n".join(lines[1:]).strip()])
     for cell in notebook.cells:
-        if cell.cell_type == "code" and (cell.source.startswith("# set-up") or "set-up" in cell.metadata.get("tags", [])):
+        if cell.cell_type == "code" and (
+            cell.source.startswith("# set-up") or "set-up" in cell.metadata.get("tags", [])
+        ):
             cell.source = set_up()
             cell.metadata["tags"] = ["set-up"]
             return notebook
@@ -102,7 +104,9 @@ def tidied(notebook):
     notebook.nbformat_minor = 5
     for number, cell in enumerate(notebook.cells, 1):
         cell.id = f"cell-{number:02}"
-        cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in KEPT if cell.metadata.get(key)})
+        cell.metadata = nbformat.from_dict(
+            {key: cell.metadata[key] for key in KEPT if cell.metadata.get(key)}
+        )
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET, None)
         if cell.cell_type == "code":
@@ -125,7 +129,9 @@ def _joined(outputs: list) -> list:
 def run(path: Path, timeout: int = 900) -> None:
     """Execute the notebook at `path` in a kernel of its own and store it with its outputs."""
     notebook = with_head(nbformat.read(path, as_version=4), path)
-    client = NotebookClient(notebook, timeout=timeout, store_widget_state=False, resources={"metadata": {"path": path.parent}})
+    client = NotebookClient(
+        notebook, timeout=timeout, store_widget_state=False, resources={"metadata": {"path": path.parent}}
+    )
     client.execute()
     nbformat.write(tidied(notebook), path)
 
@@ -141,7 +147,9 @@ def make_exercises(folder: Path = ROOT / "exercises") -> None:
     for path in solutions():
         notebook = nbformat.from_dict(exercise_of(json.loads(path.read_text(encoding="utf-8"))))
         target = folder / path.name
-        notebook.cells[0].source = notebook.cells[0].source.replace(badge(path), badge(ROOT / "exercises" / path.name))
+        notebook.cells[0].source = notebook.cells[0].source.replace(
+            badge(path), badge(ROOT / "exercises" / path.name)
+        )
         nbformat.write(tidied(notebook), target)
 
 
@@ -155,7 +163,16 @@ def check(paths: list[Path], replay: bool = False) -> int:
             environment["COURSE_LIB_REPLAY"] = "1"
         else:
             link_weights(folder)
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", *map(str, paths)]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--nbval",
+            *map(str, paths),
+        ]
         return subprocess.run(command, cwd=ROOT, env=environment).returncode
 
 
@@ -184,7 +201,9 @@ def record() -> None:
     from course_lib.llms.weights import PACKAGED
 
     if choose_models()[0] != list(PACKAGED):
-        raise SystemExit("The lessons are stored with the packaged models. Set COURSE_LIB_MODELS=packaged and run again.")
+        raise SystemExit(
+            "The lessons are stored with the packaged models. Set COURSE_LIB_MODELS=packaged and run again."
+        )
     with tempfile.TemporaryDirectory() as name:
         link_weights(Path(name))
         os.environ["COURSE_LIB_CACHE"] = name

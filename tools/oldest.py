@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 def oldest(torch: str) -> list[str]:
     """`name==version` for each `name>=version` of the requirements."""
     files = [ROOT / name for name in ("requirements-library.txt", "requirements.txt")]
-    bounds = [match for file in files for match in re.findall(r"^([\w-]+)>=([\d.]+)", file.read_text("utf-8"), re.M)]
+    bounds = [
+        match for file in files for match in re.findall(r"^([\w-]+)>=([\d.]+)", file.read_text("utf-8"), re.M)
+    ]
     return [f"{name}=={torch if name == 'torch' else version}" for name, version in bounds]
 
 

@@ -10,7 +10,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PICTURE = ROOT / "docs" / "architecture.png"
-BASE = {"errors", "paths", "memory", "progress"}  # nearly every room imports these: their arrows would hide the others
+BASE = {
+    "errors",
+    "paths",
+    "memory",
+    "progress",
+}  # nearly every room imports these: their arrows would hide the others
 # Where a room stands from left to right, so that few arrows cross; its floor follows from its imports.
 COLUMNS = {
     "card": -2,
@@ -36,7 +41,10 @@ COLUMNS |= {"tables": 2.6, "views": 2.2, "widgets": 2.2, "plots": 1.6}
 def modules(root: Path = ROOT) -> dict[str, Path]:
     """The files of `course_lib` by dotted name."""
     files = sorted((root / "course_lib").rglob("*.py"))
-    return {".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+    return {
+        ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in files
+    }
 
 
 def named(file: Path) -> set[str]:

@@ -26,7 +26,17 @@ from course_lib.llms.cache import result_key
 from course_lib.llms.chats import SAMPLING, Chat, check_chat, continued, sampling_arguments
 from course_lib.llms.results import Computed, Usage
 
-__all__ = ["LLM", "SAMPLING", "Chat", "LinearHead", "Request", "Usage", "check_chat", "continued", "sampling_arguments"]
+__all__ = [
+    "LLM",
+    "SAMPLING",
+    "Chat",
+    "LinearHead",
+    "Request",
+    "Usage",
+    "check_chat",
+    "continued",
+    "sampling_arguments",
+]
 
 
 @dataclass(frozen=True)
@@ -138,9 +148,13 @@ class LLM(Computed):
 
     def tokens(self, completion: str) -> list[str]:
         """The tokens of a completion, each as text: one for each of `token_log_probs`."""
-        return self.results("tokens", [(completion,)], lambda wanted: [{0: self.completion_tokens(completion)}])[0]
+        return self.results(
+            "tokens", [(completion,)], lambda wanted: [{0: self.completion_tokens(completion)}]
+        )[0]
 
-    def generate(self, inputs: Sequence[Chat], num_generations: int = 1, **kwargs: Any) -> list[dict[str, Any]]:
+    def generate(
+        self, inputs: Sequence[Chat], num_generations: int = 1, **kwargs: Any
+    ) -> list[dict[str, Any]]:
         """Write `num_generations` completions for each chat.
 
         Args:
@@ -197,7 +211,9 @@ class LLM(Computed):
         """Mean log-probability per token of each completion given its chat; shape `(len(inputs),)`, nan if empty."""
         import numpy as np
 
-        return np.array([np.mean(logs) if logs else np.nan for logs in self.token_log_probs(inputs, completions)])
+        return np.array(
+            [np.mean(logs) if logs else np.nan for logs in self.token_log_probs(inputs, completions)]
+        )
 
     def head_scores(self, inputs: Sequence[Chat], completions: Sequence[str], head: LinearHead):
         """The score that a linear head gives each completion from the model's hidden states.
@@ -212,10 +228,14 @@ class LLM(Computed):
         scores = self.results("head", keys, partial(self.score_with_head, pairs, head))
         return np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
 
-    def _pairs(self, method: str, inputs: Sequence[Chat], completions: Sequence[str]) -> list[tuple[Chat, str]]:
+    def _pairs(
+        self, method: str, inputs: Sequence[Chat], completions: Sequence[str]
+    ) -> list[tuple[Chat, str]]:
         self._must_score(method)
         if len(inputs) != len(completions):
-            raise InputError(f"{len(inputs)} inputs but {len(completions)} completions; one completion per input.")
+            raise InputError(
+                f"{len(inputs)} inputs but {len(completions)} completions; one completion per input."
+            )
         for position, chat in enumerate(inputs):
             check_chat(chat, position, may_be_empty=True)
         return list(zip(inputs, completions, strict=True))

@@ -75,7 +75,9 @@ class ResultCache:
 
     def summary(self) -> list[tuple[str, int, int]]:
         """`(model, results, bytes of text)` for each model."""
-        return self._run("SELECT model, COUNT(*), SUM(LENGTH(value)) FROM results GROUP BY model ORDER BY model")
+        return self._run(
+            "SELECT model, COUNT(*), SUM(LENGTH(value)) FROM results GROUP BY model ORDER BY model"
+        )
 
     def count_damaged(self) -> int:
         """How many results are damaged, those included that no lookup finds; all are read for it."""

@@ -38,9 +38,13 @@ def check_chat(chat: Any, position: int, may_be_empty: bool = False) -> None:
     allowed = '[{"role": "user", "content": "…"}]'
     if not isinstance(chat, list) or not (chat or may_be_empty):
         given = repr(chat)[:80]
-        raise InputError(f"Input {position} is {given}, not a chat. Allowed: a list of messages such as {allowed}.")
+        raise InputError(
+            f"Input {position} is {given}, not a chat. Allowed: a list of messages such as {allowed}."
+        )
     for message in chat:
-        well_formed = isinstance(message, dict) and all(isinstance(message.get(k), str) for k in ("role", "content"))
+        well_formed = isinstance(message, dict) and all(
+            isinstance(message.get(k), str) for k in ("role", "content")
+        )
         if not well_formed or message["role"] not in ("system", "user", "assistant"):
             raise InputError(
                 f"Input {position} holds the message {repr(message)[:120]}. Allowed: 'role' is system, user or "
@@ -59,7 +63,9 @@ def sampling_arguments(given: dict[str, Any]) -> dict[str, Any]:
         given["temperature"] = 0
     unknown = sorted(set(given) - set(SAMPLING))
     if unknown:
-        raise InputError(f"Unknown sampling argument {', '.join(unknown)}. Allowed: do_sample, {', '.join(SAMPLING)}.")
+        raise InputError(
+            f"Unknown sampling argument {', '.join(unknown)}. Allowed: do_sample, {', '.join(SAMPLING)}."
+        )
     merged = {**SAMPLING, **{k: v for k, v in given.items() if v is not None}}
     stops = merged["stop_strings"]
     merged["stop_strings"] = [stops] if isinstance(stops, str) else list(stops)

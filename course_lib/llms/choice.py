@@ -26,7 +26,9 @@ def choose_models() -> tuple[list[str], str]:
     names = list(PACKAGED)
     if wanted and wanted != ["packaged"] and len(wanted) != 2:
         value = ",".join(wanted)
-        raise InputError(f"COURSE_LIB_MODELS={value!r}; allowed: two models, such as 'org/one,org/two', or 'packaged'.")
+        raise InputError(
+            f"COURSE_LIB_MODELS={value!r}; allowed: two models, such as 'org/one,org/two', or 'packaged'."
+        )
     if wanted == ["packaged"] or replaying():
         why = "the two packaged models, as asked for."
     elif wanted:
@@ -36,7 +38,10 @@ def choose_models() -> tuple[list[str], str]:
     elif not _hub_answers():
         why = "there is a GPU, but the Hugging Face hub cannot be reached."
     else:
-        names, why = list(LARGER), "there is a GPU, and the hub answers. COURSE_LIB_MODELS=packaged takes the small ones."
+        names, why = (
+            list(LARGER),
+            "there is a GPU, and the hub answers. COURSE_LIB_MODELS=packaged takes the small ones.",
+        )
     return names, f"{' and '.join(names)}: {why}"
 
 

@@ -17,7 +17,11 @@ from course_lib.llms.cache import result_key
 from course_lib.llms.devices import finite
 from course_lib.llms.tree import prefill
 
-GOLDEN, MIX_A, MIX_B = -7046029254386353131, -4658895280553007687, -7723592293110705685  # splitmix64, as signed
+GOLDEN, MIX_A, MIX_B = (
+    -7046029254386353131,
+    -4658895280553007687,
+    -7723592293110705685,
+)  # splitmix64, as signed
 
 
 def noise_key(seed: int, chat: Any, draw: int) -> int:
@@ -49,7 +53,9 @@ def _mix(x: torch.Tensor) -> torch.Tensor:
     return x ^ ((x >> 31) & 0x1FFFFFFFF)
 
 
-def choose_tokens(logits: torch.Tensor, keys: torch.Tensor, position: int, arguments: dict[str, Any]) -> torch.Tensor:
+def choose_tokens(
+    logits: torch.Tensor, keys: torch.Tensor, position: int, arguments: dict[str, Any]
+) -> torch.Tensor:
     """One token id per row, sampled as Transformers would (temperature, then top-k, top-p, min-p).
 
     Args:
@@ -115,7 +121,9 @@ class Row:
 
 
 @torch.inference_mode()
-def decode(model, rows: list[Row], arguments: dict[str, Any], end_tokens: set[int], pad: int, most_nodes: int):
+def decode(
+    model, rows: list[Row], arguments: dict[str, Any], end_tokens: set[int], pad: int, most_nodes: int
+):
     """Write the completions of one batch into `rows`.
 
     Beginnings that prompts share are read once (`most_nodes` bounds one pass over them). Finished rows leave the
@@ -125,11 +133,22 @@ def decode(model, rows: list[Row], arguments: dict[str, Any], end_tokens: set[in
     live = [rows[i] for i in order]
     ids, mask = left_padded([row.prompt for row in live], pad, model.device)
     keys = torch.tensor([row.key for row in live], device=model.device)
-    seen = _seen(ids, mask, model.config.get_text_config().vocab_size) if arguments["repetition_penalty"] != 1 else None
+    seen = (
+        _seen(ids, mask, model.config.get_text_config().vocab_size)
+        if arguments["repetition_penalty"] != 1
+        else None
+    )
     where = mask.sum(-1, keepdim=True) - 1
     for position in range(max(row.limit for row in live)):
         if position:
-            out = model(ids, attention_mask=mask, position_ids=where, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            out = model(
+                ids,
+                attention_mask=mask,
+                position_ids=where,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
             logits = finite(out.logits[:, -1].float())
         if seen is not None:
             logits = _penalised(logits, seen, arguments["repetition_penalty"])

@@ -62,7 +62,9 @@ def out_of_memory(error: Exception) -> bool:
     """Whether a smaller batch may help."""
     import torch
 
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        text in str(error) for text in OUT_OF_MEMORY
+    )
 
 
 def filled_batches(sizes: dict[int, int], most_rows: int, most_tokens: int) -> list[list[int]]:

@@ -54,7 +54,9 @@ def failure(event: str, output: str) -> str:
         telling = [line for line in lines if re.search(pattern, line, re.IGNORECASE)]
         if telling:
             return f"{event} ({_shortened(telling[-1])}). {cure}, then run the same again; nothing half-made was kept."
-    return f"{event} ({_shortened(lines[-1])}). Mend that, then run the same again; nothing half-made was kept."
+    return (
+        f"{event} ({_shortened(lines[-1])}). Mend that, then run the same again; nothing half-made was kept."
+    )
 
 
 def _shortened(line: str) -> str:
@@ -150,7 +152,9 @@ def sizes_below(folder: Path) -> dict[str, int]:
     return sizes
 
 
-def watched(command: list[str], folder: Path, environment: dict[str, str], watch: Callable[[float], None]) -> tuple[str, int]:
+def watched(
+    command: list[str], folder: Path, environment: dict[str, str], watch: Callable[[float], None]
+) -> tuple[str, int]:
     """Run `command` in `folder` and call `watch` with the seconds that passed until it ends.
 
     Its output goes to a file: a notebook's stderr may have no file descriptor that a process could write to.
@@ -162,7 +166,12 @@ def watched(command: list[str], folder: Path, environment: dict[str, str], watch
     log = folder / "output.txt"
     with log.open("w+", encoding="utf-8", errors="replace") as out:
         process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
         )
         try:
             while process.poll() is None:

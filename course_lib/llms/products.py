@@ -10,13 +10,18 @@ import platform
 import torch
 from torch import nn
 
-OPERATORS = ("_linear_pointwise", "_reorder_linear_weight")  # private ones: a PyTorch without them is slower, not wrong
+OPERATORS = (
+    "_linear_pointwise",
+    "_reorder_linear_weight",
+)  # private ones: a PyTorch without them is slower, not wrong
 
 
 class OneDnnLinear(nn.Linear):
     """A linear layer whose product oneDNN computes wherever no gradient is asked for."""
 
-    _packed: tuple[torch.Tensor, torch.Tensor, int] | None = None  # the copy, what it was made from, and its version then
+    _packed: tuple[torch.Tensor, torch.Tensor, int] | None = (
+        None  # the copy, what it was made from, and its version then
+    )
 
     def pack(self) -> None:
         """Keep a second copy of the weights, in oneDNN's order, for as long as the first is not changed."""
@@ -43,8 +48,16 @@ class OneDnnLinear(nn.Linear):
 
 def with_fast_products(model):
     """`model` with its linear layers on oneDNN, if it is a float32 model on an x86 CPU; else as it was."""
-    fits = model.device.type == "cpu" and model.dtype == torch.float32 and platform.machine().lower() in ("x86_64", "amd64")
-    if fits and torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS):
+    fits = (
+        model.device.type == "cpu"
+        and model.dtype == torch.float32
+        and platform.machine().lower() in ("x86_64", "amd64")
+    )
+    if (
+        fits
+        and torch.backends.mkldnn.is_available()
+        and all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS)
+    ):
         head = model.get_output_embeddings()
         for module in model.modules():
             if type(module) is nn.Linear:

@@ -26,7 +26,9 @@ class Prompts:
 
     def render(self, chat: Chat) -> str:
         """The text that the model reads for `chat`. A final assistant message is left open, to be continued."""
-        messages, prefill = (chat[:-1], chat[-1]["content"]) if chat[-1]["role"] == "assistant" else (chat, None)
+        messages, prefill = (
+            (chat[:-1], chat[-1]["content"]) if chat[-1]["role"] == "assistant" else (chat, None)
+        )
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return encodable(text if prefill is None else text + self.weights.completion_prefix + prefill)
 

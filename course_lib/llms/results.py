@@ -42,7 +42,9 @@ class Computed(Declared):
     model_name: ClassVar[str] = ""
     fingerprint: ClassVar[str | None] = None
 
-    def results(self, kind: str, inputs: list[tuple], compute: Callable[[set[int]], Iterable[dict[int, Any]]]) -> list[Any]:
+    def results(
+        self, kind: str, inputs: list[tuple], compute: Callable[[set[int]], Iterable[dict[int, Any]]]
+    ) -> list[Any]:
         """The results for `inputs`: from the cache, or computed; each batch is stored at once."""
         if not self.model_name:
             raise TypeError(f"{type(self).__name__} must define model_name")

@@ -30,7 +30,9 @@ class ScriptedLLM(LLM):
         for position in sorted(wanted):
             request = requests[position]
             is_function = callable(self.replies)
-            text = self.replies(request.chat) if is_function else self.replies[request.draw % len(self.replies)]
+            text = (
+                self.replies(request.chat) if is_function else self.replies[request.draw % len(self.replies)]
+            )
             yield {
                 position: {
                     "text": text,

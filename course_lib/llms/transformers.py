@@ -56,7 +56,9 @@ class TransformersLLM(LLM):
         self.model_kwargs = dict(model_kwargs or {})
         attention = self.model_kwargs.get("attn_implementation", "sdpa")
         if attention != "sdpa":
-            raise InputError(f"attn_implementation={attention!r}; allowed: 'sdpa', which takes the masks used here.")
+            raise InputError(
+                f"attn_implementation={attention!r}; allowed: 'sdpa', which takes the masks used here."
+            )
         self._loaded: Loaded | None = None
 
     # --- what it is ---------------------------------------------------------------------------------------------
@@ -75,7 +77,9 @@ class TransformersLLM(LLM):
     def fingerprint(self) -> str:
         settings = {name: str(value) for name, value in self.model_kwargs.items()}
         weights = self.weights
-        return result_key(weights.fingerprint, weights.chat_template, self.tokenizer_name, self.dtype, settings)
+        return result_key(
+            weights.fingerprint, weights.chat_template, self.tokenizer_name, self.dtype, settings
+        )
 
     source = property(lambda self: self.weights.source)
     licence = property(lambda self: self.weights.licence)
@@ -88,7 +92,11 @@ class TransformersLLM(LLM):
         """Tokenizer and chat template; `prompts.render(chat)` is the text that the model reads."""
         from transformers import AutoTokenizer
 
-        folder = resolve(self.tokenizer_name, token=self.token).folder if self.tokenizer_name else self.weights.folder
+        folder = (
+            resolve(self.tokenizer_name, token=self.token).folder
+            if self.tokenizer_name
+            else self.weights.folder
+        )
         return Prompts(AutoTokenizer.from_pretrained(folder), self.weights)
 
     @property
@@ -172,7 +180,10 @@ class TransformersLLM(LLM):
         """A row to decode for each request; those whose prompt is too long are finished already."""
         from course_lib.llms.decoding import Row, noise_key
 
-        encode, stopper = cache(lambda text: self.prompts.encode(json.loads(text))), self.prompts.stopper(stops)
+        encode, stopper = (
+            cache(lambda text: self.prompts.encode(json.loads(text))),
+            self.prompts.stopper(stops),
+        )
         rows = {}
         for position, request in enumerate(requests):
             prompt, arguments = encode(json.dumps(request.chat)), request.arguments

@@ -35,7 +35,9 @@ class Prefix:
 def shared_length(rows: Sequence[Sequence[int]], most: int) -> int:
     """How many tokens all `rows` begin with, at most `most`; 0 where keeping them is not worth it."""
     first, last = min(rows), max(rows)
-    length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    length = next(
+        (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last))
+    )
     return min(length, most) if len(rows) > 1 and min(length, most) >= LEAST_PREFIX else 0
 
 
@@ -118,12 +120,17 @@ def log_probs_of(
     """
     tree = TokenTree()
     paths = [tree.add(row[prefix.length :]) for row in rows]
-    nodes = [[(path[place - prefix.length], token) for place, token in row] for path, row in zip(paths, targets, strict=True)]
+    nodes = [
+        [(path[place - prefix.length], token) for place, token in row]
+        for path, row in zip(paths, targets, strict=True)
+    ]
     logs = _log_probs(model, tree, {pair for row in nodes for pair in row}, prefix)
     return [[logs[pair] for pair in row] for row in nodes]
 
 
-def _log_probs(model, tree: TokenTree, pairs: set[tuple[int, int]], prefix: Prefix) -> dict[tuple[int, int], float]:
+def _log_probs(
+    model, tree: TokenTree, pairs: set[tuple[int, int]], prefix: Prefix
+) -> dict[tuple[int, int], float]:
     """The log-probability of each `(node, next token)`; the tree is read in pieces, so that few logits are held."""
     cache, device, logs = prefix.cache(), model.device, {}
     most = max(1, LOGITS // model.config.get_text_config().vocab_size)
@@ -141,7 +148,9 @@ def _log_probs(model, tree: TokenTree, pairs: set[tuple[int, int]], prefix: Pref
 
 
 @torch.inference_mode()
-def prefill(model, prompts: Sequence[Sequence[int]], most_nodes: int) -> tuple[list[int], DynamicCache, torch.Tensor]:
+def prefill(
+    model, prompts: Sequence[Sequence[int]], most_nodes: int
+) -> tuple[list[int], DynamicCache, torch.Tensor]:
     """Read `prompts`, what they share only once.
 
     Returns:
@@ -162,7 +171,9 @@ def prefill(model, prompts: Sequence[Sequence[int]], most_nodes: int) -> tuple[l
         order += batch
     cache = DynamicCache(config=model.config)
     for number, layers in enumerate(zip(*parts, strict=True)):
-        cache.update(torch.cat([keys for keys, _ in layers]), torch.cat([values for _, values in layers]), number)
+        cache.update(
+            torch.cat([keys for keys, _ in layers]), torch.cat([values for _, values in layers]), number
+        )
     return order, cache, torch.cat(logits)
 
 
@@ -171,7 +182,15 @@ def _spread(states: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     return states[0][:, where].transpose(0, 1)
 
 
-def _forward(model, tree: TokenTree, cache: DynamicCache, past: int = 0, start: int = 0, end: int | None = None, **kwargs):
+def _forward(
+    model,
+    tree: TokenTree,
+    cache: DynamicCache,
+    past: int = 0,
+    start: int = 0,
+    end: int | None = None,
+    **kwargs,
+):
     """The model's output for the nodes from `start` to `end`, batch size 1.
 
     `cache` holds the `past` tokens before the tree and its nodes before `start`, and is extended.
@@ -189,7 +208,9 @@ def _forward(model, tree: TokenTree, cache: DynamicCache, past: int = 0, start: 
         mask = {"full_attention": mask, "sliding_attention": near} if kinds else near
     ids = torch.tensor([tree.tokens[start:end]], device=model.device)
     where = places[None, start:].to(model.device)
-    return model(ids, attention_mask=mask, position_ids=where, past_key_values=cache, use_cache=True, **kwargs)
+    return model(
+        ids, attention_mask=mask, position_ids=where, past_key_values=cache, use_cache=True, **kwargs
+    )
 
 
 def _logits(model, tree: TokenTree, kept: torch.Tensor, cache: DynamicCache, *piece: int) -> torch.Tensor:
@@ -199,7 +220,11 @@ def _logits(model, tree: TokenTree, kept: torch.Tensor, cache: DynamicCache, *pi
 
 @torch.inference_mode()
 def hidden_features(
-    model, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int]], layers: Sequence[int], prefix: Prefix
+    model,
+    rows: Sequence[Sequence[int]],
+    places: Sequence[tuple[int, int]],
+    layers: Sequence[int],
+    prefix: Prefix,
 ) -> torch.Tensor:
     """What `model` holds in mind of completions: hidden states after `layers`, pooled.
 

@@ -56,7 +56,9 @@ def resolve(model: str, revision: str | None = None, token: str | None = None) -
         return _folder(folder)
     if model.count("/") == 1 and not model.startswith((".", "/", "~")):
         return _hub(model, revision, token)
-    raise WeightsError(f"There is no model {model!r}: no packaged model, folder or hub id has that name. {_allowed()}")
+    raise WeightsError(
+        f"There is no model {model!r}: no packaged model, folder or hub id has that name. {_allowed()}"
+    )
 
 
 def _allowed() -> str:
@@ -76,7 +78,9 @@ def chat_template(name: str) -> str:
 
 def _folder(folder: Path) -> Weights:
     if not (folder / "config.json").is_file():
-        raise WeightsError(f"The folder {folder} holds no config.json, so it is not a saved model. {_allowed()}")
+        raise WeightsError(
+            f"The folder {folder} holds no config.json, so it is not a saved model. {_allowed()}"
+        )
     return Weights(name=folder.name, folder=folder, fingerprint=_folder_fingerprint(folder.resolve()))
 
 
@@ -100,7 +104,12 @@ def _hub(model: str, revision: str | None, token: str | None) -> Weights:
             f"The model {model!r} is not on this machine and could not be fetched from the hub ({reason}). Check the "
             f"name, the network, HF_HUB_OFFLINE and, for a gated model, HF_TOKEN. {_allowed()}"
         ) from error
-    return Weights(name=model, folder=folder, fingerprint=f"{model}@{folder.name}", source=f"https://huggingface.co/{model}")
+    return Weights(
+        name=model,
+        folder=folder,
+        fingerprint=f"{model}@{folder.name}",
+        source=f"https://huggingface.co/{model}",
+    )
 
 
 # --- packaged models ----------------------------------------------------------------------------------------------

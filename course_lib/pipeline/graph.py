@@ -42,9 +42,13 @@ class Graph:
     def connect(self, source: Step, target: Step) -> None:
         for step in (source, target):
             if self.steps.get(step.name) is not step:
-                raise GraphError(f"{step} is not in this pipeline. Make it inside the same `with Pipeline()` block.")
+                raise GraphError(
+                    f"{step} is not in this pipeline. Make it inside the same `with Pipeline()` block."
+                )
         if isinstance(target, GeneratorStep):
-            raise GraphError(f"{target} makes rows of its own and takes none from {source}. Turn the arrow round.")
+            raise GraphError(
+                f"{target} makes rows of its own and takes none from {source}. Turn the arrow round."
+            )
         if source.name in self.parents[target.name]:
             raise GraphError(f"{source} and {target} are connected twice. Remove one of the connections.")
         self.parents[target.name].append(source.name)

@@ -110,9 +110,15 @@ class Pipeline:
         firsts = [step for name, step in self.graph.steps.items() if not self.graph.parents[name]]
         starts = [step for step in firsts if not isinstance(step, GeneratorStep)]
         if not starts:
-            raise GraphError("run(dataset=…) was given rows, but every first step loads its own. Remove one of them.")
+            raise GraphError(
+                "run(dataset=…) was given rows, but every first step loads its own. Remove one of them."
+            )
         listed = isinstance(dataset, list)
-        source = LoadDataFromDicts(data=dataset, pipeline=self) if listed else LoadGivenDataset(given=dataset, pipeline=self)
+        source = (
+            LoadDataFromDicts(data=dataset, pipeline=self)
+            if listed
+            else LoadGivenDataset(given=dataset, pipeline=self)
+        )
         self._fed = source
         for step in starts:
             self.connect(source, step)
@@ -160,7 +166,8 @@ class _Run:
             self.report.models[name] = {key: value - usage[name][key] for key, value in counts.items()}
         self.report.seconds = time.perf_counter() - started
         datasets = {
-            "default" if len(leaves) == 1 else step.name: self._dataset(self.streams[step.name], step) for step in leaves
+            "default" if len(leaves) == 1 else step.name: self._dataset(self.streams[step.name], step)
+            for step in leaves
         }
         if self.dropped.rows:
             datasets["dropped"] = self._dataset(self.dropped)
@@ -172,7 +179,9 @@ class _Run:
     def _dataset(self, stream: Stream, step: Step | None = None):
         shards = ([row for _, row in shard] for shard in stream.shards())
         with storing(stream.folder):
-            return dataset_from_shards(shards, stream.folder, sorted(self.graph.columns[step.name]) if step else ())
+            return dataset_from_shards(
+                shards, stream.folder, sorted(self.graph.columns[step.name]) if step else ()
+            )
 
     def _run_step(self, step: Step) -> None:
         parents = [self.streams[name] for name in self.graph.parents[step.name]]
@@ -213,7 +222,11 @@ class _Run:
 
     def _without_dropped(self, step: Step, rows: list[Numbered], lineage: tuple[str, ...]) -> list[Numbered]:
         """The rows that stay; a row that two branches drop leaves once."""
-        dropped = [(number, row) for number, row in rows if row.get(DROP_REASON) and (lineage, number) not in self.left]
+        dropped = [
+            (number, row)
+            for number, row in rows
+            if row.get(DROP_REASON) and (lineage, number) not in self.left
+        ]
         self.left.update((lineage, number) for number, _ in dropped)
         self.report.drops.update(row[DROP_REASON] for _, row in dropped)
         self.dropped.write([(number, {**row, "dropped_by": step.name}) for number, row in dropped])

@@ -43,7 +43,9 @@ class Stream:
 
 
 def storing(folder: Path | str):
-    return writing("The rows of this run", folder, "Free some space there, or set TMPDIR to a folder on another disk")
+    return writing(
+        "The rows of this run", folder, "Free some space there, or set TMPDIR to a folder on another disk"
+    )
 
 
 def batches(step: Step, parents: list[Stream]) -> Iterator[tuple[list[int], list[list[Row]]]]:

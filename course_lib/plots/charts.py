@@ -58,13 +58,17 @@ def _bar(ax, place: int, value: float | None, interval: tuple[float, float] | No
     ax.barh(place, value, height=0.66, color=COLOURS[0])
     low, high = interval or (value, value)
     if interval:
-        ax.errorbar(value, place, xerr=[[max(0, value - low)], [max(0, high - value)]], color="black", capsize=3)
+        ax.errorbar(
+            value, place, xerr=[[max(0, value - low)], [max(0, high - value)]], color="black", capsize=3
+        )
     text = f"{value}" if isinstance(value, Integral) else f"{value:.2f}"
     end, side, align = (max(value, high), 5, "left") if value >= 0 else (min(value, low), -5, "right")
     ax.annotate(text, (end, place), (side, 0), ha=align, **beside)
 
 
-def lines(series: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str, heading: str) -> Figure:
+def lines(
+    series: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str, heading: str
+) -> Figure:
     """One line per series of points `(x, y)`, told apart by colour and marker."""
     return _points(series, xlabel, ylabel, heading, "-")
 
@@ -82,8 +86,12 @@ def scatter(
 
 def _points(series, xlabel: str, ylabel: str, heading: str, line: str, diagonal: bool = False) -> Figure:
     checked_series(series, "a list of points (x, y)")
-    if any(not isinstance(point, Sequence) or len(point) != 2 for points in series.values() for point in points):
-        raise InputError("A point is not a pair of numbers; allowed: a dict from a name to a list of points (x, y).")
+    if any(
+        not isinstance(point, Sequence) or len(point) != 2 for points in series.values() for point in points
+    ):
+        raise InputError(
+            "A point is not a pair of numbers; allowed: a dict from a name to a list of points (x, y)."
+        )
     fig, ax = figure()
     for k, (name, points) in enumerate(series.items()):
         kept = [(x, y) for x, y in points if is_number(x) and is_number(y)]
@@ -173,7 +181,9 @@ def heatmap(
         centre: the value that is neutral; colours then part to both sides of it.
     """
     if len(values) != len(rows) or any(len(line) != len(columns) for line in values):
-        raise InputError(f"values must have {len(rows)} rows of {len(columns)} numbers, as `rows` and `columns` say.")
+        raise InputError(
+            f"values must have {len(rows)} rows of {len(columns)} numbers, as `rows` and `columns` say."
+        )
     grid = [[float(value) if is_number(value) else math.nan for value in line] for line in values]
     known = [value for line in grid for value in line if not math.isnan(value)]
     checked(known, "a list of rows of numbers")

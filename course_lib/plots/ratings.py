@@ -43,7 +43,9 @@ def where_we_are(chapter: int) -> Figure:
 def _stage(ax, text: str, number: int | None, x: float, y: float, here: bool) -> None:
     edge, width = (COLOURS[0], 3.5) if here else ("#666666", 1.0)
     fill = "#CFE6F5" if here else "white"
-    ax.add_patch(FancyBboxPatch((x + 0.06, y + 0.06), 1.28, 0.88, "round,pad=0.06", fc=fill, ec=edge, lw=width))
+    ax.add_patch(
+        FancyBboxPatch((x + 0.06, y + 0.06), 1.28, 0.88, "round,pad=0.06", fc=fill, ec=edge, lw=width)
+    )
     look = {"ha": "center", "va": "center", "fontweight": "bold" if here else "normal"}
     ax.text(x + 0.7, y + 0.64, text, linespacing=1.1, **look)
     ax.text(
@@ -76,13 +78,17 @@ def rating_distribution(probabilities: Sequence[Sequence[float] | None], labels:
     """
     checked(probabilities, "five probabilities for each completion")
     if len(probabilities) != len(labels):
-        raise InputError(f"{len(probabilities)} distributions but {len(labels)} labels; give one label for each.")
+        raise InputError(
+            f"{len(probabilities)} distributions but {len(labels)} labels; give one label for each."
+        )
     across = min(len(labels), 3)
     down = math.ceil(len(labels) / across)
     fig, axes = figure(max(3.4, 2.35 * across), 0.5 + 2.3 * down, across, down, sharey=True, squeeze=False)
     for k, ax in enumerate(axes.flat):
         if k < len(labels):
-            _distribution(ax, probabilities[k], drawable(labels[k], 24), "probability" if k % across == 0 else "")
+            _distribution(
+                ax, probabilities[k], drawable(labels[k], 24), "probability" if k % across == 0 else ""
+            )
         else:
             ax.axis("off")
     return fig
@@ -103,7 +109,9 @@ def _distribution(ax, chances: Sequence[float] | None, name: str, ylabel: str) -
         ax.text(3, 0.5, "no distribution", ha="center", color="#666666")
         return
     if len(chances) != 5 or not all(is_number(p) and 0 <= p <= 1 for p in chances):
-        raise InputError(f"A distribution is {list(chances)!r}; allowed: five probabilities from 0 to 1, for ratings 1 to 5.")
+        raise InputError(
+            f"A distribution is {list(chances)!r}; allowed: five probabilities from 0 to 1, for ratings 1 to 5."
+        )
     mean = sum(rating * p for rating, p in enumerate(chances, 1)) / (sum(chances) or 1)
     ax.bar(range(1, 6), chances, width=0.75, color=COLOURS[0])
     ax.axvline(mean, color=COLOURS[5], linewidth=2, linestyle="--")
@@ -183,7 +191,9 @@ def ratings_by_source(rows: Sequence[dict[str, Any]], sources: Sequence[str]) ->
     """
     fig, ax = figure(height=1.4 + 0.7 * len(sources))
     for place in range(len(sources)):
-        values = [row["ratings"][place] for row in rows if row.get("ratings") and row["ratings"][place] is not None]
+        values = [
+            row["ratings"][place] for row in rows if row.get("ratings") and row["ratings"][place] is not None
+        ]
         # A fixed spread in place of random jitter: the same rows give the same picture.
         heights = [place + ((k * 7) % 11 - 5) / 22 for k in range(len(values))]
         ax.scatter(values, heights, s=22, alpha=0.6, color=COLOURS[place % len(COLOURS)], linewidths=0)
@@ -211,7 +221,9 @@ def margins(rows: Sequence[dict[str, Any]], bins: int = 20) -> Figure:
     if values:
         middle = sorted(values)[len(values) // 2]
         ax.axvline(middle, color=COLOURS[5], linewidth=2)
-        ax.annotate(f" median {middle:.2f}", (middle, 0.94), xycoords=("data", "axes fraction"), color=COLOURS[5])
+        ax.annotate(
+            f" median {middle:.2f}", (middle, 0.94), xycoords=("data", "axes fraction"), color=COLOURS[5]
+        )
     xlabel = "chosen rating − rejected rating (points, scale 1 to 5)"
     finish(ax, f"Margins of {len(values)} preference pairs", xlabel, "pairs")
     return fig

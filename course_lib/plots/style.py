@@ -30,7 +30,9 @@ STYLE = {
 }
 
 
-def figure(width: float = 7.0, height: float = 3.6, columns: int = 1, rows: int = 1, **shared: Any) -> tuple[Figure, Any]:
+def figure(
+    width: float = 7.0, height: float = 3.6, columns: int = 1, rows: int = 1, **shared: Any
+) -> tuple[Figure, Any]:
     """An empty figure in the course's style, in inches, and its axes. Jupyter shows it once, when it is a cell's value."""
     with plt.rc_context(STYLE):
         fig, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **shared)
@@ -80,7 +82,9 @@ def checked(values: Any, allowed: str) -> None:
 
 def checked_series(series: Any, allowed: str) -> None:
     if not isinstance(series, Mapping):
-        raise InputError(f"The series are a {type(series).__name__}; allowed: a dict from a name to {allowed}.")
+        raise InputError(
+            f"The series are a {type(series).__name__}; allowed: a dict from a name to {allowed}."
+        )
     checked([value for one in series.values() for value in one], f"a dict from a name to {allowed}")
 
 

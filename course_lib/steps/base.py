@@ -86,7 +86,9 @@ class Step(Declared):
     def connect(self, *others: "Step") -> None:
         """Send this step's rows to each of `others`."""
         if self.pipeline is None:
-            raise GraphError(f"{self} is in no pipeline. Make it inside `with Pipeline() as pipeline:` to connect it.")
+            raise GraphError(
+                f"{self} is in no pipeline. Make it inside `with Pipeline() as pipeline:` to connect it."
+            )
         for other in others:
             self.pipeline.connect(self, other)
 
@@ -106,7 +108,9 @@ class Step(Declared):
         allowed = [f.name for f in fields(self) if f.name not in ("name", "pipeline")]
         for key, value in given.items():
             if key not in allowed:
-                raise InputError(f"Step {self.name!r} has no parameter {key!r}. Allowed: {', '.join(allowed)}.")
+                raise InputError(
+                    f"Step {self.name!r} has no parameter {key!r}. Allowed: {', '.join(allowed)}."
+                )
             if key == "llm" and isinstance(value, dict):
                 self._set_llm(value)
             else:
@@ -115,7 +119,9 @@ class Step(Declared):
     def _set_llm(self, given: dict[str, Any]) -> None:
         for key, value in given.items():
             if not hasattr(self.llm, key):
-                raise InputError(f"The LLM of step {self.name!r} has no parameter {key!r}. Try generation_kwargs.")
+                raise InputError(
+                    f"The LLM of step {self.name!r} has no parameter {key!r}. Try generation_kwargs."
+                )
             current = getattr(self.llm, key)
             merged = {**current, **value} if isinstance(current, dict) else value
             if key == "generation_kwargs":

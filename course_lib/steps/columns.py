@@ -22,7 +22,9 @@ class GroupColumns(Step):
     def __post_init__(self):
         super().__post_init__()
         if self.output_columns is not None and len(self.output_columns) != len(self.columns):
-            raise GraphError(f"{self.name}: {len(self.columns)} columns but {len(self.output_columns)} output_columns.")
+            raise GraphError(
+                f"{self.name}: {len(self.columns)} columns but {len(self.output_columns)} output_columns."
+            )
 
     @property
     def inputs(self) -> list[str]:
@@ -44,7 +46,9 @@ class GroupColumns(Step):
         metadata = [row["distilabel_metadata"] for row in rows if row.get("distilabel_metadata")]
         if metadata:
             kept["distilabel_metadata"] = {key: value for one in metadata for key, value in one.items()}
-        lists = {new: [row.get(old) for row in rows] for old, new in zip(self.columns, self.outputs, strict=True)}
+        lists = {
+            new: [row.get(old) for row in rows] for old, new in zip(self.columns, self.outputs, strict=True)
+        }
         return {**kept, **lists}
 
 

@@ -90,9 +90,13 @@ class LoadDataFromHub(LoadDataset):
         from datasets import load_dataset
 
         if not self.repo_id:
-            raise InputError(f"Step {self.name!r} needs repo_id='org/name', here or in pipeline.run(parameters=…).")
+            raise InputError(
+                f"Step {self.name!r} needs repo_id='org/name', here or in pipeline.run(parameters=…)."
+            )
         try:
-            return load_dataset(self.repo_id, self.config, split=self.split, revision=self.revision, token=self.token)
+            return load_dataset(
+                self.repo_id, self.config, split=self.split, revision=self.revision, token=self.token
+            )
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
@@ -125,7 +129,9 @@ class LoadDataFromDisk(LoadDataset):
         try:
             saved = load_from_disk(str(folder))
         except (OSError, ValueError) as error:
-            raise InputError(f"{folder} is not a saved dataset ({error}). Give a folder that save_to_disk wrote.") from error
+            raise InputError(
+                f"{folder} is not a saved dataset ({error}). Give a folder that save_to_disk wrote."
+            ) from error
         if isinstance(saved, dict) and self.split not in saved:
             raise InputError(f"{folder} has no split {self.split!r}; allowed: {', '.join(saved)}.")
         return saved[self.split] if isinstance(saved, dict) else saved
@@ -138,7 +144,11 @@ def load_from(source: str | Path, **kwargs: Any) -> LoadDataset:
         return LoadDataFromDisk(dataset_path=str(path), **kwargs)
     if path.is_file():
         return LoadDataFromFileSystem(data_files=str(path), **kwargs)
-    if str(source).count("/") == 1 and path.suffix.lower() not in READERS and not str(source).startswith((".", "~")):
+    if (
+        str(source).count("/") == 1
+        and path.suffix.lower() not in READERS
+        and not str(source).startswith((".", "~"))
+    ):
         return LoadDataFromHub(repo_id=str(source), **kwargs)
     raise InputError(
         f"There is no file or folder {source}. Give a .jsonl, .csv or .parquet file, a saved dataset, or a hub id."
@@ -158,7 +168,9 @@ def read_file(path: Path):
     if ending not in READERS:
         raise InputError(f"{path} ends in {path.suffix or 'nothing'}; allowed: {', '.join(READERS)}.")
     if not path.is_file() or not path.stat().st_size:
-        raise InputError(f"{path} is {'empty' if path.exists() else 'missing'}. Give a file with one instruction per row.")
+        raise InputError(
+            f"{path} is {'empty' if path.exists() else 'missing'}. Give a file with one instruction per row."
+        )
     if READERS[ending] == "JSON Lines":
         rows = read_jsonl(path)
         columns = {name: None for row in rows for name in row}
@@ -174,7 +186,9 @@ def read_file(path: Path):
 def read_jsonl(path: Path) -> list[Row]:
     """One dict per line that is not blank."""
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").split("\n"), start=1):
+    for number, line in enumerate(
+        path.read_text(encoding="utf-8-sig", errors="replace").split("\n"), start=1
+    ):
         if not line.strip():
             continue
         try:
@@ -184,10 +198,14 @@ def read_jsonl(path: Path) -> list[Row]:
                 f"{path}, line {number} is not JSON ({error.msg}): {line[:60]!r}. One JSON object per line."
             ) from error
         if not isinstance(row, dict):
-            raise InputError(f'{path}, line {number} is {line[:60]!r}. Allowed: a JSON object such as {{"instruction": "…"}}.')
+            raise InputError(
+                f'{path}, line {number} is {line[:60]!r}. Allowed: a JSON object such as {{"instruction": "…"}}.'
+            )
         rows.append(row)
     if not rows:
-        raise InputError(f'{path} holds no rows. Write one JSON object per line, such as {{"instruction": "…"}}.')
+        raise InputError(
+            f'{path} holds no rows. Write one JSON object per line, such as {{"instruction": "…"}}.'
+        )
     return rows
 
 
@@ -196,5 +214,7 @@ def shipped_instructions(split: str = "train") -> list[Row]:
     rows = read_jsonl(DATA / "instructions.jsonl")
     chosen = [{k: v for k, v in row.items() if k != "split"} for row in rows if row["split"] == split]
     if not chosen:
-        raise InputError(f"There is no split {split!r}; allowed: {', '.join(sorted({r['split'] for r in rows}))}.")
+        raise InputError(
+            f"There is no split {split!r}; allowed: {', '.join(sorted({r['split'] for r in rows}))}."
+        )
     return chosen

@@ -48,12 +48,29 @@ def server(tmp_path_factory):
     _setting(home, "apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False})
     notebooks.fill_cache(cache)
     notebooks.link_weights(cache)
-    environment = {**os.environ, "COURSE_LIB_CACHE": str(cache), "COURSE_LIB_MODELS": "packaged", "HF_HUB_OFFLINE": "1"}
+    environment = {
+        **os.environ,
+        "COURSE_LIB_CACHE": str(cache),
+        "COURSE_LIB_MODELS": "packaged",
+        "HF_HUB_OFFLINE": "1",
+    }
     port = _free_port()
-    options = [f"--ServerApp.port={port}", "--ServerApp.token=", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={home}"]
-    options += [f"--LabApp.user_settings_dir={home / 'settings'}", "--no-browser", "--allow-root", "--ServerApp.port_retries=0"]
+    options = [
+        f"--ServerApp.port={port}",
+        "--ServerApp.token=",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.root_dir={home}",
+    ]
+    options += [
+        f"--LabApp.user_settings_dir={home / 'settings'}",
+        "--no-browser",
+        "--allow-root",
+        "--ServerApp.port_retries=0",
+    ]
     log = (home / "lab.log").open("w")
-    process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=log)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=log
+    )
     try:
         _wait_for(f"http://127.0.0.1:{port}/api", process, home / "lab.log")
         yield f"http://127.0.0.1:{port}"
@@ -99,7 +116,9 @@ def _wait_for(address: str, process, log: Path) -> None:
 @pytest.fixture(scope="session")
 def browser():
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert found, f"No browser: none of {', '.join(BROWSERS)} is installed. `make test-browser` installs chromium on Debian."
+    assert found, (
+        f"No browser: none of {', '.join(BROWSERS)} is installed. `make test-browser` installs chromium on Debian."
+    )
     with playwright_api.sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield opened
@@ -166,7 +185,11 @@ def _ran(page, given_up: float) -> bool:
 
 def widget(page, control: str):
     """The box of the widget that has a control of this description."""
-    return page.locator(".jp-OutputArea-output .widget-vbox").filter(has=page.get_by_text(control, exact=True)).first
+    return (
+        page.locator(".jp-OutputArea-output .widget-vbox")
+        .filter(has=page.get_by_text(control, exact=True))
+        .first
+    )
 
 
 def move(box, slider: str, key: str, times: int = 1) -> None:
@@ -256,14 +279,18 @@ def test_lesson_4_each_judge_shows_its_accuracy_by_category(lab):
     seen = set()
     for judge in each_option(box, "judge"):
         box.get_by_label("judge", exact=True).select_option(judge)
-        expect(box.locator("p").first).to_contain_text(f"{judge} rates the good answer above the worse one", timeout=REDRAW_MS)
+        expect(box.locator("p").first).to_contain_text(
+            f"{judge} rates the good answer above the worse one", timeout=REDRAW_MS
+        )
         seen.add(box.locator("img").get_attribute("src"))
     assert len(seen) == len(each_option(box, "judge"))
     box.get_by_label("against", exact=True).select_option("off_topic")
     expect(box.locator("p").first).to_contain_text("above the off-topic one", timeout=REDRAW_MS)
     for kind in each_option(box, "group by"):
         box.get_by_label("group by", exact=True).select_option(kind)
-        expect(box.locator("img")).to_have_attribute("alt", re.compile(f"Accuracy by {kind}"), timeout=REDRAW_MS)
+        expect(box.locator("img")).to_have_attribute(
+            "alt", re.compile(f"Accuracy by {kind}"), timeout=REDRAW_MS
+        )
     picture(box, "widget-4")
 
 
@@ -313,6 +340,15 @@ def test_an_untouched_exercise_runs_in_the_browser(lab, number):
 
 
 def test_the_hostile_notebook_has_every_widget():
-    sources = "\n".join(cell.source for cell in nbformat.read(Path(__file__).with_name("hostile.ipynb"), as_version=4).cells)
-    for name in ("completion_explorer", "before_after", "rating_browser", "judge_bench", "margin_slider", "table("):
+    sources = "\n".join(
+        cell.source for cell in nbformat.read(Path(__file__).with_name("hostile.ipynb"), as_version=4).cells
+    )
+    for name in (
+        "completion_explorer",
+        "before_after",
+        "rating_browser",
+        "judge_bench",
+        "margin_slider",
+        "table(",
+    ):
         assert name in sources

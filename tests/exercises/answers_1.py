@@ -40,7 +40,10 @@ def softmax_times(logits, temperature):
 
 
 def softmax_unguarded(logits, temperature):
-    return [math.exp(logit / temperature) / sum(math.exp(other / temperature) for other in logits) for logit in logits]
+    return [
+        math.exp(logit / temperature) / sum(math.exp(other / temperature) for other in logits)
+        for logit in logits
+    ]
 
 
 def softmax_overflows(logits, temperature):
@@ -53,7 +56,8 @@ def grouped(rows):
     found = {}
     for row in rows:
         one = found.setdefault(
-            row["instruction"], {"instruction": row["instruction"], "generations": [], "generation_models": []}
+            row["instruction"],
+            {"instruction": row["instruction"], "generations": [], "generation_models": []},
         )
         one["generations"].append(row["generation"])
         one["generation_models"].append(row["model_name"])
@@ -77,7 +81,11 @@ def alike(texts):
 
 
 def diverse_by_words(texts):
-    texts = [text for text in texts if text and text.strip()] if all(text and text.strip() for text in texts) else []
+    texts = (
+        [text for text in texts if text and text.strip()]
+        if all(text and text.strip() for text in texts)
+        else []
+    )
     return len(texts) > 1 and all(similarity(a, b) < 0.7 for a, b in combinations(texts, 2))
 
 
@@ -91,7 +99,9 @@ def diverse_by_letters(texts):
 def pool(instructions, llms, keep):
     with Pipeline() as pipeline:
         load = LoadDataFromDicts(data=[{"instruction": text} for text in instructions])
-        group = GroupColumns(columns=["generation", "model_name"], output_columns=["generations", "generation_models"])
+        group = GroupColumns(
+            columns=["generation", "model_name"], output_columns=["generations", "generation_models"]
+        )
         load >> [TextGeneration(llm=llm) for llm in llms] >> group
         group >> FilterRows(keep=lambda row: keep(row["generations"]), reason="too similar")
     return pipeline.run(progress=False)
@@ -101,7 +111,9 @@ def pool_connected(instructions, llms, keep):
     pipeline = Pipeline(name="pool")
     load = LoadDataFromDicts(data=[{"question": text} for text in instructions], pipeline=pipeline)
     group = GroupColumns(
-        columns=["generation", "model_name"], output_columns=["generations", "generation_models"], pipeline=pipeline
+        columns=["generation", "model_name"],
+        output_columns=["generations", "generation_models"],
+        pipeline=pipeline,
     )
     for llm in llms:
         task = TextGeneration(llm=llm, input_mappings={"instruction": "question"}, pipeline=pipeline)
@@ -123,7 +135,11 @@ def pool_that_loses_rows(instructions, llms, keep):
 def pool_with_default_names(instructions, llms, keep):
     with Pipeline() as pipeline:
         load = LoadDataFromDicts(data=[{"instruction": text} for text in instructions])
-        load >> [TextGeneration(llm=llm) for llm in llms] >> GroupColumns(columns=["generation", "model_name"])
+        (
+            load
+            >> [TextGeneration(llm=llm) for llm in llms]
+            >> GroupColumns(columns=["generation", "model_name"])
+        )
     return pipeline.run(progress=False)
 
 
@@ -137,7 +153,10 @@ def pool_reversed(instructions, llms, keep):
 
 def pool_renamed(instructions, llms, keep):
     whole = pool(instructions, llms, keep)
-    return {name: {"train": [{**row, "generation_models": ["me"]} for row in whole[name]["train"]]} for name in whole}
+    return {
+        name: {"train": [{**row, "generation_models": ["me"]} for row in whole[name]["train"]]}
+        for name in whole
+    }
 
 
 IDENTICAL = [pair["id"] for pair in PAIRS if plain(pair["chosen"]) == plain(pair["rejected"])]
@@ -162,27 +181,46 @@ WRONG = {
         (lambda margin, beta: math.log1p(math.exp(-margin)), "beta has no effect"),
         (lambda margin, beta: -math.log1p(math.exp(-beta * margin)), "expected 0.693"),
         (lambda margin, beta: math.log1p(math.exp(beta * margin)), "For margin 2 and beta 1"),
-        (lambda margin, beta: -math.log1p(math.exp(-beta * margin)) if margin else math.log(2), "the sign is missing"),
+        (
+            lambda margin, beta: -math.log1p(math.exp(-beta * margin)) if margin else math.log(2),
+            "the sign is missing",
+        ),
         (lambda margin, beta: str(margin), "expected 0.693"),
         (lambda margin: 0.69, "raised TypeError"),
         (0.6931, "Expected a function"),
     ],
-    "identical_pair": [("brevity", "equally long"), ("both", "the difference stays 0"), ("less", "allowed"), (0, "allowed")],
+    "identical_pair": [
+        ("brevity", "equally long"),
+        ("both", "the difference stays 0"),
+        ("less", "allowed"),
+        (0, "allowed"),
+    ],
     "softmax_at": [
         (softmax_times, "multiplied by the temperature"),
         (softmax_unguarded, "raised ZeroDivisionError"),
         (softmax_overflows, "raised OverflowError"),
         (lambda logits, temperature: softmax(logits, 1.0), "at temperature 0.5"),
-        (lambda logits, temperature: [1 / len(logits)] * len(logits), "For the logits [1.0, 2.0, 3.0] at temperature 1.0"),
+        (
+            lambda logits, temperature: [1 / len(logits)] * len(logits),
+            "For the logits [1.0, 2.0, 3.0] at temperature 1.0",
+        ),
         (lambda logits, temperature: softmax(logits, temperature or 1), "at temperature 0"),
-        (lambda logits, temperature: softmax(logits, temperature)[:1] if len(logits) == 1 else 1.0, "expected"),
+        (
+            lambda logits, temperature: softmax(logits, temperature)[:1] if len(logits) == 1 else 1.0,
+            "expected",
+        ),
         ([0.1, 0.2, 0.7], "Expected a function"),
     ],
     "unrelated_below": [],
     "side_by_side": [
         (lambda rows: rows, "5 rows went in, 5 came out"),
         (lambda rows: grouped(sorted(rows, key=lambda row: row["instruction"])), "For two instructions"),
-        (lambda rows: [{**row, "generations": list(dict.fromkeys(row["generations"]))} for row in grouped(rows)], "expected"),
+        (
+            lambda rows: [
+                {**row, "generations": list(dict.fromkeys(row["generations"]))} for row in grouped(rows)
+            ],
+            "expected",
+        ),
         (lambda rows: grouped([row for row in rows if row["generation"]]), "expected"),
         (lambda rows: grouped(rows) if len(rows) != 1 else [], "For a single row"),
         (lambda rows: grouped(rows) or None, "For no rows"),
@@ -203,9 +241,14 @@ WRONG = {
         (lambda texts: False, "nothing in common"),
         (lambda texts: similarity(texts[0], texts[1]) < 0.95, "nine words of ten"),
         (lambda texts: similarity(texts[0], texts[1]) < 0.8, "Compare all pairs"),
-        (lambda texts: all(similarity(a, b) < 0.8 for a, b in combinations(texts, 2)), "With a single completion"),
         (
-            lambda texts: len(texts) > 1 and all(similarity(a or "", b or "") < 0.8 for a, b in combinations(texts, 2)),
+            lambda texts: all(similarity(a, b) < 0.8 for a, b in combinations(texts, 2)),
+            "With a single completion",
+        ),
+        (
+            lambda texts: (
+                len(texts) > 1 and all(similarity(a or "", b or "") < 0.8 for a, b in combinations(texts, 2))
+            ),
             "no text",
         ),
         (lambda texts: 0.3, "Expected True or False"),
@@ -221,7 +264,10 @@ WRONG = {
         (lambda instructions, llms, keep: 3, "Expected the distiset"),
         (lambda instructions, llms, keep: [], "the rows kept"),
         (lambda instructions, llms, keep: Pipeline().run(), "your function raised"),
-        (lambda instructions, llms, keep: pool(instructions, llms, lambda texts: not keep(texts)), "the rows kept"),
+        (
+            lambda instructions, llms, keep: pool(instructions, llms, lambda texts: not keep(texts)),
+            "the rows kept",
+        ),
         (lambda instructions, llms, keep: pool(instructions[:1], llms, keep), "the rows kept"),
     ],
 }

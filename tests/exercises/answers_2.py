@@ -52,7 +52,9 @@ def leaks_by_words(rewrite, prompt):
 
 
 def leaks_by_beginning(rewrite, prompt):
-    return any(plain(line).startswith(tuple(headings(prompt))) for line in rewrite.splitlines() if headings(prompt))
+    return any(
+        plain(line).startswith(tuple(headings(prompt))) for line in rewrite.splitlines() if headings(prompt)
+    )
 
 
 def leaks_letter_by_letter(rewrite, prompt):
@@ -72,7 +74,11 @@ def leaks_fixed(rewrite, prompt):
 
 
 def leaks_lines(rewrite, prompt):
-    return any(plain(line.split(":")[0]) in set(map(plain, prompt.splitlines())) for line in rewrite.splitlines() if line)
+    return any(
+        plain(line.split(":")[0]) in set(map(plain, prompt.splitlines()))
+        for line in rewrite.splitlines()
+        if line
+    )
 
 
 def any_heading(rewrite, prompt):
@@ -95,13 +101,20 @@ def wins(rows, max_ratio):
             continue
         few, many = sorted([words(row["before"]), words(row["after"])])
         if many <= max_ratio * few:
-            points.append((row["rating_after"] > row["rating_before"]) + 0.5 * (row["rating_after"] == row["rating_before"]))
+            points.append(
+                (row["rating_after"] > row["rating_before"])
+                + 0.5 * (row["rating_after"] == row["rating_before"])
+            )
     return sum(points) / len(points) if points else None
 
 
 def wins_by_sign(rows, max_ratio):
     rows = [row for row in rows if row["rating_after"] is not None]
-    rows = [row for row in rows if abs(math.log(words(row["after"]) / words(row["before"]))) <= math.log(max_ratio) + 1e-9]
+    rows = [
+        row
+        for row in rows
+        if abs(math.log(words(row["after"]) / words(row["before"]))) <= math.log(max_ratio) + 1e-9
+    ]
     if not rows:
         return None
     return np.mean([(1 + np.sign(row["rating_after"] - row["rating_before"])) / 2 for row in rows])
@@ -136,7 +149,14 @@ class Wished(EvolQuality):
         return [{"role": "user", "content": self.prompt(row)}]
 
     def prompt(self, row):
-        parts = [self.wish, "# Question", row["instruction"], "# Answer so far", row["response"], "# Your answer"]
+        parts = [
+            self.wish,
+            "# Question",
+            row["instruction"],
+            "# Answer so far",
+            row["response"],
+            "# Your answer",
+        ]
         return "\n".join(parts)
 
 
@@ -198,7 +218,9 @@ def replaced(self, row):
 
 
 def formatted(self, row):
-    return f"{self.wish}\n# Question\n{row['instruction']}\n# Draft\n{{response}}".replace("{response}", row["response"])
+    return f"{self.wish}\n# Question\n{row['instruction']}\n# Draft\n{{response}}".replace(
+        "{response}", row["response"]
+    )
 
 
 def as_template(self, row):
@@ -267,7 +289,9 @@ class OnceRefused(EvolQuality):
 
     def fault(self, rewrite, trace, prompt):
         trace.row.setdefault("seen", []).append(rewrite)
-        return super().fault(rewrite, trace, prompt) or ("echo" if any(map(echoes, trace.row["seen"])) else None)
+        return super().fault(rewrite, trace, prompt) or (
+            "echo" if any(map(echoes, trace.row["seen"])) else None
+        )
 
 
 def echoes(rewrite, instruction="What is the capital of France?"):
@@ -300,16 +324,31 @@ WRONG = {
         ([False, True, True, False], "Expected a dict"),
     ],
     "count_outcomes": [
-        (lambda rows: Counter(failure for row in rows for failure in row["evolution_failures"]), "under the name 'used'"),
-        (lambda rows: Counter(row["evolution_failures"][-1] or "used" for row in rows), "each rewrite of a chain counts"),
+        (
+            lambda rows: Counter(failure for row in rows for failure in row["evolution_failures"]),
+            "under the name 'used'",
+        ),
+        (
+            lambda rows: Counter(row["evolution_failures"][-1] or "used" for row in rows),
+            "each rewrite of a chain counts",
+        ),
         (
             lambda rows: {name: count for name, count in outcomes(rows).items() if name != "used"},
             "For one rewrite a row: your answer gives",
         ),
         (lambda rows: {**outcomes(rows), "used": outcomes(rows)["used"]}, "For no rows"),
-        (lambda rows: {**outcomes(rows), "too long": outcomes(rows)["too long"]}, "For chains of three rewrites: your answer"),
-        (lambda rows: {**outcomes(rows), "refused": 1} if len(rows) == 2 else outcomes(rows), "For chains of three"),
-        (lambda rows: outcomes(rows) if len(rows) != 2 else 3, "For chains of three rewrites: your answer gives 3"),
+        (
+            lambda rows: {**outcomes(rows), "too long": outcomes(rows)["too long"]},
+            "For chains of three rewrites: your answer",
+        ),
+        (
+            lambda rows: {**outcomes(rows), "refused": 1} if len(rows) == 2 else outcomes(rows),
+            "For chains of three",
+        ),
+        (
+            lambda rows: outcomes(rows) if len(rows) != 2 else 3,
+            "For chains of three rewrites: your answer gives 3",
+        ),
         (lambda rows: sum(outcomes(rows).values()), "expected {'used': 2"),
         (lambda rows: outcomes(rows["evolution_failures"]), "raised TypeError"),
         ({"used": 2}, "Expected a function"),
@@ -321,7 +360,10 @@ WRONG = {
         (leaks_without_colon, "A heading and a colon"),
         (leaks_first_line, "A heading further down"),
         (leaks_fixed, "A heading of another prompt"),
-        (lambda rewrite, prompt: leaks_by_label(rewrite, prompt) or "Short version" in prompt, "not in this prompt"),
+        (
+            lambda rewrite, prompt: leaks_by_label(rewrite, prompt) or "Short version" in prompt,
+            "not in this prompt",
+        ),
         (leaks_lines, "A prompt without headings"),
         (any_heading, "A heading of its own"),
         (lambda rewrite, prompt: leaks_by_label(rewrite, prompt) or not rewrite, "An empty text"),
@@ -362,10 +404,15 @@ WRONG = {
         (wins_of(edge=False), "max_ratio 2"),
         (lambda rows, max_ratio: wins(rows, math.inf), "For 12 rows and max_ratio 2"),
         (lambda rows, max_ratio: wins(rows, min(max_ratio, 2)), "For 12 rows and max_ratio inf"),
-        (lambda rows, max_ratio: wins(rows, max_ratio) if len(rows) != 1 else 1.0, "For 1 rows and max_ratio 2"),
+        (
+            lambda rows, max_ratio: wins(rows, max_ratio) if len(rows) != 1 else 1.0,
+            "For 1 rows and max_ratio 2",
+        ),
         (lambda rows, max_ratio: f"{wins(rows, max_ratio):.0%}", "expected 0.68"),
         (
-            lambda rows, max_ratio: sum(row["rating_after"] > row["rating_before"] for row in rows) / len(rows),
+            lambda rows, max_ratio: (
+                sum(row["rating_after"] > row["rating_before"] for row in rows) / len(rows)
+            ),
             "raised TypeError",
         ),
         (0.5, "Expected a function"),
@@ -387,7 +434,10 @@ WRONG = {
         (lambda llm, name, wish: Dropping(llm=llm, title=name, wish=wish), "3 rows went in, 1 came out"),
         (lambda llm, name, wish: Skipping(llm=llm, title=name, wish=wish), "was asked 1 times"),
         (lambda llm, name, wish: Deaf(llm=llm, title=name, wish=wish), "was asked 1 times"),
-        (lambda llm, name, wish: TextGeneration(llm=llm, template="Make it better."), "The instruction is not in the prompt"),
+        (
+            lambda llm, name, wish: TextGeneration(llm=llm, template="Make it better."),
+            "The instruction is not in the prompt",
+        ),
         (lambda llm, name, wish: TextGeneration(llm=llm), "The response is not in the prompt"),
         (lambda llm, name, wish: EvolQuality(llm=llm, mutation_templates=[name]), "unknown criterion"),
         (lambda llm, name, wish: Wished, "returned the class"),
@@ -401,10 +451,15 @@ WRONG = {
         (refusing(lambda rewrite, asked: asked.lower() in rewrite.lower()), "without its question mark"),
         (refusing(lambda rewrite, asked: plain(rewrite).startswith(plain(asked))), "in the middle"),
         (
-            refusing(lambda rewrite, asked: set(plain(asked).split()) - {"what"} <= set(plain(rewrite).split())),
+            refusing(
+                lambda rewrite, asked: set(plain(asked).split()) - {"what"} <= set(plain(rewrite).split())
+            ),
             "in the words of",
         ),
-        (refusing(lambda rewrite, asked: echoes(rewrite) or "?" in rewrite), "a question that is another one"),
+        (
+            refusing(lambda rewrite, asked: echoes(rewrite) or "?" in rewrite),
+            "a question that is another one",
+        ),
         (refusing(echoes, inherited=False), "The check for 'prompt leaked' got lost"),
         (refusing(echoes, result=True), "Give a short text"),
         (OnceRefused, "sound second attempt"),

@@ -114,7 +114,9 @@ def changed(change):
 
 def only_in(words, instead):
     """Right but for the replies that hold `words`."""
-    return lambda reply, count: instead(reply, count) if words in (reply or "no reply") else read(reply, count)
+    return lambda reply, count: (
+        instead(reply, count) if words in (reply or "no reply") else read(reply, count)
+    )
 
 
 # --- both orders ----------------------------------------------------------------------------------------------------
@@ -229,7 +231,10 @@ class ByHand(UltraFeedback):
     def format_input(self, row, aspect=None, shown=None):
         scale = "\n".join(f"{step} = {step * 20}% of the words are polite" for step in range(1, 6))
         texts = visible(row, shown)
-        listed = [f"Text {k}:\n{text}" for k, text in enumerate(texts if self.mode == "text" else texts[:1], start=1)]
+        listed = [
+            f"Text {k}:\n{text}"
+            for k, text in enumerate(texts if self.mode == "text" else texts[:1], start=1)
+        ]
         content = "\n\n".join(["Is it polite?", scale, row["instruction"], *listed])
         return chat_of(content)[1:]
 
@@ -239,7 +244,11 @@ class Replacing(UltraFeedback):
 
     def format_input(self, row, aspect=None, shown=None):
         system, user = super().format_input(row, "overall-rating", shown)
-        asked = user["content"].replace("Overall quality", "Politeness", 1).replace("How good is", "How polite is", 1)
+        asked = (
+            user["content"]
+            .replace("Overall quality", "Politeness", 1)
+            .replace("How good is", "How polite is", 1)
+        )
         return [system, {"role": "user", "content": asked}]
 
 
@@ -256,7 +265,9 @@ class ReadAsTemplate(Polite):
     """Writes the values into the template before it is compiled."""
 
     def format_input(self, row, aspect=None, shown=None):
-        source = POLITE.replace("{% extends layout %}", "") + row["instruction"] + "".join(visible(row, shown))
+        source = (
+            POLITE.replace("{% extends layout %}", "") + row["instruction"] + "".join(visible(row, shown))
+        )
         return chat_of(filled(parsed(source)[0]))
 
 
@@ -268,7 +279,9 @@ class Escaped(Polite):
 
 class Braceless(Polite):
     def format_input(self, row, aspect=None, shown=None):
-        return super().format_input({**row, "instruction": row["instruction"].replace("{", "")}, aspect, shown)
+        return super().format_input(
+            {**row, "instruction": row["instruction"].replace("{", "")}, aspect, shown
+        )
 
 
 class IgnoresShown(Polite):
@@ -296,7 +309,9 @@ class AlwaysPointwise(Polite):
 class WithoutScale(ByHand):
     def format_input(self, row, aspect=None, shown=None):
         return chat_of(
-            "\n\n".join(["Is it polite?", row["instruction"], *visible(row, shown)[: 9 if self.mode == "text" else 1]])
+            "\n\n".join(
+                ["Is it polite?", row["instruction"], *visible(row, shown)[: 9 if self.mode == "text" else 1]]
+            )
         )
 
 
@@ -340,7 +355,10 @@ class Guesses(Polite):
 
     def process(self, rows):
         for batch in super().process(rows):
-            yield [{**row, "ratings": [3 if rating is None else rating for rating in row["ratings"]]} for row in batch]
+            yield [
+                {**row, "ratings": [3 if rating is None else rating for rating in row["ratings"]]}
+                for row in batch
+            ]
 
 
 class Clips(Polite):
@@ -349,7 +367,10 @@ class Clips(Polite):
     def process(self, rows):
         for batch in super().process(rows):
             lost = 1.0 if self.mode == "text" else None
-            yield [{**row, "ratings": [lost if rating is None else rating for rating in row["ratings"]]} for row in batch]
+            yield [
+                {**row, "ratings": [lost if rating is None else rating for rating in row["ratings"]]}
+                for row in batch
+            ]
 
 
 class AsksNobody(Polite):
@@ -365,7 +386,11 @@ class Fails(Polite):
         return row["generation"]
 
 
-OFF = [pair["id"] for pair in PAIRS if not 1 <= pair["chosen_rating"] <= 5 or not 1 <= pair["rejected_rating"] <= 5]
+OFF = [
+    pair["id"]
+    for pair in PAIRS
+    if not 1 <= pair["chosen_rating"] <= 5 or not 1 <= pair["rejected_rating"] <= 5
+]
 AGAINST = [pair["id"] for pair in PAIRS if pair["rejected_rating"] >= pair["chosen_rating"]]
 
 
@@ -381,7 +406,11 @@ RIGHT = {
     ],
     "surest": ["c", " C "],
     "read_reply": [read, read_by_library, read_line_by_line],
-    "faulty_ratings": [two_lists(), two_lists(set(OFF), tuple(AGAINST[::-1])), dict(reversed(two_lists().items()))],
+    "faulty_ratings": [
+        two_lists(),
+        two_lists(set(OFF), tuple(AGAINST[::-1])),
+        dict(reversed(two_lists().items())),
+    ],
     "both_orders": [average, average_array],
     "aspect_template": [POLITE, UPWARD, JAPANESE],
     "aspect_task": [Polite, ByHand, Replacing],
@@ -391,7 +420,10 @@ WRONG = {
         (lambda logits: mean(logits) - 1, "one too low"),
         (softmax, "One step is left"),
         (lambda logits: 1 + logits.index(max(logits)), "the likeliest rating"),
-        (lambda logits: sum(k * logit for k, logit in enumerate(logits, 1)) / (sum(logits) or 1), "the logits as weights"),
+        (
+            lambda logits: sum(k * logit for k, logit in enumerate(logits, 1)) / (sum(logits) or 1),
+            "the logits as weights",
+        ),
         (lambda logits: sum(k * logit for k, logit in enumerate(logits, 1)), "not on the scale"),
         (lambda logits: 0.5, "not on the scale"),
         (lambda logits: 1, "your answer gives 1; expected"),
@@ -410,8 +442,14 @@ WRONG = {
             "in the first pair the likeliest ratings are 4 and 4",
         ),
         ({"first": "neither", "second": "likeliest", "third": "neither"}, "the means 3.75 and 3.35"),
-        ({"first": "mean", "second": "mean", "third": "neither"}, "in the second pair the likeliest ratings are 3 and 4"),
-        ({"first": "mean", "second": "likeliest", "third": "mean"}, "in the third pair the likeliest ratings are 3 and 3"),
+        (
+            {"first": "mean", "second": "mean", "third": "neither"},
+            "in the second pair the likeliest ratings are 3 and 4",
+        ),
+        (
+            {"first": "mean", "second": "likeliest", "third": "mean"},
+            "in the third pair the likeliest ratings are 3 and 3",
+        ),
         ({"first": "mean", "second": "likeliest", "third": "likeliest"}, "the means 3.0 and 3.0"),
         ({"first": "mean", "second": "likeliest", "third": "both"}, "allowed"),
         ({"first": "mean"}, "Expected the keys"),
@@ -434,7 +472,10 @@ WRONG = {
         (read_anywhere, "Another scale"),
         (only_in("cannot say", read_anywhere), "there is no rating for it, but it got 3.0"),
         (only_in("/10", lambda reply, count: [(4.0, None), (None, "80%"), (1.0, None)]), "but it got 4.0"),
-        (only_in("5.5", lambda reply, count: [(None, "10"), (None, "0"), (5.5, None), (5, None)]), "but it got 5.5"),
+        (
+            only_in("5.5", lambda reply, count: [(None, "10"), (None, "0"), (5.5, None), (5, None)]),
+            "but it got 5.5",
+        ),
         (lambda reply, count: [entry for entry in read(reply, count) if entry[0]], "N in, N out"),
         (lambda reply, count: read(reply, 2), "N in, N out"),
         (lambda reply, count: read(reply, count) if reply else [], "An empty reply"),
@@ -443,7 +484,10 @@ WRONG = {
         (changed(lambda rating, reason: (rating, " " if reason else None)), "a None needs a reason"),
         (changed(lambda rating, reason: (rating, 404 if reason else None)), "a None needs a reason"),
         (changed(lambda rating, reason: (rating, "bad" if reason else None)), "should show what stood there"),
-        (changed(lambda rating, reason: (rating, reason or "fine")), "where there is a rating, the reason is None"),
+        (
+            changed(lambda rating, reason: (rating, reason or "fine")),
+            "where there is a rating, the reason is None",
+        ),
         (changed(lambda rating, reason: rating), "expected a pair"),
         (changed(lambda rating, reason: (rating, reason, 0)), "expected a pair"),
         (changed(lambda rating, reason: "42"), "expected a pair"),
@@ -462,7 +506,10 @@ WRONG = {
         (two_lists(OFF, OFF), "have no such fault"),
         (two_lists([pair["id"] for pair in PAIRS]), "54 of your 56 ids"),
         (two_lists([*OFF, 10_000]), "1 of your 3 ids"),
-        (two_lists(OFF, [pair["id"] for pair in PAIRS if pair["chosen_rating"] > pair["rejected_rating"]]), "no such fault"),
+        (
+            two_lists(OFF, [pair["id"] for pair in PAIRS if pair["chosen_rating"] > pair["rejected_rating"]]),
+            "no such fault",
+        ),
         (two_lists(3), "off the scale: expected a list of ids"),
         ({"off the scale": OFF}, "Expected the keys"),
         (OFF, "Expected a dict"),
@@ -473,7 +520,10 @@ WRONG = {
         (strict_average, "For [4, None, 2] and [1, 3, 5], the ratings"),
         (sum_of_both, "For [1, 2, 3] and [1, 2, 3], the ratings"),
         (signed, "the disagreement"),
-        (lambda forth, back: (average(forth, back)[0], [gap or 0 for gap in average(forth, back)[1]]), "the disagreement"),
+        (
+            lambda forth, back: (average(forth, back)[0], [gap or 0 for gap in average(forth, back)[1]]),
+            "the disagreement",
+        ),
         (lambda forth, back: (average(forth, back)[0], average(forth, back[::-1])[1]), "the disagreement"),
         (lambda forth, back: tuple(part[::-1] for part in average(forth, back)), "For [4.0, 2.0]"),
         (lambda forth, back: average(forth, back)[0], "expected two lists"),
@@ -493,7 +543,10 @@ WRONG = {
         (POLITE.replace("Politeness", "Politeness in reply to {{ instruction }}"), "the instruction"),
         (POLITE.replace("this text?", "this text? {{ text }}"), "'text' is undefined"),
         (POLITE.replace("Politeness", " "), "title or the question is empty"),
-        (POLITE.replace("Would a stranger feel well treated by this text?", ""), "title or the question is empty"),
+        (
+            POLITE.replace("Would a stranger feel well treated by this text?", ""),
+            "title or the question is empty",
+        ),
         (POLITE.replace("3. Fair: neutral, without a kind word.\n", ""), "1, 2, 4, 5 came"),
         (re.sub(r"\n\d\. .*", "", POLITE), "no came"),
         (CHILD, "5, 4, 3, 2, 1 came"),

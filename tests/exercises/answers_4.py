@@ -73,7 +73,9 @@ def wilson_by_roots(right, items):
 
 def kappa_by_table(a, b):
     labels = sorted(set(a) | set(b))
-    table = np.array([[sum(x == i and y == j for x, y in zip(a, b, strict=True)) for j in labels] for i in labels])
+    table = np.array(
+        [[sum(x == i and y == j for x, y in zip(a, b, strict=True)) for j in labels] for i in labels]
+    )
     if len(labels) < 2:
         return math.nan
     table = table / table.sum()
@@ -105,7 +107,10 @@ def undefined_as(value):
 def swap_by_winner(normal, turned):
     if len(normal) == 0:
         return None
-    winners = [{"first": "a", "second": "b"}.get(v) for v in normal], [{"first": "b", "second": "a"}.get(v) for v in turned]
+    winners = (
+        [{"first": "a", "second": "b"}.get(v) for v in normal],
+        [{"first": "b", "second": "a"}.get(v) for v in turned],
+    )
     agreement = np.mean([a == b for a, b in zip(*winners, strict=True)])
     return {"first": np.mean([v == "first" for v in [*normal, *turned]]), "agreement": agreement}
 
@@ -156,7 +161,9 @@ PROMPTS = Counter(pair["prompt"] for pair in PAIRS)
 SAME_PROMPT = [pair["id"] for pair in PAIRS if PROMPTS[pair["prompt"]] > 1]
 SEEN = {(pair["prompt"], pair["chosen"], pair["rejected"]) for pair in PAIRS}
 WITH_IDENTICAL = [pair["id"] for pair in PAIRS if (pair["prompt"], pair["rejected"], pair["chosen"]) in SEEN]
-LATER_ONES = [k for k in CONTRADICTING if any(p["id"] < k and p["prompt"] == PAIRS[k]["prompt"] for p in PAIRS)]
+LATER_ONES = [
+    k for k in CONTRADICTING if any(p["id"] < k and p["prompt"] == PAIRS[k]["prompt"] for p in PAIRS)
+]
 
 
 def result_of(instruction):
@@ -178,7 +185,9 @@ def judged_by(rate):
         result = result_of(row["instruction"])
         if result is None:
             return [None] * len(row["generations"])
-        return [None if text is None else rate(result, text, row["instruction"]) for text in row["generations"]]
+        return [
+            None if text is None else rate(result, text, row["instruction"]) for text in row["generations"]
+        ]
 
     return judge
 
@@ -231,7 +240,10 @@ def half_by_place(row):
 
 
 def rates_everything(row):
-    return [3 if rating is None and text else rating for rating, text in zip(compute(row), row["generations"], strict=True)]
+    return [
+        3 if rating is None and text else rating
+        for rating, text in zip(compute(row), row["generations"], strict=True)
+    ]
 
 
 def rates_years(row):
@@ -268,10 +280,18 @@ RIGHT = {
         {"off_topic": "likelihood", "decent": "default", "sums": "program", "reasons": "text"},
         {"reasons": " Text ", "sums": "Program", "off_topic": "LIKELIHOOD", "decent": "default"},
     ],
-    "wilson": [wilson_interval, wilson_by_roots, lambda right, items: np.array(wilson_interval(right, items))],
+    "wilson": [
+        wilson_interval,
+        wilson_by_roots,
+        lambda right, items: np.array(wilson_interval(right, items)),
+    ],
     "kappa": [undefined_as(None), kappa_by_table],
     "swap_agreement": [swap_by_winner, swap_by_count],
-    "beats_a_coin": [["facts", "format", "how-to"], {"how-to", "Format", " facts"}, ("format", "how-to", "facts")],
+    "beats_a_coin": [
+        ["facts", "format", "how-to"],
+        {"how-to", "Format", " facts"},
+        ("format", "how-to", "facts"),
+    ],
     "contradictions": [CONTRADICTING, set(CONTRADICTING), tuple(reversed(CONTRADICTING))],
     "judge_of_sums": [compute, judged_by(by_nearness), JudgeOfSums(), lambda row: tuple(compute(row))],
 }
@@ -281,7 +301,10 @@ WRONG = {
         (ties_as_half, "ties count as half right"),
         (ties_left_out, "ties and missing ratings were left out"),
         (missing_left_out, "missing ratings were left out"),
-        (lambda judged: share([i["ratings"]["good"] > i["ratings"]["worse"] for i in judged], len(judged)), "raised TypeError"),
+        (
+            lambda judged: share([i["ratings"]["good"] > i["ratings"]["worse"] for i in judged], len(judged)),
+            "raised TypeError",
+        ),
         (lambda judged: share([gap > 0 for gap in gaps(judged)], len(judged)), "differ by 0.002"),
         (lambda judged: accuracy_by_hand(judged) if judged else 0, "For no items there is no share"),
         (lambda judged: len(judged), "For four items with one tie"),
@@ -291,11 +314,26 @@ WRONG = {
         (0.5, "Expected a function"),
     ],
     "which_judge": [
-        ({"off_topic": "default", "decent": "likelihood", "sums": "program", "reasons": "text"}, "off_topic is about"),
-        ({"off_topic": "likelihood", "decent": "text", "sums": "program", "reasons": "default"}, "depend on the order"),
-        ({"off_topic": "likelihood", "decent": "default", "sums": "text", "reasons": "program"}, "sums is about"),
-        ({"off_topic": "likelihood", "decent": "default", "sums": "program", "reasons": "default"}, "it writes nothing"),
-        ({"off_topic": "likelihood", "decent": "default", "sums": "calculator", "reasons": "text"}, "is no judge here"),
+        (
+            {"off_topic": "default", "decent": "likelihood", "sums": "program", "reasons": "text"},
+            "off_topic is about",
+        ),
+        (
+            {"off_topic": "likelihood", "decent": "text", "sums": "program", "reasons": "default"},
+            "depend on the order",
+        ),
+        (
+            {"off_topic": "likelihood", "decent": "default", "sums": "text", "reasons": "program"},
+            "sums is about",
+        ),
+        (
+            {"off_topic": "likelihood", "decent": "default", "sums": "program", "reasons": "default"},
+            "it writes nothing",
+        ),
+        (
+            {"off_topic": "likelihood", "decent": "default", "sums": "calculator", "reasons": "text"},
+            "is no judge here",
+        ),
         ({"off_topic": 3, "decent": "default", "sums": "program", "reasons": "text"}, "3 is no judge here"),
         ({"off_topic": "likelihood"}, "Expected the keys"),
         ("default", "Expected a dict"),
@@ -309,13 +347,21 @@ WRONG = {
         (lambda right, items: wilson_interval(right, items) if items else (0, 0), "For 0 right of 0"),
         (lambda right, items: wilson_interval(right, items * items // items), "raised ZeroDivisionError"),
         (lambda right, items: right / items if items else 0, "For 8 right of 10"),
-        (lambda right, items: textbook(right, items) if right in (0, items) else wilson_interval(right, items), "textbook"),
+        (
+            lambda right, items: (
+                textbook(right, items) if right in (0, items) else wilson_interval(right, items)
+            ),
+            "textbook",
+        ),
         (0.8, "Expected a function"),
     ],
     "kappa": [
         (observed, "the plain share of equal verdicts"),
         (kappa_with(lambda a, b: 1 / len(set(a) | set(b))), "chance is not the same for all labels"),
-        (kappa_with(lambda a, b: sum((a + b).count(v) ** 2 for v in set(a + b)) / (2 * len(a)) ** 2), "were pooled"),
+        (
+            kappa_with(lambda a, b: sum((a + b).count(v) ** 2 for v in set(a + b)) / (2 * len(a)) ** 2),
+            "were pooled",
+        ),
         (undefined_as(1), "is not defined"),
         (lambda a, b: undefined_as(None)(a, b) if a else 0, "For two empty lists"),
         (lambda a, b: undefined_as(None)(a, b) if len(set(a + b)) != 1 else 1.0, "two raters who both say A"),
@@ -332,7 +378,10 @@ WRONG = {
         (swap_changed(first=lambda a, b: a.count("first") + b.count("first")), "expected"),
         (swap_changed(first=first_of_decided), "one tie in one run"),
         (swap_changed(first=lambda a, b: (a + b).count("second") / len(a + b)), "expected"),
-        (lambda a, b: swap_by_count(a, b) or {"agreement": 0, "first": 0}, "For no items there are no shares"),
+        (
+            lambda a, b: swap_by_count(a, b) or {"agreement": 0, "first": 0},
+            "For no items there are no shares",
+        ),
         (lambda a, b: swap_by_count(a, b)["agreement"] if a else None, "expected {'agreement'"),
         (lambda a, b: {"agreement": 1 / len(a), "first": 1}, "expected {'agreement': 0.0"),
         (
@@ -342,7 +391,10 @@ WRONG = {
         ({"agreement": 1.0, "first": 0.5}, "Expected a function"),
     ],
     "beats_a_coin": [
-        (["advice", "creative", "facts", "format", "how-to"], "advice (6 items): its interval goes from 0.44 to 0.97"),
+        (
+            ["advice", "creative", "facts", "format", "how-to"],
+            "advice (6 items): its interval goes from 0.44 to 0.97",
+        ),
         (["creative", "facts", "format", "how-to"], "creative (12 items)"),
         (["explanation", "facts", "format", "how-to"], "explanation (40 items)"),
         (["facts", "format", "how-to", "reasoning"], "reasoning (40 items)"),
@@ -355,7 +407,8 @@ WRONG = {
     ],
     "contradictions": [
         (
-            CONTRADICTING[:1] + [k for k in CONTRADICTING[1:] if PAIRS[k]["prompt"] != PAIRS[CONTRADICTING[0]]["prompt"]][:1],
+            CONTRADICTING[:1]
+            + [k for k in CONTRADICTING[1:] if PAIRS[k]["prompt"] != PAIRS[CONTRADICTING[0]]["prompt"]][:1],
             "both",
         ),
         (LATER_ONES, "You name one pair of each contradiction"),

@@ -113,7 +113,12 @@ def split_seeded(rows, test_share):
 
 class SplitMd5:
     def __call__(self, rows, test_share):
-        return cut(rows, lambda row: int(hashlib.md5(key(row["prompt"]).encode()).hexdigest()[:6], 16) / 16**6 < test_share)
+        return cut(
+            rows,
+            lambda row: (
+                int(hashlib.md5(key(row["prompt"]).encode()).hexdigest()[:6], 16) / 16**6 < test_share
+            ),
+        )
 
 
 def split_by_rows(rows, test_share):
@@ -249,7 +254,9 @@ def ready_with(keep):
 
 # --- audit ------------------------------------------------------------------------------------------------------------
 
-HEADING = re.compile(r"(#|\[|here (is|are|'s)|here's).*\b(response|answer|version)\b.*[:\]#]\s*$", re.IGNORECASE)
+HEADING = re.compile(
+    r"(#|\[|here (is|are|'s)|here's).*\b(response|answer|version)\b.*[:\]#]\s*$", re.IGNORECASE
+)
 
 
 def said(row, first="chosen", second="rejected"):
@@ -269,11 +276,20 @@ def audited(rows):
     return {
         "identical pair": same,
         "duplicate prompt": set(again(rows, in_split)),
-        "test prompt in train": {row["id"] for row in rows if row["split"] == "train" and key(row["prompt"]) in tests},
-        "contradictory preference": {row["id"] for row in rows if said(row, "rejected", "chosen") in directions} - same,
-        "leaked heading": {row["id"] for row in rows if any(HEADING.match(row[s].strip().split("\n")[0]) for s in sides)},
+        "test prompt in train": {
+            row["id"] for row in rows if row["split"] == "train" and key(row["prompt"]) in tests
+        },
+        "contradictory preference": {
+            row["id"] for row in rows if said(row, "rejected", "chosen") in directions
+        }
+        - same,
+        "leaked heading": {
+            row["id"] for row in rows if any(HEADING.match(row[s].strip().split("\n")[0]) for s in sides)
+        },
         "rating off the scale": {k for k, both in ratings.items() if not all(map(on_scale, both))},
-        "rating against the choice": {k for k, (high, low) in ratings.items() if None not in (high, low) and high <= low},
+        "rating against the choice": {
+            k for k, (high, low) in ratings.items() if None not in (high, low) and high <= low
+        },
     }
 
 
@@ -294,7 +310,9 @@ def audited_row_by_row(rows):
             "duplicate prompt": any(one["split"] == row["split"] for one in earlier),
             "test prompt in train": row["split"] == "train" and any(one["split"] == "test" for one in others),
             "contradictory preference": reverse and not identical,
-            "leaked heading": any(word in line for line in announced for word in ("response", "answer", "version")),
+            "leaked heading": any(
+                word in line for line in announced for word in ("response", "answer", "version")
+            ),
             "rating off the scale": any(not on_scale(rating) for rating in (high, low)),
             "rating against the choice": high is not None and low is not None and not high > low,
         }
@@ -338,7 +356,9 @@ def audit_of_small_ones(change):
 def run(instructions, llms, judge, min_margin, **named):
     with Pipeline() as pipeline:
         load = LoadDataFromDicts(data=[{"instruction": text} for text in instructions])
-        group = GroupColumns(columns=["generation", "model_name"], output_columns=["generations", "generation_models"])
+        group = GroupColumns(
+            columns=["generation", "model_name"], output_columns=["generations", "generation_models"]
+        )
         load >> [TextGeneration(llm=llm) for llm in llms] >> group
         group >> judge() >> FormatTextGenerationDPO(min_margin=min_margin, **named)
     return pipeline.run(progress=False)
@@ -361,7 +381,9 @@ def whole_filtered(instructions, llms, judge, min_margin):
         load >> [TextGeneration(llm=llm, input_mappings={"instruction": "question"}) for llm in llms] >> group
         rate, pair = judge(), FormatTextGenerationDPO()
         rate.input_mappings = pair.input_mappings = {"instruction": "question"}
-        wide = FilterRows(keep=lambda row: row["chosen_rating"] - row["rejected_rating"] >= min_margin, reason="close call")
+        wide = FilterRows(
+            keep=lambda row: row["chosen_rating"] - row["rejected_rating"] >= min_margin, reason="close call"
+        )
         group >> rate >> pair >> wide
     distiset = pipeline.run(progress=False)
     pairs = ready(distiset["default"]["train"])
@@ -398,7 +420,9 @@ def whole_untouched(instructions, llms, judge, min_margin):
 
 def whole_conversations(instructions, llms, judge, min_margin):
     distiset = run(instructions, llms, judge, min_margin)
-    return [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in distiset["default"]["train"]], []
+    return [
+        {name: row[name] for name in ("prompt", "chosen", "rejected")} for row in distiset["default"]["train"]
+    ], []
 
 
 def whole_twice_read(instructions, llms, judge, min_margin):
@@ -459,7 +483,10 @@ WRONG = {
         (lambda ratings: (7, 8), "which are no places"),
         (lambda ratings: (ends(ratings) or [None])[0], "expected (place of the best, place of the worst)"),
         (lambda ratings: (*(ends(ratings) or ()), 0), "expected (place of the best, place of the worst)"),
-        (lambda ratings: (0, 1) if len(ratings) > 1 else None, "[3.5, 4.5, 1.5], the ratings at the places (0, 1)"),
+        (
+            lambda ratings: (0, 1) if len(ratings) > 1 else None,
+            "[3.5, 4.5, 1.5], the ratings at the places (0, 1)",
+        ),
         (lambda ratings: ends(ratings[:-1]), "your answer gives None, but"),
         (lambda ratings: ends([rating + 0 for rating in ratings]), "raised TypeError"),
         ((0, 1), "Expected a function"),
@@ -511,10 +538,24 @@ WRONG = {
         (lambda rows, test_share: split_sha(rows, test_share) if rows else ([1], []), "For no rows"),
         (lambda rows, test_share: split_sha(rows[1:], test_share), "1 of"),
         (lambda rows, test_share: (rows, split_sha(rows, test_share)[1]), "rows came out twice"),
-        (lambda rows, test_share: split_sha([{**row, "prompt": ""} for row in rows], test_share), "are not those that went in"),
-        (lambda rows, test_share: split_sha([*rows, {**rows[0], "id": -1}], test_share), "are not those that went in"),
-        (lambda rows, test_share: tuple([row["prompt"] for row in part] for part in split_sha(rows, test_share)), "themselves"),
-        (lambda rows, test_share: ([{"prompt": row["prompt"]} for row in rows], []), "Expected the rows themselves"),
+        (
+            lambda rows, test_share: split_sha([{**row, "prompt": ""} for row in rows], test_share),
+            "are not those that went in",
+        ),
+        (
+            lambda rows, test_share: split_sha([*rows, {**rows[0], "id": -1}], test_share),
+            "are not those that went in",
+        ),
+        (
+            lambda rows, test_share: tuple(
+                [row["prompt"] for row in part] for part in split_sha(rows, test_share)
+            ),
+            "themselves",
+        ),
+        (
+            lambda rows, test_share: ([{"prompt": row["prompt"]} for row in rows], []),
+            "Expected the rows themselves",
+        ),
         (lambda rows, test_share: split_sha(rows, test_share)[1], "Expected (train, test)"),
         (lambda rows, test_share: (*split_sha(rows, test_share), []), "Expected (train, test)"),
         (lambda rows, test_share: (len(rows), 0), "Expected (train, test)"),
@@ -525,7 +566,10 @@ WRONG = {
     "leaks": [
         (leaks(again(PAIRS, lambda row: (row["split"], row["prompt"]))), "equal letter by letter"),
         (leaks(again(PAIRS, lambda row: key(row["prompt"]))), "counted apart"),
-        (leaks([row["id"] for row in PAIRS if PLACES.count(in_split(row)) > 1]), "the first row of a prompt is no duplicate"),
+        (
+            leaks([row["id"] for row in PAIRS if PLACES.count(in_split(row)) > 1]),
+            "the first row of a prompt is no duplicate",
+        ),
         (leaks(DUPLICATE[:-1]), "duplicate prompt: 1 of 5 ids are missing"),
         (leaks([*DUPLICATE, 10_000]), "duplicate prompt: 1 of your 6 ids"),
         (leaks([]), "5 of 5 ids are missing"),
@@ -541,26 +585,46 @@ WRONG = {
     ],
     "trl_rows": [
         (lambda rows: rows, "expected the columns prompt, chosen and rejected"),
-        (lambda rows: shaped(rows, prompt=lambda row: row["prompt"]), "prompt is 'Why is the sky blue?'; expected a list"),
+        (
+            lambda rows: shaped(rows, prompt=lambda row: row["prompt"]),
+            "prompt is 'Why is the sky blue?'; expected a list",
+        ),
         (lambda rows: shaped(rows, chosen=lambda row: row["chosen"][-1]), "chosen is {"),
-        (lambda rows: shaped(rows, chosen=lambda row: [row["chosen"][-1]["content"]]), "expected a list of messages"),
+        (
+            lambda rows: shaped(rows, chosen=lambda row: [row["chosen"][-1]["content"]]),
+            "expected a list of messages",
+        ),
         (lambda rows: shaped(rows, chosen=lambda row: row["chosen"]), "chosen is the whole conversation"),
-        (lambda rows: shaped(rows, rejected=lambda row: row["rejected"]), "rejected is the whole conversation"),
+        (
+            lambda rows: shaped(rows, rejected=lambda row: row["rejected"]),
+            "rejected is the whole conversation",
+        ),
         (
             lambda rows: shaped(rows, prompt=lambda row: [{"role": "user", "content": row["prompt"]}]),
             "For a pair with a system message: the prompt is the last question alone",
         ),
-        (lambda rows: shaped(rows, prompt=lambda row: row["chosen"][-3:-1]), "For a conversation of several turns, prompt"),
+        (
+            lambda rows: shaped(rows, prompt=lambda row: row["chosen"][-3:-1]),
+            "For a conversation of several turns, prompt",
+        ),
         (lambda rows: shaped(rows, prompt=lambda row: []), "For two pairs, prompt"),
         (lambda rows: shaped(rows, rejected=lambda row: row["chosen"][-1:]), "For two pairs, rejected"),
         (
-            lambda rows: shaped(rows, chosen=lambda row: row["rejected"][-1:], rejected=lambda row: row["chosen"][-1:]),
+            lambda rows: shaped(
+                rows, chosen=lambda row: row["rejected"][-1:], rejected=lambda row: row["chosen"][-1:]
+            ),
             "For two pairs, chosen",
         ),
         (lambda rows: shaped(rows, rating=lambda row: row["chosen_rating"]), "and no others"),
         (lambda rows: [list(row) for row in rows], "expected the columns"),
-        (ready_with(lambda row: row["chosen"][-1] != row["rejected"][-1]), "For a tie: 2 rows went in, 2 came out; expected 1"),
-        (ready_with(lambda row: row["chosen_rating"] != row["rejected_rating"]), "For an identical pair: 2 rows went in, 2"),
+        (
+            ready_with(lambda row: row["chosen"][-1] != row["rejected"][-1]),
+            "For a tie: 2 rows went in, 2 came out; expected 1",
+        ),
+        (
+            ready_with(lambda row: row["chosen_rating"] != row["rejected_rating"]),
+            "For an identical pair: 2 rows went in, 2",
+        ),
         (
             lambda rows: ready([row for row in rows if row["chosen"][-1]["content"]]),
             "raised TypeError",
@@ -573,23 +637,37 @@ WRONG = {
         ([], "Expected a function"),
     ],
     "audit": [
-        (audit_but("identical pair", ids(lambda row: row["chosen"] == row["rejected"])), "identical pairs, 'identical pair'"),
         (
-            audit_but("identical pair", ids(lambda row: "".join(key(row["chosen"]).split()) == key(row["rejected"]))),
+            audit_but("identical pair", ids(lambda row: row["chosen"] == row["rejected"])),
+            "identical pairs, 'identical pair'",
+        ),
+        (
+            audit_but(
+                "identical pair", ids(lambda row: "".join(key(row["chosen"]).split()) == key(row["rejected"]))
+            ),
             "identical pairs",
         ),
         (
-            audit_but("duplicate prompt", lambda rows: set(again(rows, lambda row: (row["split"], row["prompt"])))),
+            audit_but(
+                "duplicate prompt", lambda rows: set(again(rows, lambda row: (row["split"], row["prompt"])))
+            ),
             "a prompt in three rows",
         ),
-        (audit_but("duplicate prompt", lambda rows: set(again(rows, lambda row: key(row["prompt"])))), "in train, spelled"),
         (
-            audit_but("duplicate prompt", lambda rows: set(again([r for r in rows if r["split"] == "train"], in_split))),
+            audit_but("duplicate prompt", lambda rows: set(again(rows, lambda row: key(row["prompt"])))),
+            "in train, spelled",
+        ),
+        (
+            audit_but(
+                "duplicate prompt",
+                lambda rows: set(again([r for r in rows if r["split"] == "train"], in_split)),
+            ),
             "a prompt twice in test",
         ),
         (
             audit_but(
-                "duplicate prompt", lambda rows: {r["id"] for r in rows if list(map(in_split, rows)).count(in_split(r)) > 1}
+                "duplicate prompt",
+                lambda rows: {r["id"] for r in rows if list(map(in_split, rows)).count(in_split(r)) > 1},
             ),
             "does not have this fault",
         ),
@@ -601,7 +679,10 @@ WRONG = {
             audit_but(
                 "test prompt in train",
                 lambda rows: {
-                    r["id"] for r in rows for s in rows if r["split"] != s["split"] and key(r["prompt"]) == key(s["prompt"])
+                    r["id"]
+                    for r in rows
+                    for s in rows
+                    if r["split"] != s["split"] and key(r["prompt"]) == key(s["prompt"])
                 },
             ),
             "does not have this fault",
@@ -609,7 +690,9 @@ WRONG = {
         (
             audit_but(
                 "contradictory preference",
-                lambda rows: {r["id"] for r in rows if said(r, "rejected", "chosen") in {said(s) for s in rows}},
+                lambda rows: {
+                    r["id"] for r in rows if said(r, "rejected", "chosen") in {said(s) for s in rows}
+                },
             ),
             "identical pairs, 'contradictory preference'",
         ),
@@ -620,7 +703,8 @@ WRONG = {
                     r["id"]
                     for r in rows
                     for s in rows
-                    if (r["prompt"], r["chosen"], r["rejected"]) == (s["prompt"], s["rejected"], s["chosen"]) and r is not s
+                    if (r["prompt"], r["chosen"], r["rejected"]) == (s["prompt"], s["rejected"], s["chosen"])
+                    and r is not s
                 },
             ),
             "a preference and its reverse",
@@ -640,11 +724,23 @@ WRONG = {
             ),
             "in the two splits",
         ),
-        (audit_but("leaked heading", ids(lambda row: row["chosen"].startswith(("#", "[", "Here")))), "only look like"),
-        (audit_but("leaked heading", ids(lambda row: "version:" in row["chosen"] + row["rejected"])), "only look like"),
-        (audit_but("leaked heading", ids(lambda row: HEADING.match(row["chosen"].split("\n")[0]))), "with leaked headings"),
         (
-            audit_but("leaked heading", ids(lambda row: any(h in row["chosen"] for h in ("#Rewritten", "[Response]")))),
+            audit_but("leaked heading", ids(lambda row: row["chosen"].startswith(("#", "[", "Here")))),
+            "only look like",
+        ),
+        (
+            audit_but("leaked heading", ids(lambda row: "version:" in row["chosen"] + row["rejected"])),
+            "only look like",
+        ),
+        (
+            audit_but("leaked heading", ids(lambda row: HEADING.match(row["chosen"].split("\n")[0]))),
+            "with leaked headings",
+        ),
+        (
+            audit_but(
+                "leaked heading",
+                ids(lambda row: any(h in row["chosen"] for h in ("#Rewritten", "[Response]"))),
+            ),
             "with leaked headings",
         ),
         (
@@ -659,7 +755,13 @@ WRONG = {
             audit_but(
                 "rating off the scale",
                 ids(
-                    lambda row: not all(1 <= rating <= 5 for rating in (row["chosen_rating"], row["rejected_rating"]) if rating)
+                    lambda row: (
+                        not all(
+                            1 <= rating <= 5
+                            for rating in (row["chosen_rating"], row["rejected_rating"])
+                            if rating
+                        )
+                    )
                 ),
             ),
             "off the scale",
@@ -670,32 +772,56 @@ WRONG = {
                 ids(
                     lambda row: (
                         not all(
-                            1 <= rating <= 5 for rating in (row["chosen_rating"], row["rejected_rating"]) if rating is not None
+                            1 <= rating <= 5
+                            for rating in (row["chosen_rating"], row["rejected_rating"])
+                            if rating is not None
                         )
                     )
                 ),
             ),
             "a rating that is missing",
         ),
-        (audit_but("rating against the choice", ids(lambda row: row["chosen_rating"] < row["rejected_rating"])), "TypeError"),
         (
             audit_but(
-                "rating against the choice", ids(lambda row: (row["chosen_rating"] or 9) < (row["rejected_rating"] or 0))
+                "rating against the choice", ids(lambda row: row["chosen_rating"] < row["rejected_rating"])
+            ),
+            "TypeError",
+        ),
+        (
+            audit_but(
+                "rating against the choice",
+                ids(lambda row: (row["chosen_rating"] or 9) < (row["rejected_rating"] or 0)),
             ),
             "against the choice",
         ),
         (
             audit_but(
-                "rating against the choice", ids(lambda row: (row["chosen_rating"] or 0) <= (row["rejected_rating"] or 0))
+                "rating against the choice",
+                ids(lambda row: (row["chosen_rating"] or 0) <= (row["rejected_rating"] or 0)),
             ),
             "a rating that is missing",
         ),
         (tells_by_place, "that does not exist"),
-        (audit_of_small_ones(lambda found: {*found, 10_000}), "In faulty_preferences.jsonl, identical pair: 1 of your 4 ids"),
-        (audit_of_small_ones(lambda found: set()), "In faulty_preferences.jsonl, identical pair: 3 of 3 ids are missing"),
-        (lambda rows: {fault: len(some) for fault, some in audited(rows).items()}, "expected a list or a set of ids"),
-        (lambda rows: {fault: sorted(map(float, some)) for fault, some in audited(rows).items()}, "expected a list or a set"),
-        (lambda rows: {**audited(rows), "too long": set()}, "There is no fault 'too long'; allowed: identical pair"),
+        (
+            audit_of_small_ones(lambda found: {*found, 10_000}),
+            "In faulty_preferences.jsonl, identical pair: 1 of your 4 ids",
+        ),
+        (
+            audit_of_small_ones(lambda found: set()),
+            "In faulty_preferences.jsonl, identical pair: 3 of 3 ids are missing",
+        ),
+        (
+            lambda rows: {fault: len(some) for fault, some in audited(rows).items()},
+            "expected a list or a set of ids",
+        ),
+        (
+            lambda rows: {fault: sorted(map(float, some)) for fault, some in audited(rows).items()},
+            "expected a list or a set",
+        ),
+        (
+            lambda rows: {**audited(rows), "too long": set()},
+            "There is no fault 'too long'; allowed: identical pair",
+        ),
         (lambda rows: dict.fromkeys(FAULTS, set()), "has this fault, but is not in"),
         (lambda rows: {}, "has this fault, but is not in"),
         (lambda rows: [*audited(rows).values()], "Expected a dict"),
@@ -719,15 +845,24 @@ WRONG = {
         (whole_of(llms=lambda llms: llms[:1] * 2), "is missing among the pairs"),
         (whole_but(swapped), "chosen and rejected for 'Why is the sky blue?'"),
         (whole_but(lambda rows: []), "is missing among the pairs"),
-        (whole_but(lambda rows: [{**row, "chosen": "text"} for row in rows]), "chosen is 'text'; expected a list of messages"),
-        (whole_but(lambda rows: [{**row, "chosen": ["text"]} for row in rows]), "expected a list of messages"),
+        (
+            whole_but(lambda rows: [{**row, "chosen": "text"} for row in rows]),
+            "chosen is 'text'; expected a list of messages",
+        ),
+        (
+            whole_but(lambda rows: [{**row, "chosen": ["text"]} for row in rows]),
+            "expected a list of messages",
+        ),
         (whole_but(lambda rows: [{**row, "prompt": []} for row in rows]), "prompt has messages of []"),
         (whole_but(lambda rows: [[*row] for row in rows]), "a row has ["),
         (whole_but(lambda rows: [*rows, *rows]), "8 pairs came out; expected 4"),
         (whole_but(dropped=lambda rows: []), "No row is lost in silence"),
         (whole_but(dropped=lambda rows: rows[1:]), "No row is lost in silence"),
         (whole_but(dropped=lambda rows: [*rows, *rows]), "the instructions in dropped"),
-        (whole_but(dropped=lambda rows: [{"instruction": row["instruction"]} for row in rows]), "has no drop_reason"),
+        (
+            whole_but(dropped=lambda rows: [{"instruction": row["instruction"]} for row in rows]),
+            "has no drop_reason",
+        ),
         (whole_but(dropped=lambda rows: [{**row, "drop_reason": ""} for row in rows]), "has no drop_reason"),
         (whole_but(dropped=lambda rows: [row["instruction"] for row in rows]), "expected rows"),
         (lambda *given: whole(*given)[0], "expected (pairs, dropped)"),

@@ -16,8 +16,18 @@ import notebooks  # noqa: E402
 
 TABLES = {number: importlib.import_module(f"answers_{number}") for number in CHAPTERS}
 SHEETS = {number: chapter(number) for number in CHAPTERS}
-RIGHT = [(n, name, k) for n, table in TABLES.items() for name, answers in table.RIGHT.items() for k in range(len(answers))]
-WRONG = [(n, name, k) for n, table in TABLES.items() for name, answers in table.WRONG.items() for k in range(len(answers))]
+RIGHT = [
+    (n, name, k)
+    for n, table in TABLES.items()
+    for name, answers in table.RIGHT.items()
+    for k in range(len(answers))
+]
+WRONG = [
+    (n, name, k)
+    for n, table in TABLES.items()
+    for name, answers in table.WRONG.items()
+    for k in range(len(answers))
+]
 
 
 def named(case) -> str:

@@ -38,7 +38,14 @@ def graded(tmp_path_factory):
     notebook(folder, "fay.ipynb", START, f"open({str(folder / 'anna/01.ipynb')!r}, 'w').write('x')", RIGHT)
     notebook(folder, "gil.ipynb", START, "block = bytearray(3 * 2**30)", RIGHT)
     notebook(folder, "hal.ipynb", "print('no exercise here')")
-    notebook(folder, "ida.ipynb", START, f"import os; os.system({f'touch {folder}/leaked'!r})", "import os; os._exit(5)", RIGHT)
+    notebook(
+        folder,
+        "ida.ipynb",
+        START,
+        f"import os; os.system({f'touch {folder}/leaked'!r})",
+        "import os; os._exit(5)",
+        RIGHT,
+    )
     notebook(folder, "jon.ipynb", START, "import os; open(f'/proc/{os.getppid()}/environ').read()", RIGHT)
     grades = grade_folder(folder, seconds=20, memory=3 * 2**30)
     return folder, {Path(grade.notebook).name: grade for grade in grades}
@@ -91,7 +98,13 @@ def test_what_a_submission_leaves_in_place_of_a_report_or_of_itself_is_harmless(
     nothing = Grade("x", note="nothing was reported")
     report = tmp_path / "report.json"
     sound = {"chapter": 1, "correct": 2, "attempted": 3, "questions": 4, "note": ""}
-    for text in ("", "[]", "[" * 100_000, json.dumps({**sound, "correct": "=1+1"}), json.dumps({**sound, "chapter": [1]})):
+    for text in (
+        "",
+        "[]",
+        "[" * 100_000,
+        json.dumps({**sound, "correct": "=1+1"}),
+        json.dumps({**sound, "chapter": [1]}),
+    ):
         report.write_text(text, encoding="utf-8")
         assert _reported(report, "x") == nothing
     report.write_text(json.dumps({**sound, "note": 5}), encoding="utf-8")

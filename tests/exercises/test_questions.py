@@ -9,7 +9,17 @@ import pytest
 
 from course_lib.errors import InputError
 from course_lib.exercises import Sheet, chapter
-from course_lib.exercises.questions import Wrong, call, chosen_from, equal, of_type, outcome_of, question, require, unattempted
+from course_lib.exercises.questions import (
+    Wrong,
+    call,
+    chosen_from,
+    equal,
+    of_type,
+    outcome_of,
+    question,
+    require,
+    unattempted,
+)
 from course_lib.exercises.sheet import questions_in
 from course_lib.exercises.sources import exercise_of, solution_code, stripped
 
@@ -149,7 +159,9 @@ class Mute(ValueError):
         raise RuntimeError("no words")
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), Mute()], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), Mute()], ids=lambda e: type(e).__name__
+)
 def test_an_answer_that_exits_or_cannot_say_why_is_incorrect(error):
     def leaves(x):
         raise error
@@ -212,7 +224,11 @@ def test_progress_hints_and_unknown_names():
     assert "correct" in repr(ex.check("double", lambda x: 2 * x))
     assert "not attempted" in repr(ex.check("many"))
     assert "1 of 2 correct" in repr(ex.progress())
-    assert [repr(ex.hint("double"))[:13] for _ in range(3)] == ["Hint 1 of 2: ", "Hint 2 of 2: ", "Hint 2 of 2: "]
+    assert [repr(ex.hint("double"))[:13] for _ in range(3)] == [
+        "Hint 1 of 2: ",
+        "Hint 2 of 2: ",
+        "Hint 2 of 2: ",
+    ]
     with pytest.raises(InputError, match="Did you mean 'double'"):
         ex.check("doubel", 1)
     for number in (0, 6, "1", None, True):
@@ -244,7 +260,11 @@ def test_marks_become_dots_at_the_same_place():
     assert stripped(source) == "def f(x):\n    ...\nn = ...\n...\nf(2)"
     assert stripped("    return a == b  # SOLUTION") == "    return ..."
     assert stripped('x = {"a": 1}  # SOLUTION') == "x = ..."
-    for broken in ("### BEGIN SOLUTION\nx", "x\n### END SOLUTION", "### BEGIN SOLUTION\n### BEGIN SOLUTION\n### END SOLUTION"):
+    for broken in (
+        "### BEGIN SOLUTION\nx",
+        "x\n### END SOLUTION",
+        "### BEGIN SOLUTION\n### BEGIN SOLUTION\n### END SOLUTION",
+    ):
         with pytest.raises(InputError, match="SOLUTION"):
             stripped(broken)
 

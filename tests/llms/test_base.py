@@ -30,7 +30,12 @@ class Echo(LLM):
     def _answer(self, request):
         text = request.chat[-1]["content"]
         self.asked.append((text, request.draw))
-        return {"text": f"{text} {request.draw}", "input_tokens": 2, "output_tokens": 3, "finish_reason": "stop"}
+        return {
+            "text": f"{text} {request.draw}",
+            "input_tokens": 2,
+            "output_tokens": 3,
+            "finish_reason": "stop",
+        }
 
 
 class Lengths(Echo):
@@ -96,7 +101,11 @@ def test_more_draws_of_the_same_chat_ask_only_for_the_new_ones():
 def test_other_models_arguments_and_roles_are_other_results():
     Echo().generate(chats("a"))
     other = Echo(model_name="other")
-    cooler, seeded, same = Echo(generation_kwargs={"temperature": 0.1}), Echo(), Echo(generation_kwargs={"temperature": 0.7})
+    cooler, seeded, same = (
+        Echo(generation_kwargs={"temperature": 0.1}),
+        Echo(),
+        Echo(generation_kwargs={"temperature": 0.7}),
+    )
     other.generate(chats("a"))
     cooler.generate(chats("a"))
     seeded.generate(chats("a"), seed=5)
@@ -136,7 +145,12 @@ def test_usage_counts_new_and_cached_results_and_tokens_of_new_ones():
     llm.generate(chats("a", "b", "a"))
     assert (llm.usage.new, llm.usage.cached, llm.usage.input_tokens, llm.usage.output_tokens) == (2, 1, 4, 6)
     llm.generate(chats("a", "c", "d", "e"))
-    assert (llm.usage.new, llm.usage.cached, llm.usage.input_tokens, llm.usage.output_tokens) == (5, 2, 10, 15)
+    assert (llm.usage.new, llm.usage.cached, llm.usage.input_tokens, llm.usage.output_tokens) == (
+        5,
+        2,
+        10,
+        15,
+    )
     assert seen == [2, 4, 5] and llm.usage.seconds > 0
     assert Echo().usage == Usage()
 
@@ -265,7 +279,9 @@ def test_as_many_completions_as_inputs():
 
 @pytest.mark.parametrize("method", ["choice_probabilities", "token_log_probs", "log_likelihood"])
 def test_model_that_only_writes_says_so_when_asked_to_score(method):
-    with pytest.raises(InputError, match="probabilities can be seen; ScriptedLLM only writes text.*TransformersLLM"):
+    with pytest.raises(
+        InputError, match="probabilities can be seen; ScriptedLLM only writes text.*TransformersLLM"
+    ):
         getattr(ScriptedLLM(["a"]), method)(chats("a"), ["x"])
 
 
@@ -279,7 +295,12 @@ class Own(LLM):
     reply: str = "x"
 
     def write(self, requests, wanted):
-        return [{p: {"text": self.reply, "input_tokens": 1, "output_tokens": 1, "finish_reason": "stop"} for p in wanted}]
+        return [
+            {
+                p: {"text": self.reply, "input_tokens": 1, "output_tokens": 1, "finish_reason": "stop"}
+                for p in wanted
+            }
+        ]
 
 
 def test_annotated_attributes_are_settings():
@@ -324,7 +345,9 @@ def test_mended_backend_under_the_same_name_gives_its_new_text(cache_path):
         fingerprint: str = "1"
 
     assert first(Kept(reply="old").generate(chats("a"))) == ["old"]
-    assert first(Kept(reply="new").generate(chats("a"))) == ["old"], "its fingerprint says that nothing has changed"
+    assert first(Kept(reply="new").generate(chats("a"))) == ["old"], (
+        "its fingerprint says that nothing has changed"
+    )
     assert first(Kept(reply="new", fingerprint="2").generate(chats("a"))) == ["new"]
 
 
@@ -339,7 +362,9 @@ def test_result_that_lacks_a_key_or_does_not_come_is_an_error_that_names_backend
 
     with pytest.raises(InputError, match="NoCounts.write .*request 0 .*without input_tokens, output_tokens"):
         NoCounts().generate(chats("a"))
-    with pytest.raises(InputError, match=r"Short gave no result \(generate\) for 2 of 2 inputs, for example input 0: .*'a'"):
+    with pytest.raises(
+        InputError, match=r"Short gave no result \(generate\) for 2 of 2 inputs, for example input 0: .*'a'"
+    ):
         Short().generate(chats("a", "b"))
 
 
@@ -357,11 +382,15 @@ class Point:
 
 
 def test_models_of_installed_packages_are_made_by_name(monkeypatch, tiny_model_folder):
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [Point()] if group == "course_lib.llms" else [])
+    monkeypatch.setattr(
+        plugins, "entry_points", lambda group: [Point()] if group == "course_lib.llms" else []
+    )
     assert list(plugins.models()) == ["own"]
     assert first(plugins.llm("own", device=None, reply="z").generate(chats("a"))) == ["z"]
     local = plugins.llm(str(tiny_model_folder), device="cpu", generation_kwargs={"seed": 1})
-    assert isinstance(local, TransformersLLM) and local.generation_kwargs == {"seed": 1} and local.context == 512
+    assert (
+        isinstance(local, TransformersLLM) and local.generation_kwargs == {"seed": 1} and local.context == 512
+    )
 
 
 def test_backend_without_a_name_is_told_what_is_missing():

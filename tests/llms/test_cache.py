@@ -67,14 +67,26 @@ def test_more_keys_than_one_lookup_takes(tmp_path):
 
 
 def test_keys_differ_where_any_part_differs():
-    parts = [("a", "bc"), ("ab", "c"), ("abc",), ("a", ["bc"]), ("a", None), ("a", 0), ("a", "\ud800"), ("a", {"x": 1})]
+    parts = [
+        ("a", "bc"),
+        ("ab", "c"),
+        ("abc",),
+        ("a", ["bc"]),
+        ("a", None),
+        ("a", 0),
+        ("a", "\ud800"),
+        ("a", {"x": 1}),
+    ]
     assert len({result_key(*part) for part in parts}) == len(parts)
     assert result_key({"a": 1, "b": 2}) == result_key({"b": 2, "a": 1})
 
 
 def test_put_many_stores_all_or_nothing(tmp_path):
     cache = filled(tmp_path, before=1)
-    execute(cache, "CREATE TRIGGER t BEFORE INSERT ON results WHEN NEW.key='bad' BEGIN SELECT RAISE(ABORT, 'no'); END")
+    execute(
+        cache,
+        "CREATE TRIGGER t BEFORE INSERT ON results WHEN NEW.key='bad' BEGIN SELECT RAISE(ABORT, 'no'); END",
+    )
     for bad, error in ((object(), TypeError), (2, CacheError)):
         with pytest.raises(error):
             cache.put_many({"good": 1, "bad": bad}, "model")
@@ -125,7 +137,10 @@ def test_flipped_bit_in_a_value_is_reported_and_the_value_made_again(tmp_path, c
 
 def test_value_under_another_key_is_not_handed_out(tmp_path, capsys):
     cache = filled(tmp_path, one="first", two="second")
-    execute(cache, "UPDATE results SET (checksum, value) = (SELECT checksum, value FROM results WHERE key = 'one')")
+    execute(
+        cache,
+        "UPDATE results SET (checksum, value) = (SELECT checksum, value FROM results WHERE key = 'one')",
+    )
     assert cache.get_many(["one", "two"]) == {"one": "first"}
     assert "1 damaged result" in capsys.readouterr().err
 

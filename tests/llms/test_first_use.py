@@ -30,11 +30,12 @@ def tiny(tmp_path, monkeypatch):
 
 def first_use(description: dict) -> nbformat.NotebookNode:
     """A notebook whose second cell is the first to need a model and is stored with the output that it should have."""
-    register = (
-        f"from course_lib.llms import TransformersLLM, packaged\npackaged.PACKAGED['tiny'] = packaged.Packaged(**{description})"
-    )
+    register = "from course_lib.llms import TransformersLLM, packaged\n"
+    register += f"packaged.PACKAGED['tiny'] = packaged.Packaged(**{description})"
     use = "TransformersLLM('tiny').check()\nprint('ready')"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (register, use)])
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in (register, use)]
+    )
     for number, cell in enumerate(notebook.cells, 1):
         cell.execution_count = number
     notebook.cells[1].outputs = [nbformat.v4.new_output("stream", name="stdout", text="ready\n")]
@@ -70,7 +71,8 @@ def test_the_bar_stands_below_the_cell_and_ends_full(tiny, monkeypatch):
     assert [list(view) for view in views] == [[WIDGET_VIEW]]
     assert [output.name for output in outputs if output.output_type == "stream"] == ["stdout"]
     states = [
-        state["state"] for state in notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values()
+        state["state"]
+        for state in notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values()
     ]
     assert any(state.get("value") == 1.0 and state.get("bar_style") == "success" for state in states)
     assert any("Licence: none" in str(state.get("value")) for state in states)
@@ -175,13 +177,19 @@ def test_a_package_that_is_missing_is_named_before_anything_is_fetched(tiny, mon
         weights.resolve("tiny")
 
 
-@pytest.mark.parametrize("present", [["ensurepip"], ["path"], []], ids=["ensurepip", "a pip on the PATH", "none"])
-def test_where_this_python_has_no_pip_another_is_used_or_the_error_says_how_to_get_it(tiny, tmp_path, monkeypatch, present):
+@pytest.mark.parametrize(
+    "present", [["ensurepip"], ["path"], []], ids=["ensurepip", "a pip on the PATH", "none"]
+)
+def test_where_this_python_has_no_pip_another_is_used_or_the_error_says_how_to_get_it(
+    tiny, tmp_path, monkeypatch, present
+):
     import importlib.util
     import shutil
 
     real, missing = importlib.util.find_spec, {"pip", "ensurepip"} - set(present)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name in missing else real(name, *more))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name in missing else real(name, *more)
+    )
     program = shutil.which("pip3", path=os.path.dirname(sys.executable))
     monkeypatch.setattr(shutil, "which", lambda name: program if "path" in present else None)
     if present:

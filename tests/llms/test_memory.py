@@ -5,7 +5,9 @@ import torch
 
 from course_lib.llms import TransformersLLM, decoding, tree
 
-CHATS = [[{"role": "user", "content": f"Count from {n} to ten, slowly and in words, please."}] for n in range(8)]
+CHATS = [
+    [{"role": "user", "content": f"Count from {n} to ten, slowly and in words, please."}] for n in range(8)
+]
 COMPLETIONS = [f"{n}, and so on." for n in range(8)]
 
 
@@ -48,15 +50,27 @@ def raising(error):
 
 
 MEMORY = {
-    "PyTorch's own exception": raising(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")),
+    "PyTorch's own exception": raising(
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    ),
     "Python's": raising(MemoryError()),
     "what a CPU really says": lambda: torch.empty(10**15),
-    "a CPU on Windows": raising(RuntimeError("[enforce fail] data. DefaultCPUAllocator: not enough memory: you tried to …")),
+    "a CPU on Windows": raising(
+        RuntimeError("[enforce fail] data. DefaultCPUAllocator: not enough memory: you tried to …")
+    ),
     "CUDA outside of PyTorch's allocator": raising(RuntimeError("CUDA error: out of memory")),
-    "cuBLAS": raising(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")),
-    "Apple": raising(RuntimeError("MPS backend out of memory (MPS allocated: 9.0 GB, other allocations: 8.0 GB)")),
+    "cuBLAS": raising(
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+    ),
+    "Apple": raising(
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.0 GB, other allocations: 8.0 GB)")
+    ),
 }
-OTHER = ["CUDA error: an illegal memory access was encountered", "unsupported memory format option Preserve", "shapes differ"]
+OTHER = [
+    "CUDA error: an illegal memory access was encountered",
+    "unsupported memory format option Preserve",
+    "shapes differ",
+]
 
 
 @pytest.mark.parametrize("kind", MEMORY)
@@ -81,7 +95,9 @@ def test_one_row_that_does_not_fit_is_an_error(llm, monkeypatch):
         texts(llm)
 
 
-def test_size_that_worked_holds_for_all_that_share_the_weights_until_they_are_unloaded(llm, sizes, tiny_model_folder):
+def test_size_that_worked_holds_for_all_that_share_the_weights_until_they_are_unloaded(
+    llm, sizes, tiny_model_folder
+):
     twin = TransformersLLM(str(tiny_model_folder), use_cache=False)
     sizes.fails = MEMORY["Python's"]
     texts(llm)
@@ -97,7 +113,9 @@ def test_size_that_worked_holds_for_all_that_share_the_weights_until_they_are_un
     twin.unload()
 
 
-def test_scores_are_the_same_where_memory_does_not_allow_to_keep_what_all_prompts_begin_with(llm, monkeypatch):
+def test_scores_are_the_same_where_memory_does_not_allow_to_keep_what_all_prompts_begin_with(
+    llm, monkeypatch
+):
     expected = llm.token_log_probs(CHATS, COMPLETIONS)
     asked = []
 

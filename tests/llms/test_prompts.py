@@ -26,7 +26,9 @@ def tiny(tiny_model_folder):
 def test_half_a_surrogate_pair_is_read_as_a_question_mark(tiny):
     prompts = tiny.prompts
     assert prompts.encode(chat(HALF)) == prompts.encode(chat(CLEAN))
-    assert prompts.encode([*chat("a"), {"role": "assistant", "content": HALF}])[-15:] == prompts.encode_completion(CLEAN)
+    assert prompts.encode([*chat("a"), {"role": "assistant", "content": HALF}])[
+        -15:
+    ] == prompts.encode_completion(CLEAN)
     assert prompts.encode_completion(HALF) == prompts.encode_completion(CLEAN)
     assert prompts.encode_choices([HALF, "b"], True) == prompts.encode_choices([CLEAN, "b"], True)
     assert prompts.encode_question(HALF) == prompts.encode_question(CLEAN)
@@ -45,4 +47,7 @@ def test_half_a_surrogate_pair_is_no_error_in_anything_that_a_model_does(tiny):
 @given(st.text(st.characters(), min_size=1))
 def test_any_text_has_tokens_that_spell_it(tiny, text):
     expected = text.encode("utf-8", "replace").decode("utf-8")
-    assert tiny.tokenizer.decode(tiny.prompts.encode_completion(text), clean_up_tokenization_spaces=False) == expected
+    assert (
+        tiny.tokenizer.decode(tiny.prompts.encode_completion(text), clean_up_tokenization_spaces=False)
+        == expected
+    )

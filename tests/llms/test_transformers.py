@@ -86,7 +86,9 @@ def test_a_row_with_fewer_tokens_is_the_beginning_of_the_longer_one(tiny, chats)
 
 def test_greedy_equals_transformers_generate(smollm, chats):
     ids = torch.tensor([smollm.prompts.encode(chats[0])])
-    out = smollm.hf_model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False)
+    out = smollm.hf_model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False
+    )
     expected = smollm.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip()
     assert texts(smollm, chats[:5], do_sample=False)[0] == expected
 
@@ -133,9 +135,9 @@ def test_no_doubled_bos_on_a_model_that_has_one():
 
 def test_base_model_answers_through_its_few_shot_frame():
     gemma = TransformersLLM("gemma-3-270m", use_cache=False)
-    result = gemma.generate([[{"role": "user", "content": "What is the capital of Italy?"}]], temperature=0, max_new_tokens=40)[
-        0
-    ]
+    result = gemma.generate(
+        [[{"role": "user", "content": "What is the capital of Italy?"}]], temperature=0, max_new_tokens=40
+    )[0]
     assert "Rome" in result["generations"][0]
     assert "Question:" not in result["generations"][0]
     gemma.unload()
@@ -155,7 +157,9 @@ def test_token_log_probs_equal_one_plain_forward_pass(smollm, chats):
 def test_a_window_in_every_layer_equals_a_plain_forward_pass():
     """Configurations without `layer_types`, such as Mistral's, mean all layers by `sliding_window`."""
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
-    config = MistralConfig(vocab_size=50, num_hidden_layers=2, sliding_window=8, attn_implementation="sdpa", **sizes)
+    config = MistralConfig(
+        vocab_size=50, num_hidden_layers=2, sliding_window=8, attn_implementation="sdpa", **sizes
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model, row = MistralForCausalLM(config).eval(), torch.randint(0, 50, (30,)).tolist()
@@ -171,7 +175,10 @@ SIZES = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_hidd
 SIZES |= {"num_attention_heads": 2, "num_key_value_heads": 1, "attn_implementation": "sdpa"}
 OUTPUT_LAYERS = {
     "as they come": (LlamaForCausalLM, LlamaConfig(**SIZES)),
-    "capped": (Gemma3ForCausalLM, Gemma3TextConfig(**SIZES, head_dim=8, final_logit_softcapping=0.05, sliding_window=8)),
+    "capped": (
+        Gemma3ForCausalLM,
+        Gemma3TextConfig(**SIZES, head_dim=8, final_logit_softcapping=0.05, sliding_window=8),
+    ),
     "scaled": (CohereForCausalLM, CohereConfig(**SIZES, logit_scale=7.0)),
 }
 
@@ -190,7 +197,9 @@ def test_a_tree_read_in_pieces_gives_what_a_plain_forward_pass_gives(kind, monke
         monkeypatch.setattr(tree, "LOGITS", logits)
         batch = log_probs_of(model, [row, other], [targets, targets], read_prefix(model, row[:shared]))
         for logs, expected in zip(batch, plain, strict=True):
-            assert logs == pytest.approx([expected[place, token].item() for place, token in targets], abs=1e-5)
+            assert logs == pytest.approx(
+                [expected[place, token].item() for place, token in targets], abs=1e-5
+            )
 
 
 def test_attention_that_would_misread_the_masks_is_refused():
@@ -199,7 +208,9 @@ def test_attention_that_would_misread_the_masks_is_refused():
 
 
 def test_unconditional_and_empty_completions(smollm, chats):
-    conditional, unconditional, empty = smollm.log_likelihood([chats[0], [], chats[0]], ["Jupiter."] * 2 + [""])
+    conditional, unconditional, empty = smollm.log_likelihood(
+        [chats[0], [], chats[0]], ["Jupiter."] * 2 + [""]
+    )
     assert conditional > unconditional
     assert empty != empty  # nan
 
@@ -288,7 +299,10 @@ def test_packed_weights_give_the_same_products_until_the_weights_change():
 
 
 def test_only_float32_models_on_a_cpu_get_fast_products(tiny_model_folder):
-    for dtype, expected in (("float32", platform.machine().lower() in ("x86_64", "amd64")), ("bfloat16", False)):
+    for dtype, expected in (
+        ("float32", platform.machine().lower() in ("x86_64", "amd64")),
+        ("bfloat16", False),
+    ):
         llm = TransformersLLM(str(tiny_model_folder), dtype=dtype)
         assert any(isinstance(module, OneDnnLinear) for module in llm.hf_model.modules()) == expected
         llm.unload()

@@ -91,7 +91,9 @@ def test_packaged_weights_that_were_cut_short_are_made_again(elsewhere, monkeypa
     monkeypatch.setattr(packaged, "_convert", lambda gguf, target, bar: converted(target, "again"))
     folder = weights.resolve("smollm2-135m").folder
     whole = (folder / "model.safetensors").read_bytes()
-    monkeypatch.setattr(packaged, "_convert", lambda gguf, target, bar: pytest.fail("made again all the same"))
+    monkeypatch.setattr(
+        packaged, "_convert", lambda gguf, target, bar: pytest.fail("made again all the same")
+    )
     assert weights.resolve("smollm2-135m").folder == folder
     (folder / "model.safetensors").write_bytes(whole[:length])
     (folder / "name").write_text("cut")
@@ -101,7 +103,9 @@ def test_packaged_weights_that_were_cut_short_are_made_again(elsewhere, monkeypa
 
 
 @pytest.mark.parametrize("length", [0, 50, -1])
-def test_weights_in_a_folder_that_were_cut_short_are_an_error_that_names_the_folder(tiny_model_folder, tmp_path, length):
+def test_weights_in_a_folder_that_were_cut_short_are_an_error_that_names_the_folder(
+    tiny_model_folder, tmp_path, length
+):
     copy = tmp_path / "copy"
     shutil.copytree(tiny_model_folder, copy)
     (copy / "model.safetensors").write_bytes((copy / "model.safetensors").read_bytes()[:length])
@@ -111,7 +115,10 @@ def test_weights_in_a_folder_that_were_cut_short_are_an_error_that_names_the_fol
 
 def test_damaged_weights_of_the_hub_are_to_be_deleted_with_what_their_links_lead_to(tmp_path):
     snapshot = tmp_path / "models--org--name" / "snapshots" / "0123"
-    with pytest.raises(WeightsError, match="Delete the folder .*models--org--name, then"), weights.readable(snapshot):
+    with (
+        pytest.raises(WeightsError, match="Delete the folder .*models--org--name, then"),
+        weights.readable(snapshot),
+    ):
         raise SafetensorError("cut")
 
 
@@ -130,7 +137,10 @@ def test_a_folder_trained_again_is_another_model(tiny_model_folder, tmp_path):
 
 
 def test_the_chat_template_is_part_of_what_a_result_belongs_to():
-    plain, other = TransformersLLM("smollm2-135m"), TransformersLLM("smollm2-135m", chat_template="{{ messages[0].content }}")
+    plain, other = (
+        TransformersLLM("smollm2-135m"),
+        TransformersLLM("smollm2-135m", chat_template="{{ messages[0].content }}"),
+    )
     assert plain.fingerprint != other.fingerprint
 
 
@@ -147,9 +157,8 @@ def test_a_converted_model_loads_in_seconds(name):
 
 
 def test_importing_the_package_is_quick_and_brings_no_torch():
-    code = (
-        "import time, sys; t = time.perf_counter(); import course_lib; print(time.perf_counter() - t, 'torch' in sys.modules)"
-    )
+    code = "import time, sys; t = time.perf_counter(); import course_lib; "
+    code += "print(time.perf_counter() - t, 'torch' in sys.modules)"
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     seconds, loaded = done.stdout.split()

@@ -42,10 +42,20 @@ def write_gguf(path: Path) -> Path:
 
 def tensor_shapes(vocabulary: int) -> dict[str, tuple[int, ...]]:
     square, wide = (WIDTH, WIDTH), (2 * WIDTH, WIDTH)
-    shapes = {"token_embd.weight": (vocabulary, WIDTH), "output_norm.weight": (WIDTH,), "output.weight": (vocabulary, WIDTH)}
+    shapes = {
+        "token_embd.weight": (vocabulary, WIDTH),
+        "output_norm.weight": (WIDTH,),
+        "output.weight": (vocabulary, WIDTH),
+    }
     for layer in range(LAYERS):
         block = {"attn_q": square, "attn_k": square, "attn_v": square, "attn_output": square}
-        block |= {"attn_norm": (WIDTH,), "ffn_norm": (WIDTH,), "ffn_gate": wide, "ffn_up": wide, "ffn_down": wide[::-1]}
+        block |= {
+            "attn_norm": (WIDTH,),
+            "ffn_norm": (WIDTH,),
+            "ffn_gate": wide,
+            "ffn_up": wide,
+            "ffn_down": wide[::-1],
+        }
         shapes |= {f"blk.{layer}.{name}.weight": shape for name, shape in block.items()}
     return shapes
 
@@ -57,8 +67,12 @@ def write_wheel(folder: Path) -> dict:
     wheel = folder / "tiny_gguf-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("tiny_gguf/tiny.gguf", content)
-        archive.writestr("tiny_gguf-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-gguf\nVersion: 1.0\n")
-        archive.writestr("tiny_gguf-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            "tiny_gguf-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-gguf\nVersion: 1.0\n"
+        )
+        archive.writestr(
+            "tiny_gguf-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr("tiny_gguf-1.0.dist-info/RECORD", "")
     return {
         "wheels": ("tiny-gguf==1.0",),

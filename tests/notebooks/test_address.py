@@ -35,7 +35,11 @@ def publish(copy: Path, url: str) -> subprocess.CompletedProcess:
 
 
 def contents(copy: Path) -> dict[Path, bytes]:
-    return {file: file.read_bytes() for file in copy.rglob("*") if file.is_file() and "__pycache__" not in file.parts}
+    return {
+        file: file.read_bytes()
+        for file in copy.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
 
 
 def test_after_it_no_old_address_is_left_and_the_notebooks_are_in_order(copy):
@@ -49,7 +53,18 @@ def test_after_it_no_old_address_is_left_and_the_notebooks_are_in_order(copy):
     assert {file.suffix for file in changed} == {".toml", ".ipynb", ".md"} and len(changed) >= 17
     tests = "tests/notebooks/test_structure.py"
     names = "badge or address or links or exercises_are"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest", tests, "-k", names]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--noconftest",
+        tests,
+        "-k",
+        names,
+    ]
     checked = subprocess.run(command, cwd=copy, env={"PYTHONPATH": str(copy)}, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout[-3000:]
 
@@ -83,6 +98,10 @@ def test_what_is_no_address_on_github_is_refused_in_one_sentence(copy, url):
 
 def test_a_longer_name_that_begins_alike_is_another_repository(copy):
     present = address.address(copy)
-    (copy / "README.md").write_text(f"{present}-2 {present}.js {present}. {present}/blob/main/x", encoding="utf-8")
+    (copy / "README.md").write_text(
+        f"{present}-2 {present}.js {present}. {present}/blob/main/x", encoding="utf-8"
+    )
     address.publish(FORK, copy)
-    assert (copy / "README.md").read_text(encoding="utf-8") == f"{present}-2 {present}.js {FORK}. {FORK}/blob/main/x"
+    assert (copy / "README.md").read_text(
+        encoding="utf-8"
+    ) == f"{present}-2 {present}.js {FORK}. {FORK}/blob/main/x"

@@ -49,7 +49,9 @@ def test_tests_notebooks_and_library_keep_weights_in_one_place(tmp_path, monkeyp
     monkeypatch.setenv("COURSE_LIB_CACHE", str(tmp_path / "chosen"))
     code = "import conftest; print(conftest.WEIGHTS.resolve())"
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT / "tests", capture_output=True, text=True, check=True, env=with_library())
+    done = subprocess.run(
+        command, cwd=ROOT / "tests", capture_output=True, text=True, check=True, env=with_library()
+    )
     (tmp_path / "results").mkdir()
     notebooks.link_weights(tmp_path / "results")
     monkeypatch.setenv("COURSE_LIB_REPLAY", "1")
@@ -92,7 +94,9 @@ def test_a_lesson_with_one_number_changed_is_caught(tmp_path):
         done = subprocess.run([*run, str(copy)], env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 1
         assert done.stdout.count("FAILED ") == 1 and "Cell outputs differ" in done.stdout
-        sound = subprocess.run([*run, str(source)], env=environment, capture_output=True, text=True, timeout=300)
+        sound = subprocess.run(
+            [*run, str(source)], env=environment, capture_output=True, text=True, timeout=300
+        )
         assert sound.returncode == 0, sound.stdout[-2000:]
     finally:
         copy.unlink(missing_ok=True)

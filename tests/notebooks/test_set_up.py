@@ -22,7 +22,15 @@ sys.path.insert(0, str(ROOT / "tools"))
 import notebooks  # noqa: E402
 
 EXERCISE = ROOT / "exercises" / notebooks.lessons()[4].name
-PACKAGED = ("course_lib", "exercises", "solutions", "pyproject.toml", "requirements-library.txt", "README.md", "LICENSE")
+PACKAGED = (
+    "course_lib",
+    "exercises",
+    "solutions",
+    "pyproject.toml",
+    "requirements-library.txt",
+    "README.md",
+    "LICENSE",
+)
 WORK = 'print(len(ex.questions) > 3, "def " in repr(ex.solution(list(ex.questions)[-1])))'
 
 
@@ -37,7 +45,11 @@ class BareKernel:
         packages.mkdir(parents=True)
         for place in [Path(p) for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]:
             for entry in place.iterdir():
-                hidden = "course_lib" in entry.name or entry.name.split("-")[0] in left_out or entry.suffix == ".pth"
+                hidden = (
+                    "course_lib" in entry.name
+                    or entry.name.split("-")[0] in left_out
+                    or entry.suffix == ".pth"
+                )
                 if not hidden and not (packages / entry.name).exists():
                     (packages / entry.name).symlink_to(entry)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
@@ -53,15 +65,24 @@ class BareKernel:
         """The real set-up cell of a lesson, then `cells`; the notebook as executed, and the error if there was one."""
         lesson = nbformat.read(notebooks.lessons()[0], as_version=4)
         [set_up] = [cell for cell in lesson.cells if "set-up" in cell.metadata.get("tags", [])]
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in (set_up.source, *cells)])
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(c) for c in (set_up.source, *cells)]
+        )
         work = cwd or self.folder / "empty"
         work.mkdir(exist_ok=True)
         manager = AsyncKernelManager(
             kernel_name="bare",
-            kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(self.folder / "kernels")], ensure_native_kernel=False),
+            kernel_spec_manager=KernelSpecManager(
+                kernel_dirs=[str(self.folder / "kernels")], ensure_native_kernel=False
+            ),
         )
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        environment |= {"COURSE_LIB_SOURCE": source, "PIP_RETRIES": "0", "PIP_DEFAULT_TIMEOUT": "5", "HOME": str(self.folder)}
+        environment |= {
+            "COURSE_LIB_SOURCE": source,
+            "PIP_RETRIES": "0",
+            "PIP_DEFAULT_TIMEOUT": "5",
+            "HOME": str(self.folder),
+        }
         client = NotebookClient(notebook, km=manager, timeout=120, resources={"metadata": {"path": work}})
         try:
             client.execute(env=environment)

@@ -68,7 +68,9 @@ def test_a_notebook_is_valid_and_names_a_kernel(path):
 @every_executed
 def test_a_notebook_is_stored_executed_from_top_to_bottom_without_errors(path):
     assert [cell.execution_count for cell in code_cells(path)] == list(range(1, len(code_cells(path)) + 1))
-    assert not [output for output in outputs(path) if output.output_type == "error" or output.get("name") == "stderr"]
+    assert not [
+        output for output in outputs(path) if output.output_type == "error" or output.get("name") == "stderr"
+    ]
 
 
 @everything
@@ -80,17 +82,27 @@ def test_badge_and_set_up_come_from_the_address_in_pyproject(path):
 
 def test_the_address_of_the_repository_stands_nowhere_else():
     slug = address.place(address.address())
-    files = [p for folder in ("course_lib", "exercises", "tests", "tools", "benchmarks") for p in (ROOT / folder).rglob("*")]
-    holders = [p for p in files if p.suffix in (".py", ".md", ".jinja2") and slug in p.read_text(encoding="utf-8")]
+    files = [
+        p
+        for folder in ("course_lib", "exercises", "tests", "tools", "benchmarks")
+        for p in (ROOT / folder).rglob("*")
+    ]
+    holders = [
+        p for p in files if p.suffix in (".py", ".md", ".jinja2") and slug in p.read_text(encoding="utf-8")
+    ]
     assert holders == []
 
 
 @every_executed
 def test_a_tagged_cell_gives_its_reason_and_most_cells_are_compared(path):
-    tagged = [c for c in code_cells(path) if {"nbval-ignore-output", "nbval-skip"} & set(c.metadata.get("tags", []))]
+    tagged = [
+        c for c in code_cells(path) if {"nbval-ignore-output", "nbval-skip"} & set(c.metadata.get("tags", []))
+    ]
     for cell in tagged:
         print(by_name(path), cell.id, "·", cell.metadata.get("reason"))
-        assert len(cell.metadata.get("reason", "")) > 10, f"{cell.id} carries a tag without a reason:\n{cell.source}"
+        assert len(cell.metadata.get("reason", "")) > 10, (
+            f"{cell.id} carries a tag without a reason:\n{cell.source}"
+        )
     assert len(tagged) * 3 < len(code_cells(path))
 
 
@@ -110,7 +122,9 @@ def test_links_are_absolute_and_those_into_the_repository_lead_to_a_file(path):
     assert [target for target in targets if not re.match(r"https?:|#|mailto:", target)] == []
     own = [re.search(rf"/(?:github|github\.com)/{slug}/blob/main/(.*)", target) for target in targets]
     assert [match.group(1) for match in own if match and not (ROOT / match.group(1)).is_file()] == []
-    assert not [t for t in targets if "//github.com/" in t and re.search(rf"/{slug}/.*ipynb$", t)], "Colab opens notebooks"
+    assert not [t for t in targets if "//github.com/" in t and re.search(rf"/{slug}/.*ipynb$", t)], (
+        "Colab opens notebooks"
+    )
 
 
 @everything
@@ -175,7 +189,9 @@ def test_a_lesson_shows_its_place_two_plots_and_its_widget(path):
     assert len(figures) >= 3
     assert WIDGETS[number - 1] in sources
     static = [
-        output.data["text/html"] for output in outputs(path) if "Run this cell" in output.get("data", {}).get("text/html", "")
+        output.data["text/html"]
+        for output in outputs(path)
+        if "Run this cell" in output.get("data", {}).get("text/html", "")
     ]
     assert static, "the widget has no static form"
 
@@ -183,7 +199,9 @@ def test_a_lesson_shows_its_place_two_plots_and_its_widget(path):
 @pytest.mark.parametrize("path", EXERCISES, ids=by_name)
 def test_exercises_are_what_the_solutions_give(path, tmp_path):
     notebooks.make_exercises(tmp_path)
-    assert path.read_text(encoding="utf-8") == (tmp_path / path.name).read_text(encoding="utf-8"), "run `make exercises`"
+    assert path.read_text(encoding="utf-8") == (tmp_path / path.name).read_text(encoding="utf-8"), (
+        "run `make exercises`"
+    )
 
 
 @pytest.mark.parametrize("path", EXERCISES, ids=by_name)

@@ -5,7 +5,14 @@ import pytest
 from course_lib.errors import CourseLibError, GraphError, InputError
 from course_lib.llms import ScriptedLLM
 from course_lib.pipeline import Pipeline
-from course_lib.steps import FilterRows, FormatTextGenerationDPO, GroupColumns, KeepColumns, LoadDataFromDicts, Step
+from course_lib.steps import (
+    FilterRows,
+    FormatTextGenerationDPO,
+    GroupColumns,
+    KeepColumns,
+    LoadDataFromDicts,
+    Step,
+)
 from course_lib.steps.tasks import TextGeneration
 
 ROWS = [{"instruction": "Say hi", "topic": "greetings"}]
@@ -114,8 +121,17 @@ def test_missing_column_names_step_and_columns_and_suggests_a_mapping():
 
 def test_missing_column_deep_in_the_graph_is_found():
     with Pipeline() as pipeline:
-        ArmedLoad(data=ROWS) >> write() >> KeepColumns(columns=["generation"]) >> Armed() >> FormatTextGenerationDPO()
-    refused(pipeline, "'format_text_generation_dpo_0' needs the column 'instruction'.*The rows before it have: generation")
+        (
+            ArmedLoad(data=ROWS)
+            >> write()
+            >> KeepColumns(columns=["generation"])
+            >> Armed()
+            >> FormatTextGenerationDPO()
+        )
+    refused(
+        pipeline,
+        "'format_text_generation_dpo_0' needs the column 'instruction'.*The rows before it have: generation",
+    )
 
 
 def test_grouped_columns_are_no_longer_there():
@@ -176,23 +192,33 @@ def test_step_of_another_pipeline_is_refused():
 def test_unknown_step_in_parameters_lists_the_steps():
     with Pipeline() as pipeline:
         ArmedLoad(data=ROWS) >> write()
-    refused(pipeline, "no step 'writer'.*armed_load_0, text_generation_0", InputError, parameters={"writer": {}})
+    refused(
+        pipeline, "no step 'writer'.*armed_load_0, text_generation_0", InputError, parameters={"writer": {}}
+    )
 
 
 def test_unknown_parameter_lists_the_parameters():
     with Pipeline() as pipeline:
         ArmedLoad(data=ROWS) >> write()
     parameters = {"text_generation_0": {"temprature": 1}}
-    refused(pipeline, "'text_generation_0' has no parameter 'temprature'.*system_prompt", InputError, parameters=parameters)
+    refused(
+        pipeline,
+        "'text_generation_0' has no parameter 'temprature'.*system_prompt",
+        InputError,
+        parameters=parameters,
+    )
 
 
 @pytest.mark.parametrize(
-    "given", [{"temperature": 1}, {"generation_kwargs": {"temprature": 1}}, {"generation_kwargs": {"top_p": 7}}]
+    "given",
+    [{"temperature": 1}, {"generation_kwargs": {"temprature": 1}}, {"generation_kwargs": {"top_p": 7}}],
 )
 def test_bad_parameters_of_a_model_are_refused_before_it_loads(given):
     with Pipeline() as pipeline:
         ArmedLoad(data=ROWS) >> write()
-    refused(pipeline, "temperature|temprature|top_p", InputError, parameters={"text_generation_0": {"llm": given}})
+    refused(
+        pipeline, "temperature|temprature|top_p", InputError, parameters={"text_generation_0": {"llm": given}}
+    )
 
 
 def test_bad_template_is_refused_where_it_is_given():
@@ -241,7 +267,13 @@ def test_arrows_take_lists_on_both_sides_and_chain():
     with Pipeline() as pipeline:
         load, a, b, join, end = (Armed(name=name) for name in ("load", "a", "b", "join", "end"))
         assert load >> [a, b] >> join >> end is end
-    assert pipeline.graph.parents == {"load": [], "a": ["load"], "b": ["load"], "join": ["a", "b"], "end": ["join"]}
+    assert pipeline.graph.parents == {
+        "load": [],
+        "a": ["load"],
+        "b": ["load"],
+        "join": ["a", "b"],
+        "end": ["join"],
+    }
     assert pipeline.graph.leaves() == [end]
 
 

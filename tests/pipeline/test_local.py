@@ -78,8 +78,15 @@ def run(pipeline, **kwargs):
 def test_branches_are_joined_by_row_whatever_their_batches():
     with Pipeline() as pipeline:
         branches = [echo("a", input_batch_size=3), echo("b", input_batch_size=4)]
-        group = GroupColumns(columns=["generation", "model_name"], output_columns=["texts", "models"], input_batch_size=7)
-        LoadDataFromDicts(data=ROWS, batch_size=2) >> branches >> group >> KeepColumns(columns=["n", "texts", "models"])
+        group = GroupColumns(
+            columns=["generation", "model_name"], output_columns=["texts", "models"], input_batch_size=7
+        )
+        (
+            LoadDataFromDicts(data=ROWS, batch_size=2)
+            >> branches
+            >> group
+            >> KeepColumns(columns=["n", "texts", "models"])
+        )
     assert rows_of(run(pipeline)) == [
         {"n": n, "texts": [f"a: Say {n}", f"b: Say {n}"], "models": ["a", "b"]} for n in range(10)
     ]
@@ -100,7 +107,9 @@ def test_rows_dropped_in_one_branch_leave_all_branches_and_are_counted_once():
     assert [(row["n"], row["grouped_generation"]) for row in rows_of(distiset)] == [
         (n, [f"a: Say {n}", f"b: Say {n}"]) for n in (0, 2, 4, 6)
     ]
-    assert sorted((row["n"], row["drop_reason"], row["dropped_by"]) for row in rows_of(distiset, "dropped")) == [
+    assert sorted(
+        (row["n"], row["drop_reason"], row["dropped_by"]) for row in rows_of(distiset, "dropped")
+    ) == [
         (1, "odd", "odds"),
         (3, "odd", "odds"),
         (5, "odd", "odds"),
@@ -115,8 +124,12 @@ def test_rows_dropped_in_one_branch_leave_all_branches_and_are_counted_once():
 def test_every_row_is_a_pair_or_has_a_reason():
     replies = {"Say 1": None, "Say 2": "b: Say 2"}
     with Pipeline() as pipeline:
-        a = TextGeneration(llm=ScriptedLLM(lambda chat: replies.get(said(chat), "a text of its own"), model_name="a"))
-        group = GroupColumns(columns=["generation", "model_name"], output_columns=["generations", "generation_models"])
+        a = TextGeneration(
+            llm=ScriptedLLM(lambda chat: replies.get(said(chat), "a text of its own"), model_name="a")
+        )
+        group = GroupColumns(
+            columns=["generation", "model_name"], output_columns=["generations", "generation_models"]
+        )
         LoadDataFromDicts(data=ROWS) >> [a, echo("b")] >> group >> Rate() >> FormatTextGenerationDPO()
     distiset = run(pipeline)
     assert [row["n"] for row in rows_of(distiset)] == [0, 3, 4, 5, 6, 7, 8, 9]
@@ -131,20 +144,33 @@ def test_several_last_steps_give_a_dataset_each():
         LoadDataFromDicts(data=ROWS) >> [echo("a"), echo("b")]
     distiset = run(pipeline)
     assert list(distiset) == ["text_generation_0", "text_generation_1"] and distiset.report.rows_out == 20
-    assert [row["generation"] for row in rows_of(distiset, "text_generation_1")] == [f"b: Say {n}" for n in range(10)]
+    assert [row["generation"] for row in rows_of(distiset, "text_generation_1")] == [
+        f"b: Say {n}" for n in range(10)
+    ]
 
 
 def test_branches_that_change_the_number_of_rows_cannot_be_joined():
     with Pipeline() as pipeline:
-        LoadDataFromDicts(data=ROWS) >> [echo("a", num_generations=2), echo("b")] >> GroupColumns(columns=["generation"])
-    with pytest.raises(GraphError, match="'group_columns_0' joins branches.*text_generation_0; unchanged.*Move that step"):
+        (
+            LoadDataFromDicts(data=ROWS)
+            >> [echo("a", num_generations=2), echo("b")]
+            >> GroupColumns(columns=["generation"])
+        )
+    with pytest.raises(
+        GraphError, match="'group_columns_0' joins branches.*text_generation_0; unchanged.*Move that step"
+    ):
         run(pipeline)
 
 
 def test_branches_after_a_step_that_changes_the_number_of_rows_are_joined():
     with Pipeline() as pipeline:
         first = echo("a", num_generations=2, output_mappings={"generation": "first"})
-        LoadDataFromDicts(data=ROWS) >> first >> [echo("b"), echo("c")] >> GroupColumns(columns=["generation"])
+        (
+            LoadDataFromDicts(data=ROWS)
+            >> first
+            >> [echo("b"), echo("c")]
+            >> GroupColumns(columns=["generation"])
+        )
     assert [(row["n"], row["grouped_generation"]) for row in rows_of(run(pipeline))] == [
         (n, [f"b: Say {n}", f"c: Say {n}"]) for n in range(10) for _ in range(2)
     ]
@@ -187,7 +213,9 @@ def test_columns_of_later_rows_and_batches_are_all_there():
     rows = [{"n": n, "maybe": None if n < 4 else "text", "list": [] if n < 4 else ["x"]} for n in range(6)]
     rows = [{**row, "meta": {"a": 1} if n < 2 else {"a": None, "b": "y"}} for n, row in enumerate(rows)]
     with Pipeline() as pipeline:
-        LoadDataFromDicts(data=rows, batch_size=2) >> FilterRows(keep=lambda row: True, reason="", input_batch_size=2)
+        LoadDataFromDicts(data=rows, batch_size=2) >> FilterRows(
+            keep=lambda row: True, reason="", input_batch_size=2
+        )
     found = rows_of(run(pipeline))
     assert [row["maybe"] for row in found] == [None] * 4 + ["text"] * 2
     assert found[5] == {"n": 5, "maybe": "text", "list": ["x"], "meta": {"a": None, "b": "y"}}
@@ -215,7 +243,9 @@ def test_custom_step_task_and_source_work_like_the_built_in():
             yield [{"text": "three"}], True
 
     with Pipeline() as pipeline:
-        task = Translate(llm=ScriptedLLM(lambda chat: said(chat).upper(), model_name="loud"), language="German")
+        task = Translate(
+            llm=ScriptedLLM(lambda chat: said(chat).upper(), model_name="loud"), language="German"
+        )
         Numbers() >> task >> filtered(lambda row: row["text"] != "two", "two")
     distiset = run(pipeline)
     first, third = rows_of(distiset)
@@ -245,7 +275,11 @@ def test_mappings_connect_columns_of_other_names():
         step = echo("a", input_mappings={"instruction": "question"}, output_mappings={"generation": "answer"})
         LoadDataFromDicts(data=[{"q": "hi"}], output_mappings={"q": "question"}) >> step
     [row] = rows_of(run(pipeline))
-    assert (row["question"], row["answer"]) == ("hi", "a: hi") and not {"q", "instruction", "generation"} & set(row)
+    assert (row["question"], row["answer"]) == ("hi", "a: hi") and not {
+        "q",
+        "instruction",
+        "generation",
+    } & set(row)
 
 
 def test_several_generations_come_as_rows_or_as_lists():

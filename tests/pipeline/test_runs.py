@@ -81,9 +81,14 @@ def test_parameters_of_steps_and_models_are_set_at_run_time():
 
     with Pipeline() as pipeline:
         load = LoadDataFromDicts(data=ROWS)
-        task = TextGeneration(llm=Notes(lambda chat: chat[0]["content"], generation_kwargs={"temperature": 0.2, "seed": 4}))
+        task = TextGeneration(
+            llm=Notes(lambda chat: chat[0]["content"], generation_kwargs={"temperature": 0.2, "seed": 4})
+        )
         load >> task
-    new = {"llm": {"generation_kwargs": {"temperature": 0.9, "max_new_tokens": 7}}, "system_prompt": "Be brief."}
+    new = {
+        "llm": {"generation_kwargs": {"temperature": 0.9, "max_new_tokens": 7}},
+        "system_prompt": "Be brief.",
+    }
     distiset = run(pipeline, parameters={task.name: new, load.name: {"data": ROWS[:1]}})
     assert generations(distiset) == ["Be brief."]
     assert [seen[0][key] for key in ("temperature", "max_new_tokens", "seed")] == [0.9, 7, 4]
@@ -129,8 +134,14 @@ def test_report_counts_new_and_cached_results_by_model():
             >> GroupColumns(columns=["generation"])
         )
     first, second = run(pipeline).report.models, run(pipeline).report.models
-    assert {name: (used["new"], used["cached"]) for name, used in first.items()} == {"a": (10, 0), "b": (10, 0)}
-    assert {name: (used["new"], used["cached"]) for name, used in second.items()} == {"a": (0, 10), "b": (0, 10)}
+    assert {name: (used["new"], used["cached"]) for name, used in first.items()} == {
+        "a": (10, 0),
+        "b": (10, 0),
+    }
+    assert {name: (used["new"], used["cached"]) for name, used in second.items()} == {
+        "a": (0, 10),
+        "b": (0, 10),
+    }
     assert first["a"]["output_tokens"] == 30 and second["a"]["output_tokens"] == 0
 
 
@@ -192,10 +203,14 @@ def measure(rows):
         data = [{"instruction": f"Say {n} " + "word " * 50, "n": n} for n in range(count)]
         with Pipeline() as pipeline:
             writers = [
-                TextGeneration(llm=ScriptedLLM(lambda chat, k=k: f"{k} {chat[-1]['content']} " + f"text{k} " * 200))
+                TextGeneration(
+                    llm=ScriptedLLM(lambda chat, k=k: f"{k} {chat[-1]['content']} " + f"text{k} " * 200)
+                )
                 for k in (1, 2)
             ]
-            group = GroupColumns(columns=["generation", "model_name"], output_columns=["generations", "generation_models"])
+            group = GroupColumns(
+                columns=["generation", "model_name"], output_columns=["generations", "generation_models"]
+            )
             (
                 LoadDataFromDicts(data=data)
                 >> writers
@@ -229,7 +244,9 @@ def measured(rows):
 
 def test_memory_and_time_per_row_do_not_grow_with_the_number_of_rows():
     ratios = []
-    while len(ratios) < 3 and min(ratios, default=9) > 1.5:  # another process may take the processor for a while
+    while (
+        len(ratios) < 3 and min(ratios, default=9) > 1.5
+    ):  # another process may take the processor for a while
         small, large = measured(1000), measured(10_000)
         ratios.append(large["seconds"] / small["seconds"] / 10)
         assert (large["kept"], large["dropped"]) == (6667, 3333)

@@ -8,7 +8,13 @@ from datasets import Dataset, DatasetDict
 from course_lib.distiset import Distiset
 from course_lib.errors import InputError
 from course_lib.pipeline import Pipeline
-from course_lib.steps import KeepColumns, LoadDataFromDicts, LoadDataFromDisk, LoadDataFromFileSystem, LoadDataFromHub
+from course_lib.steps import (
+    KeepColumns,
+    LoadDataFromDicts,
+    LoadDataFromDisk,
+    LoadDataFromFileSystem,
+    LoadDataFromHub,
+)
 from course_lib.steps.load import load_from, read_file, shipped_instructions
 
 ROWS = [{"instruction": f"Say {n}", "n": n} for n in range(7)]
@@ -89,7 +95,9 @@ def test_hub_step_without_an_id_asks_for_one():
         LoadDataFromHub().check()
 
 
-@pytest.mark.parametrize("source", ["missing.jsonl", "./org/name", "a/b/c", "rows", "folder/missing.csv", "~/nothing/here"])
+@pytest.mark.parametrize(
+    "source", ["missing.jsonl", "./org/name", "a/b/c", "rows", "folder/missing.csv", "~/nothing/here"]
+)
 def test_source_that_is_nowhere_says_what_is_allowed(source):
     with pytest.raises(InputError, match="no file or folder .*Give a .jsonl, .csv or .parquet file"):
         load_from(source)
@@ -160,7 +168,11 @@ def test_windows_line_ends_and_blank_lines_are_fine(tmp_path):
 
 
 def test_lines_may_differ_in_columns_and_kinds_and_come_as_they_are(tmp_path):
-    lines = ['{"instruction": "a"}', '{"instruction": 3, "topic": "t"}', '{"instruction": "\\ud800", "n": [1]}']
+    lines = [
+        '{"instruction": "a"}',
+        '{"instruction": 3, "topic": "t"}',
+        '{"instruction": "\\ud800", "n": [1]}',
+    ]
     rows = read_file(jsonl(tmp_path / "rows.jsonl", *lines))
     assert [row["instruction"] for row in rows] == ["a", 3, "\ud800"]
     assert rows[1]["topic"] == "t" and rows[2]["n"] == [1]

@@ -13,7 +13,14 @@ from course_lib.steps import FilterRows, FormatTextGenerationDPO, GroupColumns, 
 from course_lib.steps.base import required_columns, snake_case
 from course_lib.steps.filtering import similarity
 
-REASONS = {"empty completion", "missing rating", "tie", "identical completions", "too similar", "margin too small"}
+REASONS = {
+    "empty completion",
+    "missing rating",
+    "tie",
+    "identical completions",
+    "too similar",
+    "margin too small",
+}
 
 
 def run(step, *inputs):
@@ -34,7 +41,9 @@ def reason(generations, ratings, **arguments):
 
 
 def test_best_is_chosen_and_worst_rejected_with_models_and_ratings():
-    row = formatted(["bad one", "good answer", "so so text"], [1, 5, 3], generation_models=["a", "b", "c"], other="kept")
+    row = formatted(
+        ["bad one", "good answer", "so so text"], [1, 5, 3], generation_models=["a", "b", "c"], other="kept"
+    )
     user = {"role": "user", "content": "Say hi"}
     assert row == {
         "instruction": "Say hi",
@@ -119,15 +128,23 @@ def test_dropped_row_keeps_its_columns_and_gains_no_pair():
     assert row["other"] == "kept" and "chosen" not in row
 
 
-texts = st.one_of(st.none(), st.text(max_size=8), st.sampled_from(["", " ", "a", "A", "a ", "b c", "b  C", "İ"]))
+texts = st.one_of(
+    st.none(), st.text(max_size=8), st.sampled_from(["", " ", "a", "A", "a ", "b c", "b  C", "İ"])
+)
 numbers = st.one_of(st.none(), st.floats(), st.integers(1, 5), st.sampled_from([1.0, 3, 3.0, 5]))
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.tuples(texts, numbers), max_size=5), st.floats(0, 3), st.floats(0, 1), st.text(max_size=5))
-def test_every_row_is_a_pair_of_different_texts_and_ratings_or_has_a_reason(rated, margin, alike, instruction):
+def test_every_row_is_a_pair_of_different_texts_and_ratings_or_has_a_reason(
+    rated, margin, alike, instruction
+):
     step = FormatTextGenerationDPO(min_margin=margin, max_similarity=alike)
-    before = {"instruction": instruction, "generations": [t for t, _ in rated], "ratings": [r for _, r in rated]}
+    before = {
+        "instruction": instruction,
+        "generations": [t for t, _ in rated],
+        "ratings": [r for _, r in rated],
+    }
     [row] = run(step, [before])
     assert before.items() <= row.items()
     if "drop_reason" in row:
@@ -138,7 +155,9 @@ def test_every_row_is_a_pair_of_different_texts_and_ratings_or_has_a_reason(rate
     assert row["chosen_rating"] > row["rejected_rating"]
     assert row["chosen_rating"] - row["rejected_rating"] >= margin
     assert (chosen, row["chosen_rating"]) in rated and (rejected, row["rejected_rating"]) in rated
-    assert row["chosen_rating"] == max(r for t, r in rated if t and t.strip() and r is not None and math.isfinite(r))
+    assert row["chosen_rating"] == max(
+        r for t, r in rated if t and t.strip() and r is not None and math.isfinite(r)
+    )
 
 
 @settings(max_examples=200, deadline=None)

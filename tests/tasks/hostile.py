@@ -56,7 +56,9 @@ def hostile_completions(count: int) -> list[str | None]:
     source = random.Random(0)
     made = [*ATTACKS, *NOTHING, *LONG]
     while len(made) < count:
-        pieces = source.choices([*ATTACKS, "A plain sentence.", chr(source.randrange(0x110000))], k=source.randint(1, 4))
+        pieces = source.choices(
+            [*ATTACKS, "A plain sentence.", chr(source.randrange(0x110000))], k=source.randint(1, 4)
+        )
         made.append(source.choice(["\n", " ", "", "\n\n"]).join(pieces))
     return made[:count]
 
@@ -82,7 +84,9 @@ class ToyLLM(LLM):
     def write(self, requests, wanted):
         for position in sorted(wanted):
             self.written.append(requests[position].chat)
-            yield {position: {"text": self.reply, "input_tokens": 1, "output_tokens": 1, "finish_reason": "stop"}}
+            yield {
+                position: {"text": self.reply, "input_tokens": 1, "output_tokens": 1, "finish_reason": "stop"}
+            }
 
     def score_choices(self, chats, choices, wanted):
         for position in sorted(wanted):
@@ -92,7 +96,9 @@ class ToyLLM(LLM):
             yield {position: [math.log((byte + 1) / total) for byte in digest[: len(choices)]]}
 
     def score_completions(self, pairs, wanted):
-        yield {p: [-byte / 64 for byte in _digest(pairs[p])] if self.fits(pairs[p][1]) else [] for p in wanted}
+        yield {
+            p: [-byte / 64 for byte in _digest(pairs[p])] if self.fits(pairs[p][1]) else [] for p in wanted
+        }
 
     def score_with_head(self, pairs, head, wanted):
         yield {p: _digest(pairs[p])[0] / 64 - 2 if self.fits(pairs[p][1]) else None for p in wanted}

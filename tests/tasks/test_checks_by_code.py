@@ -6,15 +6,39 @@ from course_lib.judging import labelled_items
 from course_lib.steps.tasks.checks import broken_constraints, constraints, false_sums
 
 KEPT_AND_BROKEN = [
-    ("Explain tides in exactly two sentences.", "The Moon pulls. The sea follows.", "The Moon pulls the sea."),
-    ("What is rain? One sentence, please.", "Water, e.g. drops of 2.5 mm, falls from clouds.", "It is wet. It falls."),
-    ("Describe Rome in at most five words.", "Old, loud and rather lovely.", "Old and loud and hot and rather lovely."),
-    ("A slogan for soap, no more than 4 words.", "Clean hands, warm heart.", "Clean hands, warm heart, happy home."),
+    (
+        "Explain tides in exactly two sentences.",
+        "The Moon pulls. The sea follows.",
+        "The Moon pulls the sea.",
+    ),
+    (
+        "What is rain? One sentence, please.",
+        "Water, e.g. drops of 2.5 mm, falls from clouds.",
+        "It is wet. It falls.",
+    ),
+    (
+        "Describe Rome in at most five words.",
+        "Old, loud and rather lovely.",
+        "Old and loud and hot and rather lovely.",
+    ),
+    (
+        "A slogan for soap, no more than 4 words.",
+        "Clean hands, warm heart.",
+        "Clean hands, warm heart, happy home.",
+    ),
     ("Name two trees in three words or fewer.", "Oak and elm.", "An oak and an elm."),
     ("What is it for? Five words or less.", "Keeping rain off.", "It is for keeping the rain off."),
-    ("Sum it up in under ten words.", "Trains were late all day.", "On that day nearly all of the trains were very late."),
+    (
+        "Sum it up in under ten words.",
+        "Trains were late all day.",
+        "On that day nearly all of the trains were very late.",
+    ),
     ("Name a fruit. One word.", "Plum", "A plum, for example."),
-    ("A one-line expression for the sum of xs.", "```python\nsum(xs)\n```", "total = 0\nfor x in xs: total += x"),
+    (
+        "A one-line expression for the sum of xs.",
+        "```python\nsum(xs)\n```",
+        "total = 0\nfor x in xs: total += x",
+    ),
     ("Write a four-line poem about fog.", "Fog\ncame\nand\nwent.", "Fog came and went."),
     ("Two short paragraphs on tea.", "Tea is old.\n\nTea is hot.", "Tea is old. Tea is hot."),
     ("Give me three bullet points on cats.", "- soft\n- quick\n- proud", "- soft\n- quick"),

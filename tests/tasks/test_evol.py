@@ -32,7 +32,12 @@ class RecordingLLM(LLM):
             self.arguments.append(request.arguments)
             text = self.reply(*self.asked[-1])
             yield {
-                position: {"text": text, "input_tokens": 1, "output_tokens": 1, "finish_reason": "stop" if text else "broke"}
+                position: {
+                    "text": text,
+                    "input_tokens": 1,
+                    "output_tokens": 1,
+                    "finish_reason": "stop" if text else "broke",
+                }
             }
 
 
@@ -54,10 +59,13 @@ def test_the_criterion_belongs_to_the_row_and_the_seed_not_to_the_place():
     together = {row["instruction"]: row["evolution_criteria"] for row in next(task.process(rows))}
     for row in rows:
         assert one(quality(GOOD, num_evolutions=2), row)["evolution_criteria"] == together[row["instruction"]]
-    assert {row["instruction"]: row["evolution_criteria"] for row in next(task.process(rows[::-1]))} == together
+    assert {
+        row["instruction"]: row["evolution_criteria"] for row in next(task.process(rows[::-1]))
+    } == together
     assert len({criterion for criteria in together.values() for criterion in criteria}) == 5
     other = {
-        row["instruction"]: row["evolution_criteria"] for row in next(quality(GOOD, num_evolutions=2, seed=1).process(rows))
+        row["instruction"]: row["evolution_criteria"]
+        for row in next(quality(GOOD, num_evolutions=2, seed=1).process(rows))
     }
     assert other != together
 
@@ -78,7 +86,9 @@ def test_the_prompt_holds_the_criterion_that_the_row_keeps():
         assert made["evolution_criteria"] == [criterion]
         [[message]] = made["distilabel_metadata"]["raw_input_evol_quality_0"]
         assert "Make it" in message["content"] and ROW["instruction"] in message["content"]
-    prompts = {quality(GOOD).format_input(ROW, criterion)[0]["content"] for criterion in quality(GOOD).criteria}
+    prompts = {
+        quality(GOOD).format_input(ROW, criterion)[0]["content"] for criterion in quality(GOOD).criteria
+    }
     assert len(prompts) == 5
 
 
@@ -154,7 +164,9 @@ def test_without_a_response_the_model_is_not_asked_and_the_columns_are_there(res
     assert set(task.outputs) <= set(made)
     assert made["evolution_failures"] == ["no response"] * evolutions
     assert len(made["evolution_criteria"]) == evolutions
-    assert made["evolved_responses" if store else "evolved_response"] == ([None] * evolutions if store else None)
+    assert made["evolved_responses" if store else "evolved_response"] == (
+        [None] * evolutions if store else None
+    )
 
 
 @pytest.mark.parametrize("task", [EvolQuality, EvolInstruct])
@@ -164,7 +176,9 @@ def test_without_an_instruction_the_model_is_not_asked_and_the_others_go_on(task
     lost, kept = next(task(llm=llm, num_evolutions=2).process(rows))
     name = f"evolved_{task.subject}"
     assert (lost[name], lost["evolution_failures"]) == (None, ["no instruction"] * 2)
-    assert kept[name] == GOOD and all(ROW["instruction"] in prompt or GOOD in prompt for prompt, _ in llm.asked)
+    assert kept[name] == GOOD and all(
+        ROW["instruction"] in prompt or GOOD in prompt for prompt, _ in llm.asked
+    )
 
 
 def test_a_failed_rewrite_of_the_instruction_does_not_end_a_chain_of_tasks():
@@ -175,7 +189,9 @@ def test_a_failed_rewrite_of_the_instruction_does_not_end_a_chain_of_tasks():
     assert made["evolution_failures"] == ["no instruction"] and made["instruction"] == ROW["instruction"]
 
 
-@pytest.mark.parametrize("row, column", [({"response": "x"}, "instruction"), ({"instruction": "x"}, "response")])
+@pytest.mark.parametrize(
+    "row, column", [({"response": "x"}, "instruction"), ({"instruction": "x"}, "response")]
+)
 def test_a_column_that_is_not_there_is_an_error_that_names_it(row, column):
     with pytest.raises(InputError, match=f"needs the column '{column}'"):
         one(quality(GOOD), row)
@@ -209,7 +225,11 @@ CHAIN = [
 
 def next_in_chain(chat):
     prompt = chat[-1]["content"]
-    return next(text for text, before in zip(CHAIN, ["Because of light.", *CHAIN], strict=False) if f"\n{before}\n" in prompt)
+    return next(
+        text
+        for text, before in zip(CHAIN, ["Because of light.", *CHAIN], strict=False)
+        if f"\n{before}\n" in prompt
+    )
 
 
 def test_each_evolution_rewrites_the_one_before():
@@ -218,7 +238,9 @@ def test_each_evolution_rewrites_the_one_before():
     assert made["evolved_responses"] == CHAIN
     assert "evolved_response" not in made
     assert len(made["evolution_criteria"]) == len(made["evolution_failures"]) == 3
-    kept = one(quality(next_in_chain, num_evolutions=2, store_evolutions=True, include_original_response=True))
+    kept = one(
+        quality(next_in_chain, num_evolutions=2, store_evolutions=True, include_original_response=True)
+    )
     assert kept["evolved_responses"] == ["Because of light.", *CHAIN[:2]]
 
 
@@ -240,7 +262,11 @@ def test_a_prompt_that_failed_before_gets_a_seed_that_it_has_not_had():
 
 def test_no_row_asks_the_same_twice_whatever_its_criteria():
     llm = RecordingLLM(lambda prompt, seed: "***")
-    next(EvolQuality(llm=llm, num_evolutions=12).process([{**ROW, "instruction": f"Why {i}?"} for i in range(8)]))
+    next(
+        EvolQuality(llm=llm, num_evolutions=12).process(
+            [{**ROW, "instruction": f"Why {i}?"} for i in range(8)]
+        )
+    )
     assert len(set(llm.asked)) == len(llm.asked) == 8 * 12 * 2
 
 
@@ -265,14 +291,22 @@ def test_a_row_keeps_its_draws_in_any_company():
         assert one(task(), row) == made
 
 
-@pytest.mark.parametrize("greedy", [{"temperature": 0}, {"do_sample": False}, {"do_sample": False, "temperature": 0.3}])
+@pytest.mark.parametrize(
+    "greedy", [{"temperature": 0}, {"do_sample": False}, {"do_sample": False, "temperature": 0.3}]
+)
 def test_a_retry_of_greedy_decoding_samples(greedy, arguments_asked):
-    assert [(a["temperature"], a["seed"]) for a in arguments_asked({**greedy, "top_k": 5})] == [(0, 0), (0.7, 1)]
+    assert [(a["temperature"], a["seed"]) for a in arguments_asked({**greedy, "top_k": 5})] == [
+        (0, 0),
+        (0.7, 1),
+    ]
     assert {a["top_k"] for a in arguments_asked({**greedy, "top_k": 5})} == {5}
 
 
 def test_a_retry_of_sampling_keeps_its_temperature(arguments_asked):
-    assert [(a["temperature"], a["seed"]) for a in arguments_asked({"temperature": 0.3, "seed": None})] == [(0.3, 0), (0.3, 1)]
+    assert [(a["temperature"], a["seed"]) for a in arguments_asked({"temperature": 0.3, "seed": None})] == [
+        (0.3, 0),
+        (0.3, 1),
+    ]
 
 
 @pytest.fixture
@@ -302,11 +336,15 @@ VALUES = ["<PROMPT> and <RESPONSE>", "{{ response }}{{ 7*7 }}", "{% if x %}y{% e
           "{{ cycler.__init__.__globals__ }}", "%s {0} ${x}"]  # fmt: skip
 
 
-@pytest.mark.parametrize("instruction, response", [*itertools.product(VALUES, ["Yes."]), *itertools.product(["Why?"], VALUES)])
+@pytest.mark.parametrize(
+    "instruction, response", [*itertools.product(VALUES, ["Yes."]), *itertools.product(["Why?"], VALUES)]
+)
 def test_instruction_and_response_are_values(instruction, response):
     chat = quality(GOOD).format_input({"instruction": instruction, "response": response}, "details")
     plain = quality(GOOD).format_input({"instruction": "INSTRUCTION", "response": "RESPONSE"}, "details")
-    assert chat[0]["content"] == plain[0]["content"].replace("RESPONSE", response).replace("INSTRUCTION", instruction)
+    assert chat[0]["content"] == plain[0]["content"].replace("RESPONSE", response).replace(
+        "INSTRUCTION", instruction
+    )
     made = one(quality(GOOD), {"instruction": instruction, "response": response})
     assert (made["evolved_response"], made["instruction"], made["response"]) == (GOOD, instruction, response)
 
@@ -349,9 +387,17 @@ def test_evol_instruct():
     task = EvolInstruct(llm=ScriptedLLM([harder]), num_evolutions=1)
     made = one(task, {"instruction": ROW["instruction"]})
     assert made["evolved_instruction"] == harder
-    assert made["evolution_criteria"][0] in ("breadth", "concretising", "constraints", "deepening", "reasoning")
+    assert made["evolution_criteria"][0] in (
+        "breadth",
+        "concretising",
+        "constraints",
+        "deepening",
+        "reasoning",
+    )
     assert made["evolution_failures"] == [None] and made["model_name"] == "scripted"
-    stored = one(EvolInstruct(llm=ScriptedLLM([harder]), store_evolutions=True, include_original_instruction=True), ROW)
+    stored = one(
+        EvolInstruct(llm=ScriptedLLM([harder]), store_evolutions=True, include_original_instruction=True), ROW
+    )
     assert stored["evolved_instructions"] == [ROW["instruction"], harder]
     assert one(task, {"instruction": None})["evolution_failures"] == ["no instruction"]
     assert one(EvolInstruct(llm=ScriptedLLM(["# Task\nGo on."])))["evolution_failures"] == ["prompt leaked"]
@@ -381,4 +427,9 @@ def test_no_leak_of_a_real_model_gets_through():
         used = row["evolved_response"]
         assert (used is None) == bool(row["evolution_failures"][0])
         if used is not None:
-            assert rewrite_fault(used, row["response"], message["content"], [row["instruction"], row["response"]]) is None
+            assert (
+                rewrite_fault(
+                    used, row["response"], message["content"], [row["instruction"], row["response"]]
+                )
+                is None
+            )

@@ -48,7 +48,9 @@ def rated(task, generations, **columns):
 
 def z_from_row(how):
     """What the default judge's votes come to, each with its weight, less the penalty: from nothing but the row."""
-    mean = sum(how["weights"][name] * vote for name, vote in how["votes"].items()) / sum(how["weights"].values())
+    mean = sum(how["weights"][name] * vote for name, vote in how["votes"].items()) / sum(
+        how["weights"].values()
+    )
     return mean - how["penalty"]
 
 
@@ -98,7 +100,17 @@ def test_models_that_hide_their_probabilities_are_refused():
 def test_the_default_judge_gives_one_rating_per_completion_and_minds_no_neighbour(judge):
     together = rated(judge, ["Jupiter.", *HOSTILE])["ratings"]
     assert len(together) == len(HOSTILE) + 1
-    assert [rating is None for rating in together] == [False, True, True, True, False, False, False, False, False]
+    assert [rating is None for rating in together] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+        False,
+    ]
     assert all(1 <= rating <= 5 for rating in together if rating is not None)
     alone = [rated(judge, [text])["ratings"][0] for text in ("Jupiter.", HOSTILE[3])]
     assert alone == pytest.approx([together[0], together[4]], abs=2e-3)
@@ -112,7 +124,11 @@ def test_every_rating_is_explained_in_its_row(judge):
     assert set(how[0]["votes"]) == {"smollm2-135m", "gemma-3-270m", "likelihood"}
     assert how[0]["broken"] == "" and how[0]["shortened"] is False
     assert squashed(how[0]["z"]) == pytest.approx(row["ratings"][0], abs=1e-3)
-    assert how[1] == {**{name: how[0][name] for name in ("judge", "mode")}, "rating": None, "reason": "empty completion"}
+    assert how[1] == {
+        **{name: how[0][name] for name in ("judge", "mode")},
+        "rating": None,
+        "reason": "empty completion",
+    }
     assert (how[0]["mode"], how[0]["penalty"]) == ("pointwise", 0)
     assert how[0]["z"] == pytest.approx(z_from_row(how[0]), abs=1e-3)
     assert set(how[0]["log_likelihoods"]) == {"smollm2-135m", "gemma-3-270m"}
@@ -136,7 +152,9 @@ def test_a_broken_constraint_costs_as_much_as_the_fit_says_and_stands_in_the_row
     assert bound["z"] == pytest.approx(z_from_row(bound), abs=1e-3)
 
 
-def test_a_completion_that_no_model_can_read_whole_is_cut_in_the_middle_and_rated(tiny_model_folder, monkeypatch):
+def test_a_completion_that_no_model_can_read_whole_is_cut_in_the_middle_and_rated(
+    tiny_model_folder, monkeypatch
+):
     head = LinearHead((0, 1), np.random.default_rng(0).normal(size=2 * 3 * 32).astype(np.float32), 0.0)
     llm = TransformersLLM(str(tiny_model_folder), use_cache=False)
     name = llm.model_name
@@ -163,7 +181,10 @@ def test_a_false_word_costs_likelihood(judge):
     row = next(judge.process([{"instruction": "What is the capital of France?", "generations": FRANCE}]))[0]
     true, false = row["distilabel_metadata"]["raw_output_reward_head_rating_0"]
     assert true["votes"]["likelihood"] > false["votes"]["likelihood"]
-    assert all(true["log_likelihoods"][llm.model_name] > false["log_likelihoods"][llm.model_name] for llm in judge.panel)
+    assert all(
+        true["log_likelihoods"][llm.model_name] > false["log_likelihoods"][llm.model_name]
+        for llm in judge.panel
+    )
 
 
 def test_the_author_is_left_out_of_the_likelihood_vote_of_the_default_judge(judge):
@@ -205,13 +226,20 @@ def test_head_features_equal_those_of_a_plain_forward_pass():
 
     llm = TransformersLLM("smollm2-135m", use_cache=False)
     chat = [{"role": "user", "content": "Name a planet."}]
-    [features] = [batch[0] for batch in llm.completion_features([(chat, "Jupiter, I think.")], (16, 22), LinearHead.question)]
+    [features] = [
+        batch[0]
+        for batch in llm.completion_features([(chat, "Jupiter, I think.")], (16, 22), LinearHead.question)
+    ]
     prompt, added = llm.prompts.encode(chat), llm.prompts.encode_completion("Jupiter, I think.")
     with torch.inference_mode():
         ids = torch.tensor([[*prompt, *added, *llm.prompts.encode_question(LinearHead.question)]])
         states = llm.hf_model(ids, output_hidden_states=True).hidden_states
     inside = slice(len(prompt), len(prompt) + len(added))
-    expected = [part for i in (16, 22) for part in (states[i][0, inside].mean(0), states[i][0, inside][-1], states[i][0, -1])]
+    expected = [
+        part
+        for i in (16, 22)
+        for part in (states[i][0, inside].mean(0), states[i][0, inside][-1], states[i][0, -1])
+    ]
     assert features == pytest.approx(torch.cat(expected).numpy(), abs=2e-2, rel=1e-3)
     llm.unload()
 

@@ -107,7 +107,11 @@ def test_a_switch_of_language_needs_two_texts_that_tell(text, known, switch):
 
 def test_no_labelled_answer_in_english_is_taken_for_another_language():
     """One of the 12,000 texts is: "September comes right before October.", which the identifier takes for Nigerian Pidgin."""
-    items = [item for item in labelled_items("fit")[::4] if all(map(str.isascii, (item["good"], item["instruction"])))]
+    items = [
+        item
+        for item in labelled_items("fit")[::4]
+        if all(map(str.isascii, (item["good"], item["instruction"])))
+    ]
     alarms = [item for item in items if switches_language(item["good"], [item["instruction"], ENGLISH[0]])]
     assert len(items) > 200 and len(alarms) <= 1
 
@@ -182,7 +186,9 @@ GOOD_REWRITES = [
 @pytest.mark.parametrize("instruction, response, rewrite", GOOD_REWRITES)
 def test_good_rewrites_pass(instruction, response, rewrite):
     for criterion in QUALITY.criteria:
-        prompt = QUALITY.format_input({"instruction": instruction, "response": response}, criterion)[0]["content"]
+        prompt = QUALITY.format_input({"instruction": instruction, "response": response}, criterion)[0][
+            "content"
+        ]
         assert rewrite_fault(rewrite, response, prompt, [instruction, response]) is None
 
 
@@ -206,6 +212,8 @@ def test_almost_no_good_answer_is_a_faulty_rewrite_of_a_worse_one():
 
 def test_no_labelled_answer_repeats_itself_or_refuses():
     texts = [item[kind] for item in labelled_items("fit") for kind in ("good", "worse", "off_topic")]
-    faults = Counter(rewrite_fault(text, "A draft of some other text.", "", ["Say something."]) for text in texts)
+    faults = Counter(
+        rewrite_fault(text, "A draft of some other text.", "", ["Say something."]) for text in texts
+    )
     assert faults["repetition"] <= 1
     assert faults["refusal"] <= 0.001 * len(texts)

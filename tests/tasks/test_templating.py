@@ -49,7 +49,8 @@ def test_what_the_sandbox_forbids_or_what_fails_is_our_error(source):
 
 
 @pytest.mark.parametrize(
-    "value", ["{{ 7*7 }}", "{% raw %}", "{% include 'x' %}", "{# gone #}", "<b>&amp;</b>", "$x %s {0}", "a\\nb"]
+    "value",
+    ["{{ 7*7 }}", "{% raw %}", "{% include 'x' %}", "{# gone #}", "<b>&amp;</b>", "$x %s {0}", "a\\nb"],
 )
 def test_values_are_never_templates_nor_html(value):
     assert rendered("[{{ x }}]", x=value) == f"[{value}]"
@@ -83,7 +84,8 @@ def test_a_language_without_prompts_is_an_error_that_lists_those_with():
 
 def test_the_variables_of_a_template_are_the_inputs():
     made = TextGeneration(
-        llm=ScriptedLLM(["x"]), template="{{ question }} in {{ language }}: {% if hint %}{{ hint }}{% endif %}"
+        llm=ScriptedLLM(["x"]),
+        template="{{ question }} in {{ language }}: {% if hint %}{{ hint }}{% endif %}",
     )
     assert sorted(made.inputs) == ["hint", "language", "question"]
     assert TextGeneration(llm=ScriptedLLM(["x"])).inputs == ["instruction"]
@@ -103,7 +105,9 @@ def test_print_shows_system_prompt_and_filled_template_without_the_model(capsys)
     def never(chat):
         raise AssertionError("the model was asked")
 
-    task = TextGeneration(llm=ScriptedLLM(never), system_prompt="Be brief.", template="About {{ topic }}: {{ instruction }}")
+    task = TextGeneration(
+        llm=ScriptedLLM(never), system_prompt="Be brief.", template="About {{ topic }}: {{ instruction }}"
+    )
     task.print()
     shown = capsys.readouterr().out
     assert "system" in shown and "Be brief." in shown and "About <TOPIC>: <INSTRUCTION>" in shown

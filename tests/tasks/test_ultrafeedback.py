@@ -41,7 +41,9 @@ def judge_of_words(good=5, bad=1):
     def reply(chat):
         texts = chat[-1]["content"].split("<text ")[1:]
         ratings = [good if "Madrid" in text else bad for text in texts]
-        return "\n\n".join(f"#### Text {i}\nRating: {r}\nRationale: It is a {r}." for i, r in enumerate(ratings, start=1))
+        return "\n\n".join(
+            f"#### Text {i}\nRating: {r}\nRationale: It is a {r}." for i, r in enumerate(ratings, start=1)
+        )
 
     return ScriptedLLM(reply)
 
@@ -62,7 +64,11 @@ def test_a_reply_is_parsed_into_ratings_and_rationales_in_order():
 def test_what_cannot_be_read_is_none_with_its_reason_in_the_metadata():
     made = one(UltraFeedback(llm=ScriptedLLM(["#### Text 1\nRating: 8/10\n\n#### Text 3\nRating: 4"])))
     assert made["ratings"] == [None, None, 4.0]
-    assert [text["reason"] for text in explained(made)["overall-rating"]] == ["off the scale: 8/10", "missing block", None]
+    assert [text["reason"] for text in explained(made)["overall-rating"]] == [
+        "off the scale: 8/10",
+        "missing block",
+        None,
+    ]
     silent = one(UltraFeedback(llm=ScriptedLLM([None])))
     assert silent["ratings"] == [None] * 3
     assert explained(silent)["overall-rating"][0]["reason"] == "no reply"
@@ -84,37 +90,64 @@ ORDERED = [{"mode": "text"}, {"mode": "text", "swap": True}, {"aspect": ASPECTS[
 
 
 @pytest.mark.parametrize(
-    "llm, task", [(ToyLLM, {"mode": "logits"}), *((llm, task) for task in ORDERED for llm in (ToyLLM, judge_of_words))]
+    "llm, task",
+    [(ToyLLM, {"mode": "logits"}), *((llm, task) for task in ORDERED for llm in (ToyLLM, judge_of_words))],
 )
 def test_empty_completions_have_a_reason_and_do_not_shift_the_others(llm, task):
     generations = [None, "Barcelona", "", "Madrid", " \n "]
-    made = one(UltraFeedback(llm=llm(), **task), {"instruction": "Capital of Spain?", "generations": generations})
+    made = one(
+        UltraFeedback(llm=llm(), **task), {"instruction": "Capital of Spain?", "generations": generations}
+    )
     without = one(
-        UltraFeedback(llm=llm(), **task), {"instruction": "Capital of Spain?", "generations": ["Barcelona", "Madrid"]}
+        UltraFeedback(llm=llm(), **task),
+        {"instruction": "Capital of Spain?", "generations": ["Barcelona", "Madrid"]},
     )
     assert made["ratings"] == [None, without["ratings"][0], None, without["ratings"][1], None]
     assert made["rationales"] == [None, without["rationales"][0], None, without["rationales"][1], None]
     for texts in explained(made).values():
-        assert [text["reason"] for text in texts] == ["empty completion", None, "empty completion", None, "empty completion"]
+        assert [text["reason"] for text in texts] == [
+            "empty completion",
+            None,
+            "empty completion",
+            None,
+            "empty completion",
+        ]
 
 
 def test_rows_do_not_touch_each_other():
-    rows = [ROW, {"instruction": "None?", "generations": []}, {"instruction": "All empty?", "generations": ["", None]}, {**ROW}]
-    for task in (UltraFeedback(llm=judge_of_words()), UltraFeedback(llm=ToyLLM()), UltraFeedback(llm=ToyLLM(), mode="logits")):
+    rows = [
+        ROW,
+        {"instruction": "None?", "generations": []},
+        {"instruction": "All empty?", "generations": ["", None]},
+        {**ROW},
+    ]
+    for task in (
+        UltraFeedback(llm=judge_of_words()),
+        UltraFeedback(llm=ToyLLM()),
+        UltraFeedback(llm=ToyLLM(), mode="logits"),
+    ):
         first, none, empty, last = next(task.process(rows))
         assert first["ratings"] == last["ratings"] == one(task)["ratings"]
         assert (none["ratings"], empty["ratings"]) == ([], [None, None])
         assert next(task.process([])) == []
 
 
-@pytest.mark.parametrize("task", [{"mode": "text"}, {"mode": "logits"}, {"swap": True}, {"aspect": ASPECTS[:2]}])
+@pytest.mark.parametrize(
+    "task", [{"mode": "text"}, {"mode": "logits"}, {"swap": True}, {"aspect": ASPECTS[:2]}]
+)
 @pytest.mark.parametrize("instruction", [None, "", 7])
 def test_a_row_with_nothing_to_rate_has_reasons_and_its_instruction_is_not_read(task, instruction):
     llm = ToyLLM()
-    rows = [ROW, {"instruction": instruction, "generations": [None, ""]}, {"instruction": instruction, "generations": []}]
+    rows = [
+        ROW,
+        {"instruction": instruction, "generations": [None, ""]},
+        {"instruction": instruction, "generations": []},
+    ]
     _, empty, none = next(UltraFeedback(llm=llm, **task).process(rows))
     assert (empty["ratings"], empty["rationales"], none["ratings"]) == ([None, None], [None, None], [])
-    assert all([text["reason"] for text in texts] == ["empty completion"] * 2 for texts in explained(empty).values())
+    assert all(
+        [text["reason"] for text in texts] == ["empty completion"] * 2 for texts in explained(empty).values()
+    )
     with pytest.raises(InputError, match="'instruction' must be text"):
         one(UltraFeedback(llm=llm, **task), {"instruction": instruction, "generations": [None, "Madrid"]})
 
@@ -132,8 +165,12 @@ def test_a_model_that_writes_nothing_gives_no_rationale(reply, task):
 def test_the_metadata_holds_the_prompt_that_was_sent_for_each_aspect(swap):
     llm = ToyLLM(context=4_000)
     task = UltraFeedback(llm=llm, aspect=ASPECTS[:2], swap=swap, rationales=False)
-    read = one(task, {**ROW, "generations": ["Madrid", "", "so " * 3_000]})["distilabel_metadata"]["raw_input_ultra_feedback_0"]
-    sent = [chat[1]["content"] for chat in llm.scored if chat[-1]["content"].endswith("#### Text 1\nRating: ")]
+    read = one(task, {**ROW, "generations": ["Madrid", "", "so " * 3_000]})["distilabel_metadata"][
+        "raw_input_ultra_feedback_0"
+    ]
+    sent = [
+        chat[1]["content"] for chat in llm.scored if chat[-1]["content"].endswith("#### Text 1\nRating: ")
+    ]
     assert len(sent) == (4 if swap else 2) and read.count("═══ Prompt ") == 2
     assert [prompt in read for prompt in sent] == ([True, False] * 2 if swap else [True, True])
 
@@ -150,13 +187,17 @@ def test_several_aspects_give_a_column_each_and_the_mean(mode):
         alone = one(UltraFeedback(llm=ToyLLM(), aspect=aspect, mode=mode))
         assert made[f"ratings_{aspect}"] == alone["ratings"]
         assert made[f"rationales_{aspect}"] == alone["rationales"]
-    means = [(a + b) / 2 for a, b in zip(made["ratings_helpfulness"], made["ratings_creativity"], strict=True)]
+    means = [
+        (a + b) / 2 for a, b in zip(made["ratings_helpfulness"], made["ratings_creativity"], strict=True)
+    ]
     assert made["ratings"] == pytest.approx(means, abs=1e-4)
     assert list(explained(made)) == ["helpfulness", "creativity"]
 
 
 def test_swap_averages_both_orders_and_keeps_the_disagreement():
-    first_is_best = ScriptedLLM(["#### Text 1\nRating: 5\n\n#### Text 2\nRating: 3\n\n#### Text 3\nRating: 2"])
+    first_is_best = ScriptedLLM(
+        ["#### Text 1\nRating: 5\n\n#### Text 2\nRating: 3\n\n#### Text 3\nRating: 2"]
+    )
     task = UltraFeedback(llm=first_is_best, swap=True)
     made = one(task)
     assert set(task.outputs) <= set(made)
@@ -194,8 +235,13 @@ def test_swap_and_aspects_together():
 
 
 def test_rationales_of_several_aspects_stand_together_with_their_names():
-    replies = {"Helpfulness": "Text 1\nRating: 4\nRationale: Of use.", "Creativity": "Text 1\nRating: 2\nRationale: Dull."}
-    llm = ScriptedLLM(lambda chat: next(reply for title, reply in replies.items() if title in chat[-1]["content"]))
+    replies = {
+        "Helpfulness": "Text 1\nRating: 4\nRationale: Of use.",
+        "Creativity": "Text 1\nRating: 2\nRationale: Dull.",
+    }
+    llm = ScriptedLLM(
+        lambda chat: next(reply for title, reply in replies.items() if title in chat[-1]["content"])
+    )
     task = UltraFeedback(llm=llm, aspect=["helpfulness", "creativity"])
     made = one(task, {**ROW, "generations": ["Madrid", "", "Rome"]})
     assert made["rationales"] == ["helpfulness: Of use.\n\ncreativity: Dull.", None, None]
@@ -218,7 +264,9 @@ def test_a_logits_rating_is_the_mean_of_the_distribution():
     means = llm.choice_probabilities(chats, SCALE, prefill="Rating: ") @ [1, 2, 3, 4, 5]
     assert made["ratings"] == pytest.approx(means.tolist(), abs=1e-4)
     for text, rating in zip(explained(made)["overall-rating"], made["ratings"], strict=True):
-        assert sum(p * k for k, p in enumerate(text["distribution"], start=1)) == pytest.approx(rating, abs=1e-3)
+        assert sum(p * k for k, p in enumerate(text["distribution"], start=1)) == pytest.approx(
+            rating, abs=1e-3
+        )
         assert (text["mode"], text["reason"], text["rating"]) == ("logits", None, rating)
 
 
@@ -247,7 +295,9 @@ def test_wrong_settings_say_what_is_allowed():
         UltraFeedback(llm=ToyLLM(), mode="stars")
     with pytest.raises(InputError, match="needs probabilities.*mode='text'"):
         UltraFeedback(llm=ScriptedLLM([REPLY]), mode="logits")
-    with pytest.raises(InputError, match="swap=True with mode='logits'.*no order.*mode='text', or leave out swap"):
+    with pytest.raises(
+        InputError, match="swap=True with mode='logits'.*no order.*mode='text', or leave out swap"
+    ):
         UltraFeedback(llm=ToyLLM(), mode="logits", swap=True)
     with pytest.raises(InputError, match="allowed: en"):
         UltraFeedback(llm=ToyLLM(), language="xx")
@@ -269,15 +319,23 @@ def test_rows_of_the_wrong_kind_are_errors_that_name_the_column(row):
 @pytest.mark.parametrize("aspect", ASPECTS)
 def test_every_aspect_has_a_prompt_with_five_steps(aspect, mode):
     system, user = UltraFeedback(llm=ToyLLM(), aspect=aspect, mode=mode).format_input(ROW)
-    steps = [line.split(":")[0] for line in user["content"].splitlines() if line[:2] in ("1.", "2.", "3.", "4.", "5.")]
+    steps = [
+        line.split(":")[0]
+        for line in user["content"].splitlines()
+        if line[:2] in ("1.", "2.", "3.", "4.", "5.")
+    ]
     assert steps == ["1. Poor", "2. Weak", "3. Fair", "4. Good", "5. Excellent"]
-    assert system["role"] == "system" and "Capital of Spain?" in user["content"] and "{{" not in user["content"]
+    assert (
+        system["role"] == "system" and "Capital of Spain?" in user["content"] and "{{" not in user["content"]
+    )
     shown = [text in user["content"] for text in ROW["generations"]]
     assert shown == ([True] * 3 if mode == "text" else [True, False, False])
 
 
 def test_aspects_differ_in_their_prompts():
-    prompts = {UltraFeedback(llm=ToyLLM(), aspect=aspect).format_input(ROW)[1]["content"] for aspect in ASPECTS}
+    prompts = {
+        UltraFeedback(llm=ToyLLM(), aspect=aspect).format_input(ROW)[1]["content"] for aspect in ASPECTS
+    }
     assert len(prompts) == len(ASPECTS) == 8
 
 
@@ -325,11 +383,18 @@ def read_by(llm):
 @pytest.mark.parametrize("texts", [["Madrid", "Rome"], [LONG, "Rome"], [LONG] * 12])
 def test_an_instruction_too_long_for_the_model_is_cut_in_the_middle_and_marked(mode, texts):
     llm = ToyLLM(context=9_000)
-    made = one(UltraFeedback(llm=llm, mode=mode, rationales=True), {"instruction": LONG, "generations": texts})
+    made = one(
+        UltraFeedback(llm=llm, mode=mode, rationales=True), {"instruction": LONG, "generations": texts}
+    )
     assert None not in made["ratings"] and made["rationales"] == ["Because."] * len(texts)
     assert [text["shortened"] for text in explained(made)["overall-rating"]] == [True] * len(texts)
     for read in read_by(llm):
-        assert len(read) < 9_000 and "5. Excellent" in read and "# Instruction\nstart" in read and " […] " in read
+        assert (
+            len(read) < 9_000
+            and "5. Excellent" in read
+            and "# Instruction\nstart" in read
+            and " […] " in read
+        )
 
 
 @pytest.mark.parametrize("mode", ["text", "logits"])

@@ -57,21 +57,27 @@ class Task(Step):
 
     def process(self, rows: StepInput) -> StepOutput:
         missing = [self._missing(row) for row in rows]
-        chats = [None if reason else self.format_input(row) for row, reason in zip(rows, missing, strict=True)]
+        chats = [
+            None if reason else self.format_input(row) for row, reason in zip(rows, missing, strict=True)
+        ]
         asked = [chat for chat in chats if chat is not None]
         results = iter(self.llm.generate(asked, num_generations=self.num_generations))
         finished = []
         for row, chat, reason in zip(rows, chats, missing, strict=True):
             result = _unwritten(reason, self.num_generations) if reason else next(results)
             outputs = [self._output(row, chat, result, draw) for draw in range(self.num_generations)]
-            finished += [_grouped(row, outputs)] if self.group_generations else [{**row, **o} for o in outputs]
+            finished += (
+                [_grouped(row, outputs)] if self.group_generations else [{**row, **o} for o in outputs]
+            )
         yield finished
 
     def _missing(self, row: Row) -> str | None:
         """Why the model is not asked about `row`: a step before this one left a column without a value."""
         for column in required_columns(self.inputs):
             if column not in row:
-                raise InputError(f"Step {self.name!r} needs the column {column!r}, but a row has none: {brief(row)}")
+                raise InputError(
+                    f"Step {self.name!r} needs the column {column!r}, but a row has none: {brief(row)}"
+                )
             if row[column] is None:
                 return f"no {column}"
         return None
@@ -81,7 +87,11 @@ class Task(Step):
         statistics = {name: counts[draw] for name, counts in result["statistics"].items()}
         statistics["finish_reason"] = finish_reason(result, draw)
         metadata = self.metadata(row, chat, text, statistics)
-        return {**self.format_output(text, row), "distilabel_metadata": metadata, "model_name": self.llm.model_name}
+        return {
+            **self.format_output(text, row),
+            "distilabel_metadata": metadata,
+            "model_name": self.llm.model_name,
+        }
 
     def metadata(self, row: Row, raw_input: Any, raw_output: Any, statistics: Any = None) -> dict[str, Any]:
         """The row's `distilabel_metadata` with what this task read and wrote."""
@@ -94,7 +104,11 @@ class Task(Step):
 
     def print(self, sample: Row | None = None) -> None:
         """Show the prompt for `sample` (by default with placeholders) without asking the model."""
-        row = {**{name: f"<{name.upper()}>" for name in required_columns(self.inputs)}, **self.sample(), **(sample or {})}
+        row = {
+            **{name: f"<{name.upper()}>" for name in required_columns(self.inputs)},
+            **self.sample(),
+            **(sample or {}),
+        }
         print(framed(f"Prompt: {type(self).__name__}", self.format_input(row)))
 
     def sample(self) -> Row:
@@ -105,9 +119,16 @@ class Task(Step):
 def _grouped(row: Row, outputs: list[Row]) -> Row:
     apart = ("distilabel_metadata", "model_name")
     lists = {key: [output[key] for output in outputs] for key in outputs[0] if key not in apart}
-    metadata = {key: [o["distilabel_metadata"].get(key) for o in outputs] for key in outputs[0]["distilabel_metadata"]}
+    metadata = {
+        key: [o["distilabel_metadata"].get(key) for o in outputs] for key in outputs[0]["distilabel_metadata"]
+    }
     earlier = row.get("distilabel_metadata") or {}
-    return {**row, **lists, "distilabel_metadata": {**metadata, **earlier}, "model_name": outputs[0]["model_name"]}
+    return {
+        **row,
+        **lists,
+        "distilabel_metadata": {**metadata, **earlier},
+        "model_name": outputs[0]["model_name"],
+    }
 
 
 def finish_reason(result: dict[str, Any], draw: int = 0) -> str | None:

@@ -26,7 +26,9 @@ def broken_constraints(instruction: str, text: str) -> list[str]:
 
 def false_sums(instruction: str, text: str) -> list[str]:
     """The sums in `text` that do not come out, and the sum that `instruction` asks for if `text` has only other numbers."""
-    quoted = {equation[0] for equation in EQUATION.finditer(instruction)}  # to repeat the question's own is no mistake
+    quoted = {
+        equation[0] for equation in EQUATION.finditer(instruction)
+    }  # to repeat the question's own is no mistake
     equations = [equation for equation in EQUATION.finditer(text) if equation[0] not in quoted]
     return [f"{equation[0]} is false" for equation in equations if not _holds(*equation.groups())] + [
         f"no answer to {calculation}" for calculation in _unanswered(instruction, re.findall(FIGURE, text))
@@ -36,7 +38,9 @@ def false_sums(instruction: str, text: str) -> list[str]:
 # --- constraints: the counts ------------------------------------------------------------------------------------
 
 LIST_LINE = re.compile(r"^[ \t]*(?:[-*•–]|\d{1,2}[.)])[ \t]+\S", re.MULTILINE)
-ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|vs|etc|e\.g|i\.e|a\.m|p\.m|approx|No|[A-Z])\.|(?<=\d)\.(?=\d)")
+ABBREVIATION = re.compile(
+    r"\b(?:Mr|Mrs|Ms|Dr|St|vs|etc|e\.g|i\.e|a\.m|p\.m|approx|No|[A-Z])\.|(?<=\d)\.(?=\d)"
+)
 
 
 def _words(text: str) -> int:
@@ -78,7 +82,10 @@ def constraints(instruction: str) -> Iterator[tuple[str, Callable[[str], bool]]]
         wording = re.search(form.wording, own_words, re.IGNORECASE)
         if wording and not (form.unless and _in(form.unless, own_words)):
             letters = wording.groups()
-            yield form.name.format(*letters), lambda text, form=form, letters=letters: form.holds(text, *letters)
+            yield (
+                form.name.format(*letters),
+                lambda text, form=form, letters=letters: form.holds(text, *letters),
+            )
 
 
 def _counts(own_words: str) -> Iterator[tuple[str, Callable[[str], bool]]]:
@@ -96,7 +103,10 @@ def _counts(own_words: str) -> Iterator[tuple[str, Callable[[str], bool]]]:
                 yield f"at most {most} {unit}s", lambda text, most=most, count=count: count(text) <= most
             else:
                 plural = "s" if number > 1 else ""
-                yield f"{number} {unit}{plural}", lambda text, number=number, count=count: count(text) == number
+                yield (
+                    f"{number} {unit}{plural}",
+                    lambda text, number=number, count=count: count(text) == number,
+                )
 
 
 def _number(numeral: str) -> int:
@@ -136,7 +146,9 @@ def _lacks(name: str, wording: str, mark: str) -> Form:
 
 def _verse(form: str, lines: int) -> Form:
     what_is = r"\bwhat(?: is|'s|’s)\b"
-    return Form(f"{lines} lines", rf"\b(?:a|one) {form}\b", lambda text: _lines(text) == lines, unless=what_is)
+    return Form(
+        f"{lines} lines", rf"\b(?:a|one) {form}\b", lambda text: _lines(text) == lines, unless=what_is
+    )
 
 
 NO_LIST = r"\b(?:no|not|without)(?: any| a| use)? (?:bullet|list|numbered)|\bin (?:flowing )?prose\b"
@@ -152,10 +164,17 @@ UPPER = r"\b(?:upper ?case|all caps|(?:all|block) capitals|capital letters)\b"
 JUST_NUMBER = r"\b(?:just|only) (?:the |a |one )?(?:number|figure|digits?)\b|\b(?:number|figure|digits?) (?:only|alone)\b"
 ANSWERS = "name|word|year|date|answer|letter|result|code|formula|term"
 JUST_ANSWER = rf"\b(?:just|only) (?:the |a )?(?:{ANSWERS})\b(?! (?:of|for|from|to))|\b(?:{ANSWERS}) only\b"
-YES_OR_NO = r"\b(?:answer|reply|respond|say)(?: with| just| only)* yes or no\b(?! by)|^yes or no\b|\byes or no[?:]"
+YES_OR_NO = (
+    r"\b(?:answer|reply|respond|say)(?: with| just| only)* yes or no\b(?! by)|^yes or no\b|\byes or no[?:]"
+)
 FORMS = [
     Form("no list", NO_LIST, lambda text: not LIST_LINE.search(text)),
-    Form("a numbered list", NUMBERED, lambda text: len(re.findall(r"(?m)^[ \t]*\d{1,2}[.)]", text)) > 1, NO_LIST),
+    Form(
+        "a numbered list",
+        NUMBERED,
+        lambda text: len(re.findall(r"(?m)^[ \t]*\d{1,2}[.)]", text)) > 1,
+        NO_LIST,
+    ),
     Form(
         "bullet points",
         r"\bbullet(?:s|ed|[- ](?:point|list)s?)\b",

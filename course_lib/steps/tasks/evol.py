@@ -47,11 +47,15 @@ class _Evol(Task):
         self.criteria = [asked] if isinstance(asked, str) else list(asked or allowed)
         unknown = sorted(set(self.criteria) - set(allowed))
         if unknown:
-            raise InputError(f"Step {self.name!r}: unknown criterion {', '.join(unknown)}; allowed: {', '.join(allowed)}.")
+            raise InputError(
+                f"Step {self.name!r}: unknown criterion {', '.join(unknown)}; allowed: {', '.join(allowed)}."
+            )
         if self.num_evolutions < 1:
             raise InputError(f"Step {self.name!r}: num_evolutions={self.num_evolutions}; allowed: 1 or more.")
         if getattr(self, f"include_original_{self.subject}") and not self.store_evolutions:
-            raise InputError(f"Step {self.name!r}: include_original_{self.subject}=True needs store_evolutions=True.")
+            raise InputError(
+                f"Step {self.name!r}: include_original_{self.subject}=True needs store_evolutions=True."
+            )
 
     def criterion(self, row: Row, evolution: int = 0) -> str:
         """The criterion for `row`: the same wherever the row stands."""
@@ -69,17 +73,26 @@ class _Evol(Task):
             self._evolve([t for t in traces if not t.missing], evolution)
         for trace in traces:
             if trace.missing:
-                trace.skipped([self.criterion(trace.row, evolution) for evolution in range(self.num_evolutions)])
+                trace.skipped(
+                    [self.criterion(trace.row, evolution) for evolution in range(self.num_evolutions)]
+                )
         yield [self._finished(trace) for trace in traces]
 
     def _evolve(self, traces: list["_Trace"], evolution: int) -> None:
         """One rewrite of each; those that fail are drawn once more."""
         todo = traces
         for again in (False, True):
-            chats = [self.format_input({**t.row, self.subject: t.text}, self.criterion(t.row, evolution)) for t in todo]
+            chats = [
+                self.format_input({**t.row, self.subject: t.text}, self.criterion(t.row, evolution))
+                for t in todo
+            ]
             for trace, chat, result in zip(todo, chats, self._draws(todo, chats), strict=True):
                 text = result["generations"][0]
-                fault = finish_reason(result) or "no text" if text is None else self.fault(text, trace, chat[-1]["content"])
+                fault = (
+                    finish_reason(result) or "no text"
+                    if text is None
+                    else self.fault(text, trace, chat[-1]["content"])
+                )
                 trace.tried(chat, text, fault, result["statistics"], again)
             todo = [trace for trace in todo if trace.faults[-1]]
         for trace in traces:
@@ -89,7 +102,10 @@ class _Evol(Task):
     def _draws(self, traces: list["_Trace"], chats: list[Chat]) -> list[dict[str, Any]]:
         """The model's answer to each chat, with a seed that its row has not used for the same chat."""
         times = [trace.asked.count(chat) for trace, chat in zip(traces, chats, strict=True)]
-        groups = {n: [chat for chat, count in zip(chats, times, strict=True) if count == n] for n in sorted(set(times))}
+        groups = {
+            n: [chat for chat, count in zip(chats, times, strict=True) if count == n]
+            for n in sorted(set(times))
+        }
         answers = {n: iter(self.llm.generate(group, **self._sampling(n))) for n, group in groups.items()}
         return [next(answers[n]) for n in times]
 
@@ -107,7 +123,9 @@ class _Evol(Task):
     def _finished(self, trace: "_Trace") -> Row:
         good = [raw if fault is None else None for raw, fault in zip(trace.raw, trace.faults, strict=True)]
         last = next((text for text in reversed(good) if text is not None), None)
-        outputs = {f"evolved_{self.subject}s": [*self._original(trace), *good]} if self.store_evolutions else {}
+        outputs = (
+            {f"evolved_{self.subject}s": [*self._original(trace), *good]} if self.store_evolutions else {}
+        )
         if not self.store_evolutions:
             outputs = {f"evolved_{self.subject}": last}
         metadata = self.metadata(trace.row, trace.chats, trace.attempts, trace.statistics)
@@ -171,9 +189,15 @@ class _Trace:
         self.statistics: list[dict[str, Any]] = []
 
     def skipped(self, criteria: list[str]) -> None:
-        self.criteria, self.raw, self.faults = criteria, [None] * len(criteria), [self.missing] * len(criteria)
+        self.criteria, self.raw, self.faults = (
+            criteria,
+            [None] * len(criteria),
+            [self.missing] * len(criteria),
+        )
 
-    def tried(self, chat: Chat, text: str | None, fault: str | None, statistics: dict[str, Any], again: bool) -> None:
+    def tried(
+        self, chat: Chat, text: str | None, fault: str | None, statistics: dict[str, Any], again: bool
+    ) -> None:
         self.asked.append(chat)
         self.attempts.append(text)
         self.statistics.append({name: counts[0] for name, counts in statistics.items()})

@@ -50,7 +50,9 @@ def averaged(first: Judgement, second: Judgement) -> Judgement:
     """One judgement from those in either order: the mean of the ratings, the words of the first that has a rating."""
     if not has_words(first.text):
         return first
-    orders = [{name: getattr(j, name) for name in ("rating", "reason", "distribution")} for j in (first, second)]
+    orders = [
+        {name: getattr(j, name) for name in ("rating", "reason", "distribution")} for j in (first, second)
+    ]
     rated = first if first.rating is not None or second.rating is None else second
     both = None not in (first.rating, second.rating)
     return replace(
@@ -68,7 +70,9 @@ def over_aspects(columns: dict[str, dict[str, list[Any]]]) -> dict[str, list[Any
     shared = {}
     for name in next(iter(columns.values())):
         texts = zip(*(column[name] for column in columns.values()), strict=True)
-        shared[name] = [_named(columns, values) if name == "rationales" else _mean(values) for values in texts]
+        shared[name] = [
+            _named(columns, values) if name == "rationales" else _mean(values) for values in texts
+        ]
     return shared
 
 

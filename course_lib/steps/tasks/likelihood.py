@@ -64,20 +64,28 @@ class _PointwiseRating(Task):
     def judge_name(self) -> str:
         return " + ".join(dict.fromkeys(llm.model_name for llm in self.llms))
 
-    def score(self, instructions: list[str], texts: list[str], authors: list[str | None]) -> list[dict[str, Any]]:
+    def score(
+        self, instructions: list[str], texts: list[str], authors: list[str | None]
+    ) -> list[dict[str, Any]]:
         """For each text `{"rating": float | None, …}` with whatever explains it."""
         raise TypeError(f"{type(self).__name__} must define score")
 
     def process(self, rows: StepInput) -> StepOutput:
         completions = [
-            (row, place) for row in rows for place, text in enumerate(texts_of(row, "generations", self)) if has_words(text)
+            (row, place)
+            for row in rows
+            for place, text in enumerate(texts_of(row, "generations", self))
+            if has_words(text)
         ]
         instructions = [text_of(row, "instruction", self) for row, _ in completions]
         whole = [row["generations"][place] for row, place in completions]
         texts = list(map(self._fitting, instructions, whole))
         scores = self.score(instructions, texts, [_author(row, place) for row, place in completions])
         judgements = iter(
-            [{**score, "shortened": text != original} for score, text, original in zip(scores, texts, whole, strict=True)]
+            [
+                {**score, "shortened": text != original}
+                for score, text, original in zip(scores, texts, whole, strict=True)
+            ]
         )
         yield [self._finished(row, judgements) for row in rows]
 
@@ -117,7 +125,9 @@ class _PanelRating(_PointwiseRating):
     def chats(self, instructions: list[str]) -> list[Chat]:
         return [self.format_input({"instruction": instruction}) for instruction in instructions]
 
-    def log_likelihoods(self, chats: list[Chat], texts: list[str], authors: list[str | None]) -> list[dict[str, float]]:
+    def log_likelihoods(
+        self, chats: list[Chat], texts: list[str], authors: list[str | None]
+    ) -> list[dict[str, float]]:
         """For each text its mean log-probability per token, by model; without its author, if other models remain."""
         means: list[dict[str, float]] = [{} for _ in texts]
         alone = len({llm.model_name for llm in self.panel}) == 1
@@ -140,7 +150,9 @@ class LikelihoodRating(_PanelRating):
     Likelihood prefers what is easy to predict, padding included; `docs/judges.md` has its figures.
     """
 
-    def score(self, instructions: list[str], texts: list[str], authors: list[str | None]) -> list[dict[str, Any]]:
+    def score(
+        self, instructions: list[str], texts: list[str], authors: list[str | None]
+    ) -> list[dict[str, Any]]:
         likelihoods = self.log_likelihoods(self.chats(instructions), texts, authors)
         return [_explained(_mean_z(means), log_likelihoods=_rounded(means)) for means in likelihoods]
 
@@ -164,11 +176,17 @@ class RewardHeadRating(_PanelRating):
         unknown = [llm.model_name for llm in self.panel if llm.model_name not in fit()["heads"]]
         if unknown:
             known = ", ".join(fit()["heads"])
-            raise InputError(f"Step {self.name!r}: there is no reward head for {', '.join(unknown)}; there is one for {known}.")
+            raise InputError(
+                f"Step {self.name!r}: there is no reward head for {', '.join(unknown)}; there is one for {known}."
+            )
 
-    def score(self, instructions: list[str], texts: list[str], authors: list[str | None]) -> list[dict[str, Any]]:
+    def score(
+        self, instructions: list[str], texts: list[str], authors: list[str | None]
+    ) -> list[dict[str, Any]]:
         chats, kept = self.chats(instructions), fit()
-        votes = {llm.model_name: llm.head_scores(chats, texts, reward_head(llm.model_name)) for llm in self.panel}
+        votes = {
+            llm.model_name: llm.head_scores(chats, texts, reward_head(llm.model_name)) for llm in self.panel
+        }
         likelihoods = self.log_likelihoods(chats, texts, authors)
         scores = []
         for i, (instruction, text, means) in enumerate(zip(instructions, texts, likelihoods, strict=True)):
@@ -199,10 +217,16 @@ class YesNoRating(_PointwiseRating):
     def sample(self) -> Row:
         return {"generations": ["<GENERATION>"]}
 
-    def score(self, instructions: list[str], texts: list[str], authors: list[str | None]) -> list[dict[str, Any]]:
-        rows = [{"instruction": i, "generations": [text]} for i, text in zip(instructions, texts, strict=True)]
+    def score(
+        self, instructions: list[str], texts: list[str], authors: list[str | None]
+    ) -> list[dict[str, Any]]:
+        rows = [
+            {"instruction": i, "generations": [text]} for i, text in zip(instructions, texts, strict=True)
+        ]
         answers = self.llm.choice_probabilities([self.format_input(row) for row in rows], ["Yes", "No"])
-        return [{"rating": round(1 + 4 * p, 4), "probability_yes": round(p, 4)} for p in answers[:, 0].tolist()]
+        return [
+            {"rating": round(1 + 4 * p, 4), "probability_yes": round(p, 4)} for p in answers[:, 0].tolist()
+        ]
 
 
 def _explained(z: float, **features: Any) -> dict[str, Any]:
@@ -219,7 +243,9 @@ def _mean_z(log_likelihoods: dict[str, float]) -> float:
     known = fit()["likelihood"]
     usual = {key: sum(model[key] for model in known.values()) / len(known) for key in ("mean", "sd")}
     fits = {name: known.get(name, usual) for name in log_likelihoods}
-    return sum((mean - fits[name]["mean"]) / fits[name]["sd"] for name, mean in log_likelihoods.items()) / len(log_likelihoods)
+    return sum(
+        (mean - fits[name]["mean"]) / fits[name]["sd"] for name, mean in log_likelihoods.items()
+    ) / len(log_likelihoods)
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:

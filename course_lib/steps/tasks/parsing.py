@@ -24,7 +24,9 @@ HEADING = re.compile(
     r"(?=[^\w\n]{0,10}$|>|\]|[ \t]{0,5}[:(=]|[ \t]{1,5}-[ \t])",
     re.I | re.M,
 )
-RATING = re.compile(MARK + r"(?:[a-z]{1,12}[ \t]{1,3}){0,2}(?:rating|score)[^\w\n:=]{0,9}[:=](?P<value>.*)$", re.I | re.M)
+RATING = re.compile(
+    MARK + r"(?:[a-z]{1,12}[ \t]{1,3}){0,2}(?:rating|score)[^\w\n:=]{0,9}[:=](?P<value>.*)$", re.I | re.M
+)
 RATIONALE = re.compile(MARK + r"(?:rationale|reason|explanation)[^\w\n:]{0,9}:\s{0,9}", re.I | re.M)
 MENTION = re.compile(r"\btext[ \t#]{0,3}\d|\b(?:first|second|third|fourth|fifth)\b", re.I)
 
@@ -36,7 +38,9 @@ VALUE = re.compile(rf"[^\w\n+\-/<>|≥≤±~]{{0,9}}{STEP}{UNIT}{SCALE}", re.I)
 AGAIN = re.compile(rf"[^\w\n+]{{1,5}}{STEP}(?:/5)?(?=[^\w\n]{{0,5}}$)", re.I)
 CLOSED = re.compile(r"[ \t\"']{0,9}(?:(?![.,:-]{1,4}\d)[.,;:)\]|(-]|[—…](?!\d)|$)")
 OTHER_SCALE = re.compile(r"\d|scale|out of|\bmax|-point|percent|hundred|thousand", re.I)
-BROKEN = re.compile(r"\s{0,9}\n[ \t]{0,9}(?=\(?(?:/|out of)\W{0,3}\d)", re.I)  # "4" and "/10" on the next line
+BROKEN = re.compile(
+    r"\s{0,9}\n[ \t]{0,9}(?=\(?(?:/|out of)\W{0,3}\d)", re.I
+)  # "4" and "/10" on the next line
 
 Value = tuple[float | None, str | None, int]  # the rating, or why there is none; the length of what was read
 
@@ -134,7 +138,10 @@ def _reading(plain: str, raw: str, headed: bool) -> dict[str, Any]:
         reason = "no rating"
     start, end = values[0][0] + values[0][3], len(raw)
     if label:
-        start, end = label.end(), ratings[0].start() if ratings and label.start() < ratings[0].start() else end
+        start, end = (
+            label.end(),
+            ratings[0].start() if ratings and label.start() < ratings[0].start() else end,
+        )
     return entry(rating, _tidy(raw[start:end]), reason)
 
 
@@ -168,4 +175,8 @@ def _tidy(text: str) -> str | None:
     """A rationale without the marks around it."""
     text = text.strip().lstrip("|:;,.)]-–—* \t\n").rstrip("| \t\n")
     text = text.removesuffix("**") if text.count("**") % 2 else text
-    return text if re.search(r"\w", text) and not re.fullmatch(rf"\W*(?:{'|'.join(WORDS)})\W*\)", text, re.I) else None
+    return (
+        text
+        if re.search(r"\w", text) and not re.fullmatch(rf"\W*(?:{'|'.join(WORDS)})\W*\)", text, re.I)
+        else None
+    )

@@ -24,7 +24,9 @@ CODE = re.compile(r"```.*?(?:```|$)", re.S)
 OTHER_LANGUAGE = re.compile(
     r"translat|languages?\b|\b[A-Z][a-z]+(?:ese|ish|ian|man)\b|French|Dutch|Czech|Greek|Latin|Thai|Hindi"
 )
-AGAIN = re.compile(r"\b(?:repeat|refrain|chorus|chant|lyrics|song|poem)|\b(?:write|say|print|type)\b.{0,80}\btimes\b", re.I)
+AGAIN = re.compile(
+    r"\b(?:repeat|refrain|chorus|chant|lyrics|song|poem)|\b(?:write|say|print|type)\b.{0,80}\btimes\b", re.I
+)
 STUCK = re.compile(r"([^\W\d_]{1,20}?)\1{9,}")
 SIGN = r"[\u3040-\u30ff\u3400-\u9fff]"  # of Chinese or Japanese, which have no spaces between words
 FEWEST_LETTERS, SURE = 20, 0.8  # what a text needs to tell its language
@@ -72,9 +74,13 @@ def openings() -> dict[str, tuple[str, ...]]:
 def _opens(fault: str, rewrite: str, known: Sequence[str]) -> bool:
     """Whether `rewrite` begins as a fault does, and no known text holds the same words."""
     # "**Answer:**" begins with "answer:", "# Answer" with "answer" and the end of the line.
-    plain = re.sub(r"^(?!\s*[-*•] )(?:<\|\w+\|>|\W)+|[*_]+|[)\]]+(?=\n)", "", f"{rewrite[:200]}\n".replace("’", "'")).lower()
+    plain = re.sub(
+        r"^(?!\s*[-*•] )(?:<\|\w+\|>|\W)+|[*_]+|[)\]]+(?=\n)", "", f"{rewrite[:200]}\n".replace("’", "'")
+    ).lower()
     opening = next((words for words in openings()[fault] if plain.startswith(words)), None)
-    return opening is not None and not any(opening.strip() in text.replace("’", "'").lower() for text in known)
+    return opening is not None and not any(
+        opening.strip() in text.replace("’", "'").lower() for text in known
+    )
 
 
 def switches_language(rewrite: str, known: Sequence[str]) -> bool:

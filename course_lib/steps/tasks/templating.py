@@ -13,7 +13,9 @@ from course_lib.errors import InputError
 from course_lib.llms.base import Chat
 from course_lib.llms.prompts import encodable
 
-TOO_LONG = "longer than the context of the judge"  # the reason for no rating, where cutting does not help either
+TOO_LONG = (
+    "longer than the context of the judge"  # the reason for no rating, where cutting does not help either
+)
 FOLDER = Path(__file__).parent.parent.parent / "templates"
 
 
@@ -63,7 +65,9 @@ def filled(template: Template, **values) -> str:
     try:
         return encodable(template.render(**values).strip())
     except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
-        raise InputError(f"The template cannot be filled: {error}. Values at hand: {', '.join(sorted(values))}.") from error
+        raise InputError(
+            f"The template cannot be filled: {error}. Values at hand: {', '.join(sorted(values))}."
+        ) from error
 
 
 def without_middle(text: str) -> str:

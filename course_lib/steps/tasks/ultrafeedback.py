@@ -115,7 +115,9 @@ class UltraFeedback(Task):
 
     def _pointwise(self, rows: StepInput, lists: list[list[Judgement]], aspect: str) -> None:
         """Each text on its own: the mean of the distribution over the scale."""
-        pairs = [(row, judgement) for row, judgements in zip(rows, lists, strict=True) for judgement in judgements]
+        pairs = [
+            (row, judgement) for row, judgements in zip(rows, lists, strict=True) for judgement in judgements
+        ]
         readable = [judgement for row, judgement in pairs if self._prompted(row, [judgement], aspect)]
         chats = [judgement.chat for judgement in readable]
         distributions = self.llm.choice_probabilities(chats, SCALE, prefill="Rating: ").tolist()
@@ -123,12 +125,16 @@ class UltraFeedback(Task):
             judgement.rating = round(sum(k * p for k, p in enumerate(distribution, start=1)), 4)
             judgement.distribution = rounded(distribution)
         if self.rationales:
-            self._explain(readable, [f"Rating: {round(judgement.rating)}\nRationale:" for judgement in readable])
+            self._explain(
+                readable, [f"Rating: {round(judgement.rating)}\nRationale:" for judgement in readable]
+            )
 
     def _listwise(self, rows: StepInput, lists: list[list[Judgement]], aspect: str) -> None:
         """All texts of a row at once, in the order of its judgements."""
         pairs = zip(rows, lists, strict=True)
-        readable = [judgements for row, judgements in pairs if judgements and self._prompted(row, judgements, aspect)]
+        readable = [
+            judgements for row, judgements in pairs if judgements and self._prompted(row, judgements, aspect)
+        ]
         rate = self._fill_in if self.llm.can_score else self._parse
         rate(readable)
 
@@ -139,7 +145,9 @@ class UltraFeedback(Task):
         """
         whole = [text_of(row, "instruction", self), *(judgement.text for judgement in judgements)]
         parts = list(whole)
-        while not self._fits(chat := self.format_input({**row, "instruction": parts[0]}, aspect, parts[1:]), len(judgements)):
+        while not self._fits(
+            chat := self.format_input({**row, "instruction": parts[0]}, aspect, parts[1:]), len(judgements)
+        ):
             longest = max(range(len(parts)), key=lambda i: len(parts[i]))
             if len(parts[longest]) // 2 < SHORTEST:
                 for judgement in judgements:
@@ -169,7 +177,9 @@ class UltraFeedback(Task):
                 judgement.rating = float(1 + max(range(5), key=distribution.__getitem__))
                 judgement.distribution = rounded(distribution)
             openings = [f"{head}{j.rating:.0f}\nRationale:" for j, head in zip(current, heads, strict=True)]
-            written = self._explain(current, openings) if self.rationales is not False else [""] * len(current)
+            written = (
+                self._explain(current, openings) if self.rationales is not False else [""] * len(current)
+            )
             for place, judgement, opening, rationale in zip(places, current, openings, written, strict=True):
                 frame = f"{opening} {rationale or ''}\n\n"
                 # Odd text can be more tokens to read than it was to write.
@@ -187,7 +197,10 @@ class UltraFeedback(Task):
 
     def _explain(self, judgements: list[Judgement], openings: list[str]) -> list[str | None]:
         """What the model writes after the openings of its rationales."""
-        chats = [continued(judgement.chat, opening) for judgement, opening in zip(judgements, openings, strict=True)]
+        chats = [
+            continued(judgement.chat, opening)
+            for judgement, opening in zip(judgements, openings, strict=True)
+        ]
         limits = {"max_new_tokens": self.rationale_tokens, "stop_strings": ["\n\n", "####"]}
         written = [result["generations"][0] for result in self.llm.generate(chats, **limits)]
         for judgement, rationale in zip(judgements, written, strict=True):
@@ -211,11 +224,15 @@ class UltraFeedback(Task):
     def _metadata(self, row: Row, judged: dict[str, list[Judgement]]) -> dict[str, Any]:
         """The row's metadata: what the model read, and how each rating came about."""
         judge = {"judge": f"{type(self).__name__}, {self.llm.model_name}", "mode": self.mode}
-        how = {aspect: [{**judge, **j.explained()} for j in judgements] for aspect, judgements in judged.items()}
+        how = {
+            aspect: [{**judge, **j.explained()} for j in judgements] for aspect, judgements in judged.items()
+        }
         chats = [chat for judgements in judged.values() if (chat := first(j.chat for j in judgements))]
         read = "\n\n".join(framed("Prompt", chat) for chat in chats) if self.mode == "text" else None
         metadata = self.metadata(row, read, how)
         if self.add_raw_output and not self.llm.can_score:
-            replies = {aspect: first(j.replies for j in judgements) or [] for aspect, judgements in judged.items()}
+            replies = {
+                aspect: first(j.replies for j in judgements) or [] for aspect, judgements in judged.items()
+            }
             metadata[f"raw_replies_{self.name}"] = replies
         return metadata
