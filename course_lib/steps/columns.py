@@ -13,7 +13,8 @@ class GroupColumns(Step):
         columns: columns to group.
         output_columns: their names afterwards; by default `grouped_` and the name.
 
-    Other columns are kept, where branches differ those of the first; `distilabel_metadata` is merged.
+    Other columns are kept, where branches differ those of the first; `distilabel_metadata` is merged, and each
+    branch's `finish_reason` stands in the list `finish_reasons`.
     """
 
     columns: list[str]
@@ -35,7 +36,8 @@ class GroupColumns(Step):
         return self.output_columns or [f"grouped_{column}" for column in self.columns]
 
     def columns_after(self, before: set[str]) -> set[str]:
-        return super().columns_after(before - set(self.columns))
+        after = super().columns_after(before - set(self.columns))
+        return after - {"finish_reason"} | {"finish_reasons"} if "finish_reason" in after else after
 
     def process(self, *inputs: StepInput) -> StepOutput:
         yield [self._grouped(rows) for rows in zip_longest(*inputs, fillvalue={})]
@@ -49,6 +51,9 @@ class GroupColumns(Step):
         lists = {
             new: [row.get(old) for row in rows] for old, new in zip(self.columns, self.outputs, strict=True)
         }
+        if "finish_reason" in kept:
+            del kept["finish_reason"]
+            lists["finish_reasons"] = [row.get("finish_reason") for row in rows]
         return {**kept, **lists}
 
 

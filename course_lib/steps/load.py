@@ -8,7 +8,7 @@ from typing import Any
 
 from course_lib.errors import InputError
 from course_lib.paths import DATA
-from course_lib.steps.base import GeneratorStep, Row
+from course_lib.steps.base import DROP_REASON, GeneratorStep, Row
 
 READERS = {".jsonl": "JSON Lines", ".json": "JSON Lines", ".csv": "CSV", ".parquet": "Parquet"}
 
@@ -20,7 +20,9 @@ class LoadDataFromDicts(GeneratorStep):
 
     @property
     def outputs(self) -> list[str]:
-        return list(dict.fromkeys(name for row in self.data for name in row))
+        return [
+            name for name in dict.fromkeys(name for row in self.data for name in row) if name != DROP_REASON
+        ]
 
     def check(self) -> None:
         if not self.data:
@@ -32,7 +34,8 @@ class LoadDataFromDicts(GeneratorStep):
     def process(self, offset: int = 0) -> Iterator[tuple[list[Row], bool]]:
         columns = self.outputs
         for start in range(offset, max(len(self.data), 1), self.batch_size):
-            rows = [{**dict.fromkeys(columns), **row} for row in self.data[start : start + self.batch_size]]
+            part = self.data[start : start + self.batch_size]
+            rows = [{name: row.get(name) for name in columns} for row in part]
             yield rows, start + self.batch_size >= len(self.data)
 
 
@@ -52,7 +55,10 @@ class LoadDataset(GeneratorStep):
 
     @property
     def outputs(self) -> list[str]:
-        return list(getattr(self.dataset, "column_names", None) or self.dataset[0])
+        names = getattr(self.dataset, "column_names", None) or self.dataset[0]
+        return [
+            name for name in names if name != DROP_REASON
+        ]  # that of an earlier run does not bind this one
 
     def check(self) -> None:
         if not self.count():
@@ -63,7 +69,9 @@ class LoadDataset(GeneratorStep):
         return rows if self.num_examples is None else min(rows, self.num_examples)
 
     def process(self, offset: int = 0) -> Iterator[tuple[list[Row], bool]]:
-        rows = iter(islice(self.dataset, offset, self.count()))
+        columns = self.outputs
+        chosen = islice(self.dataset, offset, self.count())
+        rows = ({name: row[name] for name in columns} for row in chosen)
         for start in range(offset, max(self.count(), 1), self.batch_size):
             yield list(islice(rows, self.batch_size)), start + self.batch_size >= self.count()
 
