@@ -9,30 +9,35 @@ from course_lib.distiset import Distiset
 from course_lib.llms import LLM
 from course_lib.steps.tasks.templating import environment
 
+PRIVATE = ("out", "device", "push_to_hub")  # where a dataset lies is its maker's business, not the dataset's
+
 
 def dataset_card(settings: Any, distiset: Distiset, llms: Sequence[LLM] = ()) -> str:
     """Markdown with the hub's metadata. It holds no times, so that equal runs have equal cards.
 
     Args:
         settings: `job.Settings`, what the run was told.
-        llms: the models that wrote or rated, where others took part than `settings.llm` gives by their names.
+        llms: the models that took part, where `settings.llm` does not give them by their names.
     """
-    report, rows = distiset.report, list(distiset["default"]["train"])
-    used = {llm.model_name: llm for llm in [*map(settings.llm, settings.models), *llms]}
-    used |= {name: settings.llm(name) for name in report.models if name not in used}
-    # Where the dataset lies is the reader's business, not the dataset's.
-    options = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in ("out", "device")}
-    return (
-        environment()
-        .get_template("card.jinja2")
-        .render(
-            options=options,
-            models=list(used.values()),
-            report=report,
-            rows=rows,
-            dropped=distiset.dropped_rows(),
-            rewrites=distiset.rewrite_outcomes(),
-            chosen=Counter(row["chosen_model"] for row in rows),
-            rejected=Counter(row["rejected_model"] for row in rows),
-        )
+    rows = list(distiset["default"]["train"])
+    models = {llm.model_name: llm for llm in llms or map(settings.llm, settings.models)}
+    models |= {name: settings.llm(name) for name in distiset.report.models if name not in models}
+    template = environment().get_template("card.jinja2")
+    return template.render(
+        options={f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in PRIVATE},
+        models=list(models.values()),
+        rows=rows,
+        distiset=distiset,
+        outcome=outcome(distiset),
+        chosen=Counter(row["chosen_model"] for row in rows),
+        rejected=Counter(row["rejected_model"] for row in rows),
     )
+
+
+def outcome(distiset: Distiset) -> dict[str, int]:
+    """How many rows and rewrites ended how."""
+    report = distiset.report
+    counts = {"instructions": report.rows_in, "pairs": report.rows_out}
+    counts |= {f"no pair: {reason}": count for reason, count in sorted(report.drops.items())}
+    rewrites = sorted(distiset.rewrite_outcomes().items())
+    return counts | {f"rewrite by EvolQuality: {outcome}": count for outcome, count in rewrites}

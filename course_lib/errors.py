@@ -37,10 +37,7 @@ class MissingPackageError(CourseLibError, ImportError):
 
 
 def require_package(name: str, purpose: str) -> None:
-    """Raise a `MissingPackageError` where package `name`, which `purpose` needs, cannot be imported; it is not imported here.
-
-    For packages that others import for us, and for those that an installation without dependencies lacks.
-    """
+    """Raise a `MissingPackageError` where package `name`, which `purpose` needs, is not there; nothing is imported."""
     if find_spec(name) is None:
         raise MissingPackageError(
             f"{purpose} needs the package {name}, which is not installed in this Python. "
@@ -55,6 +52,6 @@ def writing(what: str, folder: Path | str, advice: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"{what} cannot be written to {folder} ({error}). {advice}, and run again: the results that the cache holds are "
-            "not computed anew."
+            f"{what} cannot be written to {folder} ({error}). {advice}, and run again: the results that the cache holds "
+            "are not computed anew."
         ) from error

@@ -13,17 +13,18 @@ import picture  # noqa: E402
 
 # Lines of Python that a room may have. A room that needs more gets them here, in the open, or from another room.
 LINES = {
-    "": 18,
-    "__main__": 240,
-    "card": 38,
+    "": 12,
+    "__main__": 147,
+    "card": 43,
     "declared": 20,
     "distiset": 212,
-    "errors": 60,
-    "job": 177,
+    "errors": 57,
+    "exercises": 9,
+    "job": 175,
     "judging": 243,
     "llms": 2455,
     "memory": 41,
-    "paths": 20,
+    "paths": 19,
     "pipeline": 494,
     "plots": 569,
     "progress": 92,
@@ -43,7 +44,7 @@ def test_every_room_keeps_to_its_lines():
 
 
 def test_a_room_that_is_gone_leaves_the_table():
-    assert set(LINES) - set(picture.line_counts()) <= {"constraints", "sums", "exercises"}
+    assert set(LINES) - set(picture.line_counts()) <= {"constraints", "sums"}
 
 
 def test_no_room_imports_itself_by_a_detour():
