@@ -1,41 +1,98 @@
 """`python -m course_lib`: make a preference dataset. `cache`: look after the stored results. `grade`: exercises."""
 
 import argparse
+import io
+import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from course_lib.errors import CacheError, CourseLibError, InputError
 from course_lib.memory import check_memory, memory_ran_out
+from course_lib.tables import visible
+
+# Their errors are about what they were to read: a model's folder, a file, an answer of the hub.
+LIBRARIES = [
+    "course_lib",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "safetensors_rust",
+    "jinja2",
+    "pyarrow",
+    "datasets",
+]
+LIBRARIES += ["huggingface_hub", "httpx", "httpx2", "requests"]
+CURES = {
+    OSError: "Check that name, its permissions, the disk and the network",
+    UnicodeError: "Save the file, or write the name, as UTF-8",
+    RecursionError: "Make what is nested so deeply (a file or a template) simpler",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose errors are `InputError`s."""
+
+    def error(self, message: str):
+        raise InputError(f"{message}. `{self.prog} --help` lists what is allowed.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 2 for input that cannot be taken, or 130 after Ctrl-C."""
+    """Run a command; the exit status is 0, 2 for what a user can mend, 1 for a fault of ours, 130 after Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = {"cache": run_cache, "grade": run_grade}.get(given[0] if given else "")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return command(given[1:]) if command else run_dataset(given)
-    except CourseLibError as error:
-        return failed(f"error: {error}")
-    except (MemoryError, RuntimeError, ImportError) as error:
-        if not memory_ran_out(error):
-            raise
-        line = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
-        return failed(
-            f"error: Memory ran out ({line}). Close other programs, or choose fewer or smaller models with --models, "
-            "then run the same command again: what was computed is kept."
-        )
     except KeyboardInterrupt:
-        return failed(
-            "\nStopped. What was computed is kept: run the same command again to go on.", status=130
-        )
+        say("\nStopped. What was computed is kept: run the same command again to go on.", sys.stderr)
+        return 130
+    except Exception as error:
+        line = explained(error)
+        say(f"error: {' '.join((line or reported(error)).split())}", sys.stderr)
+        return 2 if line else 1
 
 
-def failed(line: str, status: int = 2) -> int:
-    print(line, file=sys.stderr)
-    return status
+def say(text: str, stream: Any = None) -> None:
+    """Print `text` without control characters, whether or not somebody still reads it."""
+    stream = stream or sys.stdout
+    try:
+        print(visible(text), file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def explained(error: Exception) -> str | None:
+    """The cause of `error` and what to do, or None for a fault of ours."""
+    if isinstance(error, CourseLibError):
+        return str(error)
+    reason = (str(error).strip().splitlines() or ["no reason given"])[0][:300].rstrip(".")
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    places = [name.partition(".")[0] for name in [type(error).__module__, *reversed(frames)]]
+    cures = [cure for kind, cure in CURES.items() if isinstance(error, kind)]
+    if memory_ran_out(error):
+        cures = ["Memory ran out: close other programs, or choose fewer or smaller models with --models"]
+    elif "home directory" in reason:
+        cures = ["Write the path without ~"]
+    elif not cures and (library := next((p for p in places if p in LIBRARIES), "course_lib")) != "course_lib":
+        cures = [f"{library} cannot go on with that: mend the name, the model or the file"]
+    return f"{type(error).__name__}: {reason}. {cures[0]}, then run the same again." if cures else None
+
+
+def reported(error: Exception) -> str:
+    """Put the traceback into a file; what to do with it."""
+    path = Path(tempfile.mkdtemp(prefix="course_lib-")) / "traceback.txt"
+    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="replace")
+    return (
+        f"A fault of course_lib, or of a package that brings a model or judge ({type(error).__name__}). Please report "
+        f"it, with the command and the traceback in {path}, where you have the course from."
+    )
 
 
 def run_dataset(given: list[str]) -> int:
@@ -47,21 +104,21 @@ def run_dataset(given: list[str]) -> int:
     settings = job.Settings(**vars(dataset_parser().parse_args(given)))
     # A step has a bar; saving takes no time worth one.
     disable_progress_bars()
-    job.check_out(settings.out)
+    job.check_surroundings(settings)
     distiset = job.make_dataset(settings)
     job.write(distiset, settings)
-    print(summary(distiset, settings))
+    say(summary(distiset, settings))
     if settings.push_to_hub:
-        distiset.push_to_hub(settings.push_to_hub)
-        print(f"Pushed to https://huggingface.co/datasets/{settings.push_to_hub}")
+        job.publish(distiset, settings)
+        say(f"Pushed to https://huggingface.co/datasets/{settings.push_to_hub}")
     return 0
 
 
-def dataset_parser() -> argparse.ArgumentParser:
+def dataset_parser() -> Parser:
     """An option for each field of `job.Settings`."""
     from course_lib.job import Settings
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m course_lib",
         description="Make a preference dataset: several completions per instruction, rated, best and worst as a pair.",
         epilog="Other commands: python -m course_lib cache --help, python -m course_lib grade --help",
@@ -101,7 +158,7 @@ def pair_text(row) -> str:
 def run_cache(given: list[str]) -> int:
     from course_lib.llms.cache import default_cache
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m course_lib cache", description="Look at the stored results, or clear them."
     )
     parser.add_argument("--clear", action="store_true", help="delete all results; converted weights stay")
@@ -109,12 +166,12 @@ def run_cache(given: list[str]) -> int:
     options, store = parser.parse_args(given), default_cache()
     # A full disk keeps SQLite from opening the file, but not us from deleting it.
     with suppress(CacheError) if options.clear else nullcontext():
-        print(cache_table(store))
+        say(cache_table(store))
     if options.clear and (options.yes or _agreed("Delete these results? [y/N] ")):
         count = store.clear()
-        print(f"Deleted {'all' if count is None else count} results.")
+        say(f"Deleted {'all' if count is None else count} results.")
     elif options.clear:
-        print("Nothing was deleted.")
+        say("Nothing was deleted.")
     return 0
 
 
@@ -140,7 +197,7 @@ def _megabytes(files: Iterable[Path]) -> str:
 def run_grade(given: list[str]) -> int:
     from course_lib.exercises.grading import run
 
-    return run(given)
+    return run(given, say)
 
 
 if __name__ == "__main__":

@@ -3,17 +3,19 @@
 load → [TextGeneration × models] → GroupColumns → + EvolQuality → rate → FormatTextGenerationDPO
 """
 
+import os
 from argparse import BooleanOptionalAction
 from copy import copy
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 from course_lib.card import dataset_card
 from course_lib.distiset import MARK, Distiset, unfinished, writing_out
-from course_lib.errors import InputError
+from course_lib.errors import InputError, OutputError
 from course_lib.judging import default_judge, likelihood_panel
 from course_lib.llms import LLM, plugins
 from course_lib.llms.weights import PACKAGED
@@ -36,14 +38,14 @@ class Settings:
     """What `python -m course_lib` can be told; each field is the option of that name."""
 
     instructions: str | None = option(
-        ".jsonl, .csv or .parquet file, saved dataset, or hub id (default: the course's)", metavar="SOURCE"
+        "file, saved dataset or hub id (default: the course's)", metavar="SOURCE"
     )
     column: str = option("the column of the instructions", "instruction", metavar="NAME")
+    config: str | None = option("which part of a saved dataset, or of one on the hub", metavar="NAME")
+    split: str | None = option("which split of it (default: train)", metavar="NAME")
     models: list[str] = option("packaged names, folders or hub ids", [*PACKAGED], nargs="+", metavar="MODEL")
     judge: str = option("default, likelihood, logits:MODEL, text:MODEL, or an installed one", "default")
-    evolve: bool = option(
-        "add the first model's completion, rewritten to be better", True, action=BooleanOptionalAction
-    )
+    evolve: bool = option("add a rewrite of the first model's completion", True, action=BooleanOptionalAction)
     limit: int | None = option("only the first N instructions", type=int, metavar="N")
     seed: int = option("seed of all sampling", 0, type=int)
     out: Path = option("where to write", Path("output"), type=Path, metavar="FOLDER")
@@ -54,7 +56,12 @@ class Settings:
     def llm(self, model: str) -> LLM:
         """The language model of that name, with the sampling arguments of this job."""
         arguments = {"seed": self.seed, "max_new_tokens": self.max_new_tokens}
-        return plugins.llm(model, self.device, generation_kwargs=arguments)
+        try:
+            return plugins.llm(model, self.device, generation_kwargs=arguments)
+        except TypeError as error:  # a model of a package has settings of its own
+            raise InputError(
+                f"The model {model!r} cannot be made with --device, --seed… ({error})."
+            ) from error
 
 
 def make_dataset(settings: Settings, progress: bool | None = None) -> Distiset:
@@ -65,6 +72,7 @@ def make_dataset(settings: Settings, progress: bool | None = None) -> Distiset:
     """
     pipeline = build_pipeline(settings)
     distiset = pipeline.run(progress=progress)
+    distiset.report.columns = columns_by_use(*pipeline.graph.steps.values())
     llms = [llm for step in pipeline.graph.steps.values() for llm in step.llms]
     distiset.card = dataset_card(settings, distiset, llms)
     return distiset
@@ -76,6 +84,8 @@ def build_pipeline(settings: Settings) -> Pipeline:
         raise InputError(
             "One model without --evolve gives one completion per instruction. Give two models, or --evolve."
         )
+    if len(set(settings.models)) < len(settings.models):
+        raise InputError("--models names a model twice, which would write the same again. Name each once.")
     with Pipeline(name="preference-dataset") as pipeline:
         load = load_step(settings)
         branches: list[Task] = [TextGeneration(llm=settings.llm(model)) for model in settings.models]
@@ -101,10 +111,17 @@ def load_step(settings: Settings) -> GeneratorStep:
     """The step that reads the instructions."""
     if settings.limit is not None and settings.limit < 1:
         raise InputError(f"--limit {settings.limit}; allowed: 1 or more.")
-    if settings.instructions is None:
-        return LoadDataFromDicts(data=shipped_instructions()[: settings.limit])
     renamed = {settings.column: "instruction"} if settings.column != "instruction" else {}
-    return load_from(settings.instructions, num_examples=settings.limit, output_mappings=renamed)
+    part = {name: value for name in ("config", "split") if (value := getattr(settings, name)) is not None}
+    if settings.instructions is None:
+        if renamed or part:
+            raise InputError("--column, --config and --split say where in --instructions; give those, too.")
+        return LoadDataFromDicts(data=shipped_instructions()[: settings.limit])
+    if part and Path(settings.instructions).is_file():
+        raise InputError(
+            "--config and --split are for saved datasets and the hub; a file has none. Leave them out."
+        )
+    return load_from(settings.instructions, num_examples=settings.limit, output_mappings=renamed, **part)
 
 
 def judge_step(settings: Settings) -> Step:
@@ -113,14 +130,14 @@ def judge_step(settings: Settings) -> Step:
     A package brings a judge by an entry point of the group `course_lib.judges`: a function without arguments that
     gives a step from rows with `instruction` and `generations` to `ratings`.
     """
-    kind, _, model = settings.judge.partition(":")
+    kind, colon, model = settings.judge.partition(":")
     if kind in ("logits", "text"):
         llm = settings.llm(model or settings.models[0])
         return UltraFeedback(llm=llm, mode=kind, rationales=kind == "text")
-    if kind in JUDGES:
+    if kind in JUDGES and not colon:
         return JUDGES[kind](device=settings.device)
     judges = {entry.name: entry for entry in entry_points(group="course_lib.judges")}
-    if kind in judges:
+    if kind in judges and not colon:
         return judges[kind].load()()
     allowed = ", ".join([*JUDGES, "logits:MODEL", "text:MODEL", *sorted(judges)])
     raise InputError(f"--judge {settings.judge!r} is unknown; allowed: {allowed} (MODEL may be left out).")
@@ -139,9 +156,7 @@ def check_instructions(load: GeneratorStep, llms: list[LLM]) -> None:
         text = row["instruction"]
         if not isinstance(text, str) or not text.strip():
             kind = "empty" if isinstance(text, str) else f"{type(text).__name__} {repr(text)[:60]}"
-            raise InputError(
-                f"The instruction in row {number} is {kind}; allowed: text. Mend or remove that row."
-            )
+            raise InputError(f"The instruction in row {number} is {kind}; allowed: text. Mend that row.")
         for llm in llms:
             if not llm.fits(text):
                 raise InputError(
@@ -150,15 +165,55 @@ def check_instructions(load: GeneratorStep, llms: list[LLM]) -> None:
                 )
 
 
-def check_out(out: Path) -> None:
-    """Raise `InputError` if the folder holds something that this job did not write."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file. Give a folder.")
-    ours = (out / "dataset" / MARK).is_file() or unfinished(out / "dataset")
-    if out.is_dir() and any(out.iterdir()) and not ours:
-        raise InputError(
-            f"--out {out} holds other files; nothing was written there. Give a new or empty folder."
-        )
+def columns_by_use(load: GeneratorStep, *later: Step) -> dict[str, list[str]]:
+    """The columns that `load` reads: `used` by the `later` steps, `not used`, or `replaced` by what they write."""
+    inputs = {step.input_mappings.get(name, name) for step in later for name in step.inputs}
+    outputs = {step.output_mappings.get(name, name) for step in later for name in step.outputs}
+    renamed, columns = load.output_mappings, {}
+    for name in load.outputs:
+        column = renamed.get(name, name)
+        hidden = column in outputs or (name not in renamed and name in renamed.values())
+        use = "replaced" if hidden else "used" if column in inputs else "not used"
+        columns.setdefault(use, []).append(name)
+    return columns
+
+
+def check_surroundings(settings: Settings) -> None:
+    """Raise now what would stop the job late: folder (which is made), device and repository."""
+    out = settings.out
+    with writing_out("The dataset", out):
+        ours = (out / "dataset" / MARK).is_file() or unfinished(out / "dataset")
+        if out.is_dir() and any(out.iterdir()) and not ours:
+            raise InputError(f"--out {out} holds other files, which stay. Give a new or empty folder.")
+        out.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=out).close()
+    if settings.device is not None:
+        check_device(settings.device)
+    if settings.push_to_hub is not None:
+        check_repository(settings.push_to_hub)
+
+
+def check_device(device: str) -> None:
+    """Raise `InputError` unless this machine has the device."""
+    import torch
+
+    there = torch.accelerator.current_accelerator(check_available=True)
+    numbers = ["", *(f":{n}" for n in range(torch.accelerator.device_count()))]
+    allowed = ["cpu", *(there.type + number for number in numbers if there)]
+    if device not in allowed:
+        raise InputError(f"--device {device!r} is not on this machine; there is: {', '.join(allowed)}.")
+
+
+def check_repository(name: str) -> None:
+    """Raise unless whoever is logged in may have a dataset of that name."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import validate_repo_id
+
+    validate_repo_id(name)
+    user = HfApi().whoami()
+    owners = [user["name"], *(group["name"] for group in user.get("orgs", []))]
+    if name.partition("/")[0] not in owners or "/" not in name:
+        raise InputError(f"--push-to-hub {name!r}; allowed: a name after {'/ or '.join(owners)}/.")
 
 
 def write(distiset: Distiset, settings: Settings) -> None:
@@ -168,8 +223,22 @@ def write(distiset: Distiset, settings: Settings) -> None:
     distiset.save_to_disk(settings.out / "dataset")
     rows = list(distiset["default"]["train"])
     sources = [*settings.models, *([f"{settings.models[0]}, evolved"] if settings.evolve else [])]
-    with writing_out("Card and figures", settings.out):
-        (settings.out / "README.md").write_text(distiset.card, encoding="utf-8")
+    with writing_out("Card and figures", settings.out), TemporaryDirectory(dir=settings.out) as folder:
+        (Path(folder) / "README.md").write_text(distiset.card, encoding="utf-8")
         scores = plots.ratings_by_source(rows + distiset.dropped_rows(), sources)
-        plots.save(scores, settings.out / "scores.png")
-        plots.save(plots.margins(rows), settings.out / "margins.png")
+        plots.save(scores, Path(folder) / "scores.png")
+        plots.save(plots.margins(rows), Path(folder) / "margins.png")
+        for file in Path(folder).iterdir():  # a link in its place is replaced, not followed
+            os.replace(file, settings.out / file.name)
+
+
+def publish(distiset: Distiset, settings: Settings) -> None:
+    """Upload the dataset; what stops that is an `OutputError` that says where the dataset is."""
+    try:
+        distiset.push_to_hub(settings.push_to_hub)
+    except Exception as error:  # of three libraries, without a common kind
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise OutputError(
+            f"The dataset is in {settings.out / 'dataset'}, but could not be pushed to {settings.push_to_hub} ({reason}). "
+            "Check the network and `hf auth login`, then run the same command again: what was computed is kept."
+        ) from error

@@ -6,6 +6,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 DATA = Path(__file__).parent / "data"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 def cache_folder() -> Path:

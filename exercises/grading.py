@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class Grade:
     note: str = ""
 
 
-def run(given: list[str]) -> int:
+def run(given: list[str], say: Callable[[str], None] = print) -> int:
     """`python -m course_lib grade`, with the arguments after it."""
     parser = argparse.ArgumentParser(
         prog="python -m course_lib grade", description="Grade submitted exercise notebooks."
@@ -57,9 +58,9 @@ def run(given: list[str]) -> int:
     options = parser.parse_args(given)
     grades = grade_folder(options.folder, options.seconds, options.memory << 20)
     file = options.csv or options.folder / "grades.csv"
-    print(grade_table(grades))
+    say(grade_table(grades))
     write_csv(grades, file)
-    print(f"Written to {file}")
+    say(f"Written to {file}")
     return 0
 
 
