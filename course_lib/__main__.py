@@ -1,33 +1,25 @@
 """`python -m course_lib`: make a preference dataset. `cache`: look after the stored results. `grade`: exercises."""
 
 import argparse
-import io
 import os
+import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from course_lib.errors import CacheError, CourseLibError, InputError
+from course_lib.errors import CourseLibError, InputError
 from course_lib.memory import check_memory, memory_ran_out
+from course_lib.paths import cache_folder
 from course_lib.tables import visible
 
-# Their errors are about what they were to read: a model's folder, a file, an answer of the hub.
-LIBRARIES = [
-    "course_lib",
-    "transformers",
-    "tokenizers",
-    "safetensors",
-    "safetensors_rust",
-    "jinja2",
-    "pyarrow",
-    "datasets",
-]
-LIBRARIES += ["huggingface_hub", "httpx", "httpx2", "requests"]
+# Errors of others are about what they were to read: a model's folder, a file, an answer of the hub.
+LIBRARIES = (
+    r"course_lib|transformers|tokenizers|safetensors|jinja2|pyarrow|datasets|huggingface_hub|httpx|requests"
+)
 CURES = {
     OSError: "Check that name, its permissions, the disk and the network",
     UnicodeError: "Save the file, or write the name, as UTF-8",
@@ -46,8 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 2 for what a user can mend, 1 for a fault of ours, 130 after Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = {"cache": run_cache, "grade": run_grade}.get(given[0] if given else "")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return command(given[1:]) if command else run_dataset(given)
     except KeyboardInterrupt:
@@ -60,10 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def say(text: str, stream: Any = None) -> None:
-    """Print `text` without control characters, whether or not somebody still reads it."""
+    """Print `text` without control characters, in whatever encoding, whether or not somebody still reads it."""
     stream = stream or sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
-        print(visible(text), file=stream, flush=True)
+        print(visible(text).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -74,13 +65,14 @@ def explained(error: Exception) -> str | None:
         return str(error)
     reason = (str(error).strip().splitlines() or ["no reason given"])[0][:300].rstrip(".")
     frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    places = [name.partition(".")[0] for name in [type(error).__module__, *reversed(frames)]]
+    modules = (re.match(LIBRARIES, name) for name in [type(error).__module__, *reversed(frames)])
+    library = next((module[0] for module in modules if module), "course_lib")
     cures = [cure for kind, cure in CURES.items() if isinstance(error, kind)]
     if memory_ran_out(error):
         cures = ["Memory ran out: close other programs, or choose fewer or smaller models with --models"]
     elif "home directory" in reason:
         cures = ["Write the path without ~"]
-    elif not cures and (library := next((p for p in places if p in LIBRARIES), "course_lib")) != "course_lib":
+    elif not cures and library != "course_lib":
         cures = [f"{library} cannot go on with that: mend the name, the model or the file"]
     return f"{type(error).__name__}: {reason}. {cures[0]}, then run the same again." if cures else None
 
@@ -159,16 +151,17 @@ def run_cache(given: list[str]) -> int:
     from course_lib.llms.cache import default_cache
 
     parser = Parser(
-        prog="python -m course_lib cache", description="Look at the stored results, or clear them."
+        prog="python -m course_lib cache",
+        description="Where results and weights lie, and how large they are.",
     )
-    parser.add_argument("--clear", action="store_true", help="delete all results; converted weights stay")
+    parser.add_argument("--clear", action="store_true", help="delete all results, not the weights")
     parser.add_argument("--yes", action="store_true", help="with --clear: do not ask")
-    options, store = parser.parse_args(given), default_cache()
-    # A full disk keeps SQLite from opening the file, but not us from deleting it.
-    with suppress(CacheError) if options.clear else nullcontext():
-        say(cache_table(store))
+    options, folder = parser.parse_args(given), cache_folder()
+    for name, files in {"results.sqlite": "results*", "weights": "weights/**/*"}.items():
+        size = sum(file.stat().st_size for file in folder.glob(files) if file.is_file())
+        say(f"{folder / name}  {size / 1e6:.1f} MB")
     if options.clear and (options.yes or _agreed("Delete these results? [y/N] ")):
-        count = store.clear()
+        count = default_cache().clear()
         say(f"Deleted {'all' if count is None else count} results.")
     elif options.clear:
         say("Nothing was deleted.")
@@ -180,18 +173,6 @@ def _agreed(question: str) -> bool:
         return input(question).strip().lower() in ("y", "yes")
     except EOFError:
         raise InputError("Nothing was deleted: nobody is there to answer. Pass --yes.") from None
-
-
-def cache_table(store) -> str:
-    """Where the results and weights lie, and how large they are."""
-    weights = store.path.parent / "weights"
-    lines = [f"results  {store.path}  {_megabytes(store.files())}"]
-    lines += [f"  {model}: {count} results" for model, count, _ in store.summary()]
-    return "\n".join([*lines, f"weights  {weights}  {_megabytes(weights.rglob('*'))}"])
-
-
-def _megabytes(files: Iterable[Path]) -> str:
-    return f"{sum(file.stat().st_size for file in files if file.is_file()) / 1e6:.1f} MB"
 
 
 def run_grade(given: list[str]) -> int:

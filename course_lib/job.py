@@ -37,9 +37,7 @@ def option(help: str, default: Any = None, **arguments: Any) -> Any:
 class Settings:
     """What `python -m course_lib` can be told; each field is the option of that name."""
 
-    instructions: str | None = option(
-        "file, saved dataset or hub id (default: the course's)", metavar="SOURCE"
-    )
+    instructions: str | None = option("file, saved dataset, hub id (default: ours)", metavar="SOURCE")
     column: str = option("the column of the instructions", "instruction", metavar="NAME")
     config: str | None = option("which part of a saved dataset, or of one on the hub", metavar="NAME")
     split: str | None = option("which split of it (default: train)", metavar="NAME")
@@ -59,9 +57,7 @@ class Settings:
         try:
             return plugins.llm(model, self.device, generation_kwargs=arguments)
         except TypeError as error:  # a model of a package has settings of its own
-            raise InputError(
-                f"The model {model!r} cannot be made with --device, --seed… ({error})."
-            ) from error
+            raise InputError(f"The model {model!r} does not take these options ({error}).") from error
 
 
 def make_dataset(settings: Settings, progress: bool | None = None) -> Distiset:
@@ -82,7 +78,7 @@ def build_pipeline(settings: Settings) -> Pipeline:
     """The pipeline that `settings` describe, its instructions already checked."""
     if len(settings.models) + settings.evolve < 2:
         raise InputError(
-            "One model without --evolve gives one completion per instruction. Give two models, or --evolve."
+            "One model without --evolve gives one completion each. Give two models, or --evolve."
         )
     if len(set(settings.models)) < len(settings.models):
         raise InputError("--models names a model twice, which would write the same again. Name each once.")
@@ -118,9 +114,7 @@ def load_step(settings: Settings) -> GeneratorStep:
             raise InputError("--column, --config and --split say where in --instructions; give those, too.")
         return LoadDataFromDicts(data=shipped_instructions()[: settings.limit])
     if part and Path(settings.instructions).is_file():
-        raise InputError(
-            "--config and --split are for saved datasets and the hub; a file has none. Leave them out."
-        )
+        raise InputError("--config and --split are for saved datasets and the hub; a file has none.")
     return load_from(settings.instructions, num_examples=settings.limit, output_mappings=renamed, **part)
 
 
