@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from course_lib.errors import CourseLibError, InputError
+from course_lib.errors import CourseLibError, InputError, OutputError
 from course_lib.memory import check_memory, memory_ran_out
 from course_lib.paths import cache_folder
 from course_lib.tables import visible
@@ -79,12 +79,9 @@ def explained(error: Exception) -> str | None:
 
 def reported(error: Exception) -> str:
     """Put the traceback into a file; what to do with it."""
-    path = Path(tempfile.mkdtemp(prefix="course_lib-")) / "traceback.txt"
+    path = Path(tempfile.mkdtemp(prefix="course_lib-"), "traceback.txt")
     path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="replace")
-    return (
-        f"A fault of course_lib, or of a package that brings a model or judge ({type(error).__name__}). Please report "
-        f"it, with the command and the traceback in {path}, where you have the course from."
-    )
+    return f"{type(error).__name__}: a fault of ours, or of an installed model or judge. Please report it with {path}"
 
 
 def run_dataset(given: list[str]) -> int:
@@ -92,23 +89,30 @@ def run_dataset(given: list[str]) -> int:
     from datasets import disable_progress_bars
 
     from course_lib import job
+    from course_lib.settings import Settings, check_surroundings
 
-    settings = job.Settings(**vars(dataset_parser().parse_args(given)))
+    settings = Settings(**vars(dataset_parser().parse_args(given)))
     # A step has a bar; saving takes no time worth one.
     disable_progress_bars()
-    job.check_surroundings(settings)
+    check_surroundings(settings)
     distiset = job.make_dataset(settings)
     job.write(distiset, settings)
     say(summary(distiset, settings))
     if settings.push_to_hub:
-        job.publish(distiset, settings)
+        try:
+            distiset.push_to_hub(settings.push_to_hub)
+        except Exception as error:  # of three libraries, without a common kind
+            reason = explained(error) or str(error)
+            raise OutputError(
+                f"The dataset is in {settings.out / 'dataset'}, not on the hub: {reason}"
+            ) from error
         say(f"Pushed to https://huggingface.co/datasets/{settings.push_to_hub}")
     return 0
 
 
 def dataset_parser() -> Parser:
-    """An option for each field of `job.Settings`."""
-    from course_lib.job import Settings
+    """An option for each field of `Settings`."""
+    from course_lib.settings import Settings
 
     parser = Parser(
         prog="python -m course_lib",

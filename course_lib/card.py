@@ -8,17 +8,18 @@ from typing import Any
 
 from course_lib.distiset import Distiset
 from course_lib.llms import LLM
+from course_lib.settings import Settings
 from course_lib.steps.tasks.templating import environment
 from course_lib.tables import visible
 
 PRIVATE = ("out", "device", "push_to_hub")  # where a dataset lies is its maker's business, not the dataset's
 
 
-def dataset_card(settings: Any, distiset: Distiset, llms: Sequence[LLM] = ()) -> str:
+def dataset_card(settings: Settings, distiset: Distiset, llms: Sequence[LLM] = ()) -> str:
     """Markdown with the hub's metadata. It holds no times, so that equal runs have equal cards.
 
     Args:
-        settings: `job.Settings`, what the run was told.
+        settings: what the run was told.
         llms: the models that took part, where `settings.llm` does not give them by their names.
     """
     rows = list(distiset["default"]["train"])

@@ -62,6 +62,7 @@ def command(parrot, monkeypatch, capsys, tmp_path):
     monkeypatch.syspath_prepend(parrot)
 
     def run(*options: str, out: Path | None = None) -> tuple[int, str, str]:
+        capsys.readouterr()
         status = main([*SCRIPTED, "--out", str(out or tmp_path / "out"), *options])
         captured = capsys.readouterr()
         assert "Traceback" not in captured.err and not UNSEEN.search(captured.out + captured.err)
@@ -134,7 +135,7 @@ def test_a_read_only_folder_is_said_at_once(refused, tmp_path, monkeypatch):
     def denied(*arguments, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(job, "TemporaryFile", denied)  # root may write everywhere
+    monkeypatch.setattr("course_lib.settings.TemporaryFile", denied)  # root may write everywhere
     assert "Permission denied" in refused()
 
 
@@ -146,7 +147,11 @@ def test_parts_of_saved_datasets_can_be_named_and_a_file_has_none(command, refus
     assert [row["instruction"] for row in rows_of(tmp_path / "out")] == ["Say test_prefs."]
     assert "train_prefs, test_prefs" in refused(*source)
     file = jsonl(tmp_path / "in.jsonl", {"instruction": "x"})
-    assert "a file has none" in refused("--instructions", file, "--split", "train")
+    assert "no part 'train'" in refused("--instructions", file, "--split", "train")
+    assert "no part 'other'" in refused(*source, "--split", "other")
+    assert "no part 'other/train_prefs'" in refused(*source, "--config", "other", "--split", "train_prefs")
+    parts["train_prefs"].save_to_disk(tmp_path / "plain")
+    assert "no part 'train'" in refused("--instructions", str(tmp_path / "plain"), "--split", "train")
 
 
 # --- the hub --------------------------------------------------------------------------------------------------------
@@ -266,14 +271,57 @@ def test_a_link_in_place_of_card_or_figure_is_replaced_and_its_target_stays(comm
 
 
 def test_a_run_names_the_columns_that_it_used_and_those_that_it_did_not(command, tmp_path):
-    row = {"prompt": "Say hello.", "instruction": "old", "topic": "greeting", "ratings": [1]}
+    row = {
+        "prompt": "Say hello.",
+        "instruction": "old",
+        "topic": "greeting",
+        "ratings": [1],
+        "drop_reason": "tie",
+    }
     status, printed, _ = command("--instructions", jsonl(tmp_path / "in.jsonl", row), "--column", "prompt")
     assert status == 0
-    for line in ("columns used prompt", "columns not used topic", "columns replaced instruction, ratings"):
+    for line in (
+        "columns used prompt",
+        "columns not used topic",
+        "columns kept as earlier_… instruction, ratings, drop_reason",
+    ):
         assert line in " ".join(printed.split())
+    [pair] = rows_of(tmp_path / "out")
+    assert (pair["instruction"], pair["earlier_instruction"]) == ("Say hello.", "old")
+    assert (pair["earlier_ratings"], pair["earlier_drop_reason"]) == ([1], "tie")
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "| columns not used | topic |" in card
     assert "language:" not in card
+
+
+def test_a_dataset_of_an_earlier_run_serves_as_instructions_whatever_its_columns_hold(command, tmp_path):
+    assert command("--limit", "3", "--judge", "text:short")[0] == 0  # no ratings, so all rows were dropped
+    source = str(tmp_path / "out" / "dataset")
+    status, printed, _ = command("--instructions", source, "--config", "dropped", out=tmp_path / "again")
+    assert status == 0 and [row["chosen_model"] for row in rows_of(tmp_path / "again")] == ["short"] * 3
+    assert "drop_reason" in printed
+    row = {
+        "instruction": "x",
+        "distilabel_metadata": "x",
+        "evolution_failures": 3,
+        "model_name": [1],
+        "chosen": 7,
+    }
+    source = jsonl(tmp_path / "in.jsonl", row)
+    for evolve in ("--evolve", "--no-evolve"):
+        assert command("--instructions", source, evolve, out=tmp_path / "odd")[0] == 0
+        assert len(rows_of(tmp_path / "odd")) == 1
+
+
+@pytest.mark.parametrize("values", [[1, "2a"], [[1], {"a": 1}], ["half \ud83c", "x"], [1, 2**70]])
+def test_rows_that_no_dataset_can_hold_are_refused_before_any_model_writes(
+    refused, monkeypatch, tmp_path, values
+):
+    from course_lib.llms import ScriptedLLM
+
+    monkeypatch.setattr(ScriptedLLM, "write", lambda *arguments: pytest.fail("a model was asked"))
+    rows = [{"instruction": "Say hello.", "id": value} for value in values]
+    assert "dataset cannot hold" in refused("--instructions", jsonl(tmp_path / "in.jsonl", *rows))
 
 
 def test_summary_and_card_count_the_completions_that_were_cut_off(command, parrot, tmp_path, monkeypatch):
