@@ -53,7 +53,7 @@ def outcome(distiset: Distiset) -> dict[str, Any]:
     rewrites = sorted(distiset.rewrite_outcomes().items())
     lines |= {f"rewrite by EvolQuality: {outcome}": count for outcome, count in rewrites}
     if count := sum(_cut_off(row.get("distilabel_metadata") or {}) for row in rows):
-        lines["completions cut off by --max-new-tokens"] = count
+        lines["completions cut off at max_new_tokens"] = count
     return lines | {f"columns {use}": ", ".join(names) for use, names in report.columns.items()}
 
 

@@ -31,7 +31,7 @@ LINES = {
     "settings": 84,
     "steps": 620,
     "steps.tasks": 1798,
-    "tables": 112,
+    "tables": 113,
     "views": 91,
     "widgets": 304,
 }
