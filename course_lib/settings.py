@@ -23,7 +23,7 @@ def option(help: str, default: Any = None, **arguments: Any) -> Any:
 class Settings:
     """What `python -m course_lib` can be told; each field is the option of that name."""
 
-    instructions: str | None = option("file, saved dataset, hub id (default: ours)", metavar="SOURCE")
+    instructions: str | None = option("file, saved dataset, hub id (default: the course's)", metavar="SOURCE")
     column: str = option("the column of the instructions", "instruction", metavar="NAME")
     config: str | None = option("which part of a saved dataset, or of one on the hub", metavar="NAME")
     split: str | None = option("which split of it (default: train)", metavar="NAME")
