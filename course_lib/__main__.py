@@ -17,9 +17,7 @@ from course_lib.paths import cache_folder
 from course_lib.tables import visible
 
 # Errors of others are about what they were to read: a model's folder, a file, an answer of the hub.
-LIBRARIES = (
-    r"course_lib|transformers|tokenizers|safetensors|jinja2|pyarrow|datasets|huggingface_hub|httpx|requests"
-)
+LIBRARIES = "course_lib|transformers|tokenizers|safetensors|jinja2|pyarrow|datasets|huggingface_hub|httpx"
 CURES = {
     OSError: "Check that name, its permissions, the disk and the network",
     UnicodeError: "Save the file, or write the name, as UTF-8",
@@ -103,9 +101,7 @@ def run_dataset(given: list[str]) -> int:
             distiset.push_to_hub(settings.push_to_hub)
         except Exception as error:  # of three libraries, without a common kind
             reason = explained(error) or str(error)
-            raise OutputError(
-                f"The dataset is in {settings.out / 'dataset'}, not on the hub: {reason}"
-            ) from error
+            raise OutputError(f"Written to {settings.out / 'dataset'}, not to the hub: {reason}") from error
         say(f"Pushed to https://huggingface.co/datasets/{settings.push_to_hub}")
     return 0
 
@@ -154,13 +150,14 @@ def pair_text(row) -> str:
 def run_cache(given: list[str]) -> int:
     from course_lib.llms.cache import default_cache
 
-    parser = Parser(
-        prog="python -m course_lib cache",
-        description="Where results and weights lie, and how large they are.",
-    )
+    parser = Parser(prog="python -m course_lib cache", description="Where results and weights lie.")
     parser.add_argument("--clear", action="store_true", help="delete all results, not the weights")
     parser.add_argument("--yes", action="store_true", help="with --clear: do not ask")
     options, folder = parser.parse_args(given), cache_folder()
+    if options.yes and not options.clear:
+        raise InputError(
+            "--yes answers the question of --clear, which is missing. Add it, or leave --yes out."
+        )
     for name, files in {"results.sqlite": "results*", "weights": "weights/**/*"}.items():
         size = sum(file.stat().st_size for file in folder.glob(files) if file.is_file())
         say(f"{folder / name}  {size / 1e6:.1f} MB")

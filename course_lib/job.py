@@ -5,10 +5,9 @@ load → [TextGeneration × models] → GroupColumns → + EvolQuality → rate 
 
 import os
 from importlib.metadata import entry_points
-from itertools import count
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from course_lib.card import dataset_card
 from course_lib.distiset import Distiset, writing_out
@@ -16,22 +15,16 @@ from course_lib.errors import InputError
 from course_lib.judging import default_judge, likelihood_panel
 from course_lib.llms import LLM
 from course_lib.pipeline import Pipeline
-from course_lib.pipeline.streams import dataset_from_shards
 from course_lib.settings import Settings
-from course_lib.steps import (
-    FormatTextGenerationDPO,
-    GeneratorStep,
-    GroupColumns,
-    LoadDataFromDicts,
-    Step,
-)
-from course_lib.steps.base import DROP_REASON
+from course_lib.steps import FormatTextGenerationDPO, GroupColumns, LoadDataFromDicts
+from course_lib.steps.base import GeneratorStep, Step
 from course_lib.steps.load import load_from, shipped_instructions
 from course_lib.steps.tasks import EvolQuality, Task, TextGeneration, UltraFeedback
 
 JUDGES = {"default": default_judge, "likelihood": likelihood_panel}
 ASIDE = "kept as earlier_…"
-RESERVED = {DROP_REASON, "dropped_by", "distilabel_metadata", "evolution_criteria", "evolution_failures"}
+RESERVED = {"distilabel_metadata", "drop_reason", "dropped_by", "finish_reason", "finish_reasons"}
+RESERVED |= {"evolution_criteria", "evolution_failures"}
 
 
 def make_dataset(settings: Settings, progress: bool | None = None) -> Distiset:
@@ -51,15 +44,14 @@ def make_dataset(settings: Settings, progress: bool | None = None) -> Distiset:
 def build_pipeline(settings: Settings) -> tuple[Pipeline, dict[str, list[str]]]:
     """The pipeline that `settings` describe, its instructions already checked, and their `columns_by_use`."""
     if len(settings.models) + settings.evolve < 2:
-        raise InputError(
-            "One model without --evolve gives one completion each. Give two models, or --evolve."
-        )
+        raise InputError("One model without --evolve writes one text a row. Give two models, or --evolve.")
     if len(set(settings.models)) < len(settings.models):
         raise InputError("--models names a model twice, which would write the same again. Name each once.")
     with Pipeline(name="preference-dataset") as pipeline:
         load = load_step(settings)
         branches: list[Task] = [TextGeneration(llm=settings.llm(model)) for model in settings.models]
         check_instructions(load, [branch.llm for branch in branches])
+        load >> branches
         if settings.evolve:
             evolve = EvolQuality(
                 llm=settings.llm(settings.models[0]),
@@ -76,7 +68,6 @@ def build_pipeline(settings: Settings) -> tuple[Pipeline, dict[str, list[str]]]:
         columns = columns_by_use(load, *branches, group, judge, pairs)
         aside = {name: f"earlier_{name}" for name in columns.get(ASIDE, [])}
         load.output_mappings = {**load.output_mappings, **aside}
-        load >> branches[: len(settings.models)]
         branches >> group >> judge >> pairs
     return pipeline, columns
 
@@ -118,7 +109,7 @@ def judge_step(settings: Settings) -> Step:
 
 
 def check_instructions(load: GeneratorStep, llms: list[LLM]) -> None:
-    """Raise `InputError` at a row without an instruction that fits every model, or that no dataset can hold."""
+    """Raise `InputError` at the first row without an instruction that is text and fits every model."""
     columns = load.columns_after(set())
     if "instruction" not in columns:
         raise InputError(
@@ -126,24 +117,16 @@ def check_instructions(load: GeneratorStep, llms: list[LLM]) -> None:
             "Name the right one with --column, or in Python with output_mappings={'prompt': 'instruction'} on the "
             "load step (or input_mappings={'instruction': 'prompt'} on a task)."
         )
-    numbers = count(1)
-    with TemporaryDirectory() as folder:
-        batches = ([_checked(row, next(numbers), llms) for row in rows] for rows in load.generate_rows())
-        dataset_from_shards(batches, Path(folder))
-
-
-def _checked(row: dict[str, Any], number: int, llms: list[LLM]) -> dict[str, Any]:
-    text = row["instruction"]
-    if not isinstance(text, str) or not text.strip():
-        kind = "empty" if isinstance(text, str) else f"{type(text).__name__} {repr(text)[:60]}"
-        raise InputError(f"The instruction in row {number} is {kind}; allowed: text. Mend that row.")
-    for llm in llms:
-        if not llm.fits(text):
+    for number, row in enumerate(chain.from_iterable(load.generate_rows()), 1):
+        text = row["instruction"]
+        if not isinstance(text, str) or not text.strip():
+            kind = "empty" if isinstance(text, str) else f"{type(text).__name__} {repr(text)[:60]}"
+            raise InputError(f"The instruction in row {number} is {kind}; allowed: text. Mend that row.")
+        if full := next((llm for llm in llms if not llm.fits(text)), None):
             raise InputError(
-                f"The instruction in row {number} ({len(text)} characters, {text[:40]!r}…) is longer than the "
-                f"context of {llm.model_name}, {llm.context} tokens. Shorten or remove it, or choose another model."
+                f"The instruction in row {number} ({len(text)} characters, {text[:40]!r}…) is longer than the context "
+                f"of {full.model_name}, {full.context} tokens. Shorten or remove it, or choose another model."
             )
-    return row
 
 
 def columns_by_use(load: GeneratorStep, *later: Step) -> dict[str, list[str]]:

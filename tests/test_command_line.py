@@ -309,17 +309,6 @@ def test_a_dataset_of_an_earlier_run_serves_as_instructions_whatever_its_columns
         assert len(rows_of(tmp_path / "odd")) == 1
 
 
-@pytest.mark.parametrize("values", [[1, "2a"], [[1], {"a": 1}], ["half \ud83c", "x"], [1, 2**70]])
-def test_rows_that_no_dataset_can_hold_are_refused_before_any_model_writes(
-    refused, monkeypatch, tmp_path, values
-):
-    from course_lib.llms import ScriptedLLM
-
-    monkeypatch.setattr(ScriptedLLM, "write", lambda *arguments: pytest.fail("a model was asked"))
-    rows = [{"instruction": "Say hello.", "id": value} for value in values]
-    assert "dataset cannot hold" in refused("--instructions", jsonl(tmp_path / "in.jsonl", *rows))
-
-
 def test_summary_and_card_count_the_completions_that_were_cut_off(command, parrot, tmp_path, monkeypatch):
     from course_lib.llms import ScriptedLLM
 

@@ -230,6 +230,11 @@ def test_cache_command_shows_and_clears_results_but_not_weights(capsys, cache_pa
     assert (cache_path / "weights").exists()
 
 
+def test_cache_command_refuses_an_answer_without_a_question(capsys):
+    assert main(["cache", "--yes"]) == 2
+    assert "--clear" in capsys.readouterr().err
+
+
 def test_cache_command_deletes_nothing_where_nobody_can_answer(capsys, monkeypatch):
     default_cache().put_many({"key": 1}, "scripted")
     monkeypatch.setattr("sys.stdin", io.StringIO())
