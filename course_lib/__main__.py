@@ -68,6 +68,8 @@ def explained(error: Exception) -> str | None:
     cures = [cure for kind, cure in CURES.items() if isinstance(error, kind)]
     if memory_ran_out(error):
         cures = ["Memory ran out: close other programs, or choose fewer or smaller models with --models"]
+    elif library in ("huggingface_hub", "httpx"):
+        cures = ["Check the name, the network and `hf auth login`"]
     elif "home directory" in reason:
         cures = ["Write the path without ~"]
     elif not cures and library != "course_lib":

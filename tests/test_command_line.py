@@ -188,7 +188,8 @@ def test_without_login_or_network_nothing_runs(refused, hub, monkeypatch):
     monkeypatch.setattr(job, "make_dataset", lambda settings: pytest.fail("the job ran"))
     for error in (LocalTokenNotFoundError("run `hf auth login`"), OfflineModeIsEnabled("offline")):
         hub["whoami"] = error
-        assert str(error) in refused("--push-to-hub", "ada/pairs")
+        line = refused("--push-to-hub", "ada/pairs")
+        assert str(error) in line and "network and `hf auth login`" in line
 
 
 def test_what_stops_publishing_leaves_the_dataset_and_says_where(command, hub, tmp_path):
