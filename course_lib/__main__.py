@@ -1,4 +1,4 @@
-"""`python -m course_lib`: make a preference dataset. `cache`: look after the stored results. `grade`: exercises."""
+"""`python -m course_lib`: make a preference dataset. `cache`: where results are. `grade`: exercises."""
 
 import argparse
 import os
@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 2 for what a user can mend, 1 for a fault of ours, 130 after Ctrl-C."""
+    """Run a command; exit status 0, 2 for what a user can mend, 1 for a fault of ours, 130 after Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = {"cache": run_cache, "grade": run_grade}.get(given[0] if given else "")
     try:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def say(text: str, stream: Any = None) -> None:
-    """Print `text` without control characters, in whatever encoding, whether or not somebody still reads it."""
+    """Print `text` without control characters, in any encoding, whether or not somebody still reads it."""
     stream = stream or sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
@@ -81,7 +81,7 @@ def reported(error: Exception) -> str:
     """Put the traceback into a file; what to do with it."""
     path = Path(tempfile.mkdtemp(prefix="course_lib-"), "traceback.txt")
     path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="replace")
-    return f"{type(error).__name__}: a fault of ours, or of an installed model or judge. Please report it with {path}"
+    return f"{type(error).__name__}: a fault of ours, or of an installed model or judge. Please report {path}"
 
 
 def run_dataset(given: list[str]) -> int:
@@ -114,7 +114,7 @@ def dataset_parser() -> Parser:
 
     parser = Parser(
         prog="python -m course_lib",
-        description="Make a preference dataset: several completions per instruction, rated, best and worst as a pair.",
+        description="Make preference data: several completions per instruction, best and worst as a pair.",
         epilog="Other commands: python -m course_lib cache --help, python -m course_lib grade --help",
     )
     for option in fields(Settings):

@@ -92,8 +92,8 @@ def load_step(settings: Settings) -> GeneratorStep:
 def judge_step(settings: Settings) -> Step:
     """The step that rates: `default`, `likelihood`, `logits`, `text`, or the name of an installed judge.
 
-    A package brings a judge by an entry point of the group `course_lib.judges`: a function without arguments that
-    gives a step from rows with `instruction` and `generations` to `ratings`.
+    A package brings a judge by an entry point of the group `course_lib.judges`: a function without arguments
+    that gives a step from rows with `instruction` and `generations` to `ratings`.
     """
     kind, colon, model = settings.judge.partition(":")
     if kind in ("logits", "text"):
@@ -114,8 +114,8 @@ def check_instructions(load: GeneratorStep, llms: list[LLM]) -> None:
     if "instruction" not in columns:
         raise InputError(
             f"The instructions have no column 'instruction'; there is: {', '.join(sorted(columns)) or 'none'}. "
-            "Name the right one with --column, or in Python with output_mappings={'prompt': 'instruction'} on the "
-            "load step (or input_mappings={'instruction': 'prompt'} on a task)."
+            "Name it with --column, or in Python with output_mappings={'prompt': 'instruction'} on the load "
+            "step, or with input_mappings={'instruction': 'prompt'} on a task."
         )
     for number, row in enumerate(chain.from_iterable(load.generate_rows()), 1):
         text = row["instruction"]
@@ -124,8 +124,8 @@ def check_instructions(load: GeneratorStep, llms: list[LLM]) -> None:
             raise InputError(f"The instruction in row {number} is {kind}; allowed: text. Mend that row.")
         if full := next((llm for llm in llms if not llm.fits(text)), None):
             raise InputError(
-                f"The instruction in row {number} ({len(text)} characters, {text[:40]!r}…) is longer than the context "
-                f"of {full.model_name}, {full.context} tokens. Shorten or remove it, or choose another model."
+                f"The instruction in row {number} ({len(text)} characters, {text[:40]!r}…) is longer than "
+                f"the context of {full.model_name}, {full.context} tokens. Shorten it, or choose another model."
             )
 
 

@@ -1,4 +1,4 @@
-"""Whatever the command line is given: a dataset or one sentence, no traceback, no row lost unsaid, no text obeyed."""
+"""Whatever the command line is given: a dataset or one sentence, no row lost unsaid, no text obeyed."""
 
 import io
 import json
@@ -59,7 +59,7 @@ def parrot(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def command(parrot, monkeypatch, capsys, tmp_path):
-    """Runs the command line in this process on scripted models: exit status, standard output, standard error."""
+    """Runs the command line in this process on scripted models: exit status, output, errors."""
     monkeypatch.syspath_prepend(parrot)
 
     def run(*options: str, out: Path | None = None) -> tuple[int, str, str]:
@@ -93,7 +93,7 @@ def rows_of(out: Path) -> list[dict]:
     return [row for config in Distiset.load_from_disk(out / "dataset").values() for row in config["train"]]
 
 
-# --- what is ignored, missing or unwritable is said first ------------------------------------------------------------
+# --- what is ignored, missing or unwritable is said first ---------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_parts_of_saved_datasets_can_be_named_and_a_file_has_none(command, refus
     assert "no part 'train'" in refused("--instructions", str(tmp_path / "plain"), "--split", "train")
 
 
-# --- the hub --------------------------------------------------------------------------------------------------------
+# --- the hub ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_what_stops_publishing_leaves_the_dataset_and_says_where(command, hub, t
     assert status == 0 and "Pushed to https://huggingface.co/datasets/lab/pairs" in printed
 
 
-# --- text of others, in a terminal and on the card ------------------------------------------------------------------
+# --- text of others, in a terminal and on the card ----------------------------------------------------------
 
 
 def test_hostile_text_neither_acts_in_a_terminal_nor_on_the_card(command, tmp_path):
@@ -264,7 +264,7 @@ def test_a_link_in_place_of_card_or_figure_is_replaced_and_its_target_stays(comm
     }
 
 
-# --- what a run says of columns and completions ---------------------------------------------------------------------
+# --- what a run says of columns and completions -------------------------------------------------------------
 
 
 def test_a_run_names_the_columns_that_it_used_and_those_that_it_did_not(command, tmp_path):
@@ -320,7 +320,7 @@ def test_summary_and_card_count_the_completions_that_were_cut_off(command, parro
     monkeypatch.undo()
 
 
-# --- errors of others -----------------------------------------------------------------------------------------------
+# --- errors of others ---------------------------------------------------------------------------------------
 
 
 def raised_in_a_library() -> None:
@@ -380,7 +380,7 @@ def test_a_fault_of_ours_is_one_line_that_says_where_the_traceback_lies(command,
     assert type(error).__name__ in Path(file).read_text() and "report" in line
 
 
-# --- anything -------------------------------------------------------------------------------------------------------
+# --- anything -----------------------------------------------------------------------------------------------
 
 LETTERS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 TEXTS = st.one_of(LETTERS, st.sampled_from([HOSTILE, "Say {{ x }}.", "=1+1", "<|im_end|>", "  ", "猫 🎨"]))
