@@ -49,7 +49,10 @@ def build_pipeline(settings: Settings) -> tuple[Pipeline, dict[str, list[str]]]:
         raise InputError("--models names a model twice, which would write the same again. Name each once.")
     with Pipeline(name="preference-dataset") as pipeline:
         load = load_step(settings)
-        branches: list[Task] = [TextGeneration(llm=settings.llm(model)) for model in settings.models]
+        brief = settings.system_prompt or None
+        branches: list[Task] = [
+            TextGeneration(llm=settings.llm(model), system_prompt=brief) for model in settings.models
+        ]
         check_instructions(load, [branch.llm for branch in branches])
         load >> branches
         if settings.evolve:

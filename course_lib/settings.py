@@ -13,6 +13,10 @@ from course_lib.llms import LLM, plugins
 from course_lib.llms.weights import PACKAGED
 
 
+# A text that is cut off is on neither side of a pair, so models are asked to come to an end.
+BRIEF = "Answer in at most three sentences."
+
+
 def option(help: str, default: Any = None, **arguments: Any) -> Any:
     """A field of `Settings`, with what argparse's `add_argument` takes for it."""
     told = {"help": help if default is None else f"{help} (default: %(default)s)", **arguments}
@@ -34,7 +38,8 @@ class Settings:
     seed: int = option("seed of all sampling", 0, type=int)
     out: Path = option("where to write", Path("output"), type=Path, metavar="FOLDER")
     device: str | None = option("cuda, mps or cpu (default: the first that is there)")
-    max_new_tokens: int = option("longest completion, in tokens", 96, type=int, metavar="N")
+    max_new_tokens: int = option("longest completion, in tokens", 160, type=int, metavar="N")
+    system_prompt: str = option("what models are told first; '' for nothing", BRIEF, metavar="TEXT")
     push_to_hub: str | None = option("also upload the dataset to this repository, org/name", metavar="REPO")
 
     def llm(self, model: str) -> LLM:
