@@ -15,7 +15,7 @@ from course_lib.__main__ import main
 from course_lib.distiset import Distiset
 from course_lib.llms.cache import default_cache
 
-FEW = ["--limit", "5", "--max-new-tokens", "16"]
+FEW = ["--limit", "4", "--max-new-tokens", "48"]
 
 
 def all_files(folder):
