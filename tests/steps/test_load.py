@@ -112,7 +112,7 @@ def test_missing_and_empty_files_are_told_apart(tmp_path):
 
 
 def test_wrong_ending_lists_the_right_ones(tmp_path):
-    for name in ("rows.txt", "rows"):
+    for name in ("rows.doc", "rows", "rows.gz"):
         with pytest.raises(InputError, match=r"allowed: \.jsonl, \.json, \.csv, \.parquet"):
             read_file(jsonl(tmp_path / name, '{"instruction": "a"}'))
 
