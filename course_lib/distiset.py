@@ -170,15 +170,16 @@ def _conversation(row: dict[str, Any], side: str) -> list[dict[str, Any]]:
     return [*prompt, *messages]
 
 
-def _messages(value: Any, role: str) -> list[dict[str, Any]]:
+def _messages(value: Any, role: str) -> list[dict[str, str]]:
     if isinstance(value, str):
         return [{"role": role, "content": value}]
-    try:
-        return [{"role": message["role"], "content": message["content"]} for message in value or []]
-    except (TypeError, KeyError) as error:
-        raise InputError(
-            f"to_trl takes texts or lists of messages with role and content, but a row has {repr(value)[:80]}."
-        ) from error
+    messages = [] if value is None else list(value)
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("content"), str):
+            raise InputError(
+                f"to_trl takes texts, or messages with role and content, not {repr(message)[:80]}."
+            )
+    return [{"role": message.get("role"), "content": message["content"]} for message in messages]
 
 
 def _fault(row: dict[str, Any], chosen: list[dict], rejected: list[dict]) -> str | None:

@@ -139,12 +139,13 @@ class LoadDataFromDisk(LoadRows):
         from datasets import load_from_disk
 
         folder = Path(self.dataset_path)
-        configs = sorted(info.parent.name for info in folder.glob("*/dataset_dict.json"))
-        if configs and self.config not in configs:
-            raise InputError(
-                f"{folder} has no dataset {self.config!r}; allowed as config: {', '.join(configs)}."
-            )
-        folder = folder / self.config if configs else folder
+        # A Distiset, or a folder of several datasets.
+        configs = sorted({file.parent.name for file in folder.glob("*/dataset_*.json")})
+        if configs and not (folder / "dataset_dict.json").is_file():
+            if self.config not in configs:
+                allowed = ", ".join(f"config={config!r}" for config in configs)
+                raise InputError(f"{folder} has no dataset {self.config!r}; allowed: {allowed}.")
+            folder /= self.config
         try:
             saved = load_from_disk(str(folder))
         except (OSError, ValueError) as error:
