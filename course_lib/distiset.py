@@ -148,14 +148,13 @@ def trl_pairs(dataset: Any, tokenizer: Any = None, max_length: int = 1024):
     columns: dict[str, list] = {"prompt": [], "chosen": [], "rejected": []}
     faults: Counter = Counter()
     for row in dataset:
-        pair = {side: _conversation(row, side) for side in ("chosen", "rejected")}
-        fault = _fault(row, **pair) or _too_long(pair["chosen"][:-1], tokenizer, max_length)
+        chosen, rejected = (_conversation(row, side) for side in ("chosen", "rejected"))
+        fault = _fault(row, chosen, rejected) or _too_long(chosen[:-1], tokenizer, max_length)
         if fault:
             faults[fault] += 1
             continue
-        columns["prompt"].append(pair["chosen"][:-1])
-        for side, messages in pair.items():
-            columns[side].append(messages[-1:])
+        for name, messages in zip(columns, (chosen[:-1], chosen[-1:], rejected[-1:]), strict=True):
+            columns[name].append(messages)
     for reason, count in faults.most_common():
         print(f"to_trl: {count} rows left out: {reason}")
     messages = [{"role": Value("string"), "content": Value("string")}]
@@ -237,7 +236,7 @@ def _tidy(target: Path) -> None:
     if old.exists() and not target.exists():
         os.rename(old, target)
     for folder in unfinished(target):
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.unlink() if folder.is_symlink() else shutil.rmtree(folder, ignore_errors=True)
 
 
 def writing_out(what: str, target: Path):

@@ -7,7 +7,6 @@ after the last step that needs it. What makes a killed run go on is the cache of
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from tempfile import TemporaryDirectory
@@ -86,21 +85,14 @@ class Pipeline:
         llms = list({id(llm): llm for step in graph.steps.values() for llm in step.llms}.values())
         for llm in llms:
             llm.check()
-        with _caching(llms, use_cache):
+        caching = [llm.use_cache for llm in llms]
+        try:
+            for llm in llms:
+                llm.use_cache = llm.use_cache and use_cache
             return _Run(graph, llms, progress).result(columns)
-
-
-@contextmanager
-def _caching(llms: list[Any], allowed: bool) -> Iterator[None]:
-    """Without `allowed`, no model uses its cache inside."""
-    before = [llm.use_cache for llm in llms]
-    try:
-        for llm in llms:
-            llm.use_cache = llm.use_cache and allowed
-        yield
-    finally:
-        for llm, use_cache in zip(llms, before, strict=True):
-            llm.use_cache = use_cache
+        finally:
+            for llm, cached in zip(llms, caching, strict=True):
+                llm.use_cache = cached
 
 
 class _Run:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -58,42 +58,29 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_jsonl(path: Path, limit: int | None = None) -> list[Row]:
-    """One dict for each line that is not blank."""
-    lines = ((number, line) for number, line in text_lines(path) if line.strip())
-    return [_row(path, number, line) for number, line in islice(lines, limit)]
-
-
-def _row(path: Path, number: int, line: str) -> Row:
-    try:
-        row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(
-            f"{path}, line {number} is not JSON ({error}): {line[:60]!r}. One JSON object per line."
-        ) from error
-    if not isinstance(row, dict):
-        raise InputError(
-            f'{path}, line {number} is {line[:60]!r}. Allowed: a JSON object such as {{"instruction": "…"}}.'
-        )
-    return row
-
-
-def read_json(path: Path, limit: int | None = None) -> list[Row]:
-    """The dicts of an array, or JSON Lines."""
-    text = "".join(line for _, line in text_lines(path))
-    if not text.lstrip().startswith("["):
-        return read_jsonl(path, limit)
-    try:
-        rows = json.loads(text)[:limit]
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(
-            f"{path} is not JSON: {error}. Give an array of objects, or one object per line."
-        ) from error
-    for number, row in enumerate(rows, 1):
+    """One dict for each line that is not blank, or those of an array."""
+    lines = ((f"line {number}", line) for number, line in text_lines(path) if line.strip())
+    start = next(lines, ("", ""))
+    if start[1].lstrip().startswith("["):
+        array = _value(path, "which begins with [,", "".join([start[1], *(line for _, line in lines)]))
+        values = ((f"row {number}", value) for number, value in enumerate(array, 1))
+    else:
+        values = ((place, _value(path, place, line)) for place, line in chain([start], lines) if line)
+    rows = []
+    for place, row in islice(values, limit):
         if not isinstance(row, dict):
-            raise InputError(
-                f'{path}, row {number} is {repr(row)[:60]}. Allowed: objects such as {{"instruction": "…"}}.'
-            )
+            allowed = 'a JSON object such as {"instruction": "…"}'
+            raise InputError(f"{path}, {place} is {repr(row)[:60]}. Allowed: {allowed}.")
+        rows.append(row)
     return rows
+
+
+def _value(path: Path, place: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        advice = "One JSON object per line, or one array of objects."
+        raise InputError(f"{path}, {place} is not JSON ({error}): {text[:60]!r}. {advice}") from error
 
 
 def read_text(path: Path, limit: int | None = None) -> list[Row]:
@@ -154,7 +141,7 @@ def _parquet(path: Path):
 
 READERS: dict[str, Callable[..., Any]] = {
     ".jsonl": read_jsonl,
-    ".json": read_json,
+    ".json": read_jsonl,
     ".csv": read_csv,
     ".parquet": ParquetRows,
     ".tsv": read_csv,
