@@ -8,11 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 from conftest import KILLS_ITSELF, new_cache
 
-OPTIONS = ["--limit", "8", "--max-new-tokens", "16"]
-KILLS = 3  # on real models, at any moment
+OPTIONS = ["--limit", "3", "--max-new-tokens", "12"]
+KILLS = 2  # of each of two runs on real models
 
 # A run of the whole chain on models that follow a script: nothing of it takes long but the start of Python.
 SCRIPTED = """
@@ -70,31 +69,19 @@ def another_cache(tmp_path: Path, name: str = "cache") -> Path:
     return new_cache(tmp_path / name)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
+def test_two_runs_on_one_cache_killed_at_any_moment_both_end_with_the_bytes_of_an_undisturbed_one(tmp_path):
     started = time.monotonic()
-    finish(start(another_cache(folder), folder / "out"))
-    return files(folder / "out"), time.monotonic() - started
-
-
-def test_killed_at_any_moment_real_models_end_with_the_same_bytes(undisturbed, tmp_path):
-    expected, seconds = undisturbed
-    cache, moments = another_cache(tmp_path), random.Random(7)
+    finish(start(another_cache(tmp_path, "whole"), tmp_path / "undisturbed"))
+    seconds, moments = time.monotonic() - started, random.Random(7)
+    cache, folders = another_cache(tmp_path), [tmp_path / "one", tmp_path / "two"]
     for _ in range(KILLS):
-        process = start(cache, tmp_path / "out")
-        time.sleep(moments.uniform(seconds / 4, seconds * 3 / 4))
-        process.kill()
-        process.communicate()
-    finish(start(cache, tmp_path / "out"))
-    assert files(tmp_path / "out") == expected
-
-
-def test_two_runs_at_once_on_one_cache_both_end_with_the_same_bytes(undisturbed, tmp_path):
-    cache = another_cache(tmp_path)
-    for process in [start(cache, tmp_path / name) for name in ("one", "two")]:
+        for process in [start(cache, folder) for folder in folders]:
+            time.sleep(moments.uniform(seconds / 4, seconds / 2))
+            process.kill()
+            process.communicate()
+    for process in [start(cache, folder) for folder in folders]:
         finish(process)
-    assert files(tmp_path / "one") == files(tmp_path / "two") == undisturbed[0]
+    assert files(tmp_path / "one") == files(tmp_path / "two") == files(tmp_path / "undisturbed")
 
 
 def test_killed_at_each_point_on_its_way_a_run_ends_with_the_same_bytes(tmp_path):
