@@ -5,6 +5,7 @@ its cache lie, may start no other process and reach no network, and has a limit 
 and curiosity from touching anything else; it is not a wall against an attacker, for whom a container is the right tool.
 """
 
+import argparse
 import contextlib
 import csv
 import json
@@ -12,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -35,6 +37,31 @@ class Grade:
     attempted: int = 0
     questions: int = 0
     note: str = ""
+
+
+def run(given: list[str], say: Callable[[str], None] = print) -> int:
+    """`python -m course_lib grade`, with the arguments after it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m course_lib grade", description="Grade submitted exercise notebooks."
+    )
+    add = parser.add_argument
+    add("folder", type=Path, help="the folder that holds the notebooks, at any depth")
+    add("--csv", type=Path, metavar="FILE", help="where to write the table (default: grades.csv in FOLDER)")
+    add("--seconds", type=float, default=SECONDS, help="time limit of a notebook (default: %(default)s)")
+    add(
+        "--memory",
+        type=int,
+        default=MEMORY >> 20,
+        metavar="MB",
+        help="and memory limit (default: %(default)s)",
+    )
+    options = parser.parse_args(given)
+    grades = grade_folder(options.folder, options.seconds, options.memory << 20)
+    file = options.csv or options.folder / "grades.csv"
+    say(grade_table(grades))
+    write_csv(grades, file)
+    say(f"Written to {file}")
+    return 0
 
 
 def grade_folder(folder: Path, seconds: float = SECONDS, memory: int = MEMORY) -> list[Grade]:

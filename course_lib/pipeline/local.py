@@ -23,13 +23,17 @@ from course_lib.steps.base import DROP_REASON, Step, open_pipelines
 
 @dataclass
 class Report:
-    """What a run did: rows, drops by reason, the usage of each model (see `llms.base.Usage`), seconds."""
+    """What a run did: rows, drops by reason, the usage of each model (see `llms.base.Usage`), seconds.
+
+    `columns` says what became of the columns of a file (see `job.columns_by_use`).
+    """
 
     rows_in: int = 0
     rows_out: int = 0
     drops: Counter = field(default_factory=Counter)
     models: dict[str, dict[str, float]] = field(default_factory=dict)
     seconds: float = 0.0
+    columns: dict[str, list[str]] = field(default_factory=dict)
 
 
 class Pipeline:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from course_lib.errors import InputError
+from course_lib.llms.base import CUT_OFF
 from course_lib.steps.base import Row, Step, StepInput, StepOutput, dropped
 from course_lib.steps.filtering import similarity
 from course_lib.steps.prompts import OPTIONAL, prompt_of, prompt_text
@@ -57,7 +58,7 @@ class FormatTextGenerationDPO(Step):
         if not isinstance(row["instruction"], str):
             return dropped(row, "no instruction")
         written = [candidate for candidate in _candidates(row) if candidate.text.strip()]
-        whole = [candidate for candidate in written if candidate.finish_reason != "length"]
+        whole = [candidate for candidate in written if candidate.finish_reason != CUT_OFF]
         rated = [candidate for candidate in whole if is_rating(candidate.rating)]
         stages = {"empty completion": written, "cut off": whole, "missing rating": rated}
         for reason, candidates in stages.items():

@@ -87,8 +87,10 @@ class Task(Step):
         statistics = {name: counts[draw] for name, counts in result["statistics"].items()}
         statistics["finish_reason"] = finish_reason(result, draw)
         metadata = self.metadata(row, chat, text, statistics)
+        declared = {"finish_reason": statistics["finish_reason"]} if "finish_reason" in self.outputs else {}
         return {
             **self.format_output(text, row),
+            **declared,
             "distilabel_metadata": metadata,
             "model_name": self.llm.model_name,
         }
@@ -122,6 +124,8 @@ def _grouped(row: Row, outputs: list[Row]) -> Row:
     metadata = {
         key: [o["distilabel_metadata"].get(key) for o in outputs] for key in outputs[0]["distilabel_metadata"]
     }
+    if "finish_reason" in lists:
+        lists["finish_reasons"] = lists.pop("finish_reason")
     earlier = row.get("distilabel_metadata") or {}
     return {
         **row,

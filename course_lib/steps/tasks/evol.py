@@ -8,12 +8,12 @@ rewrite is None, so that it can never become a completion to choose.
 from typing import Any, ClassVar
 
 from course_lib.errors import InputError
-from course_lib.llms.base import SAMPLING, Chat, sampling_arguments
+from course_lib.llms.base import CUT_OFF, SAMPLING, Chat, sampling_arguments
 from course_lib.llms.cache import result_key
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.tasks.base import Task, finish_reason
 from course_lib.steps.tasks.rewrites import rewrite_fault
-from course_lib.steps.tasks.rows import text_of
+from course_lib.steps.tasks.rows import instruction_of, text_of
 from course_lib.steps.tasks.templating import filled, names, shipped
 
 
@@ -26,7 +26,8 @@ class _Evol(Task):
         mutation_templates: names of criteria to draw from (the files of the template folder), by default all.
         seed: the criterion of a row depends on the row and the seed, not on its place in a batch.
 
-    Further columns: `evolution_criteria` and `evolution_failures`, a list with an entry per evolution (None: it went well).
+    Further columns: `evolution_criteria` and `evolution_failures`, a list with an entry per evolution (None: it went
+    well); `finish_reason` (`length`: a rewrite that was used, or the text before it, was cut off).
     """
 
     num_evolutions: int = 1
@@ -63,9 +64,13 @@ class _Evol(Task):
         return self.criteria[int(drawn, 16) % len(self.criteria)]
 
     def format_input(self, row: Row, criterion: str | None = None) -> Chat:
-        values = {name: text_of(row, name, self) for name in self.inputs}
+        values = self._values(row)
         prompt = shipped(f"{self.folder}/{criterion or self.criterion(row)}", self.language)
         return [{"role": "user", "content": filled(prompt, **values)}]
+
+    def _values(self, row: Row) -> Row:
+        """What the template is filled with."""
+        return {name: text_of(row, name, self) for name in self.inputs}
 
     def process(self, rows: StepInput) -> StepOutput:
         traces = [_Trace(row, self.subject, self._missing(row)) for row in rows]
@@ -93,7 +98,7 @@ class _Evol(Task):
                     if text is None
                     else self.fault(text, trace, chat[-1]["content"])
                 )
-                trace.tried(chat, text, fault, result["statistics"], again)
+                trace.tried(chat, text, fault, result, again)
             todo = [trace for trace in todo if trace.faults[-1]]
         for trace in traces:
             trace.criteria.append(self.criterion(trace.row, evolution))
@@ -134,6 +139,7 @@ class _Evol(Task):
             **outputs,
             "evolution_criteria": trace.criteria,
             "evolution_failures": trace.faults,
+            "finish_reason": trace.finish_reason,
             "model_name": self.llm.model_name,
             "distilabel_metadata": metadata,
         }
@@ -144,7 +150,7 @@ class _Evol(Task):
     @property
     def outputs(self) -> list[str]:
         name = f"evolved_{self.subject}s" if self.store_evolutions else f"evolved_{self.subject}"
-        return [name, "evolution_criteria", "evolution_failures", "model_name"]
+        return [name, "evolution_criteria", "evolution_failures", "finish_reason", "model_name"]
 
 
 class EvolInstruct(_Evol):
@@ -172,6 +178,9 @@ class EvolQuality(_Evol):
     folder = "evol_quality"
     subject = "response"
 
+    def _values(self, row: Row) -> Row:
+        return {**super()._values(row), "instruction": instruction_of(row, self)}
+
 
 class _Trace:
     """What happened to one row: its current text, and for each evolution the criterion, raw text and fault."""
@@ -187,6 +196,8 @@ class _Trace:
         self.faults: list[str | None] = []
         self.attempts: list[str | None] = []
         self.statistics: list[dict[str, Any]] = []
+        # A rewrite of a text that was cut off is cut off too.
+        self.finish_reason: str | None = CUT_OFF if row.get("finish_reason") == CUT_OFF else None
 
     def skipped(self, criteria: list[str]) -> None:
         self.criteria, self.raw, self.faults = (
@@ -196,11 +207,13 @@ class _Trace:
         )
 
     def tried(
-        self, chat: Chat, text: str | None, fault: str | None, statistics: dict[str, Any], again: bool
+        self, chat: Chat, text: str | None, fault: str | None, result: dict[str, Any], again: bool
     ) -> None:
         self.asked.append(chat)
         self.attempts.append(text)
-        self.statistics.append({name: counts[0] for name, counts in statistics.items()})
+        self.statistics.append({name: counts[0] for name, counts in result["statistics"].items()})
+        if fault is None and self.finish_reason != CUT_OFF:
+            self.finish_reason = finish_reason(result)
         if again:
             self.raw[-1], self.faults[-1] = text, fault
         else:

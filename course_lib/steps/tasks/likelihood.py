@@ -19,7 +19,7 @@ from course_lib.steps.formatting import MODEL_COLUMNS
 from course_lib.steps.load import DATA
 from course_lib.steps.tasks.base import Task
 from course_lib.steps.tasks.checks import faults_by_code
-from course_lib.steps.tasks.rows import has_words, text_of, texts_of
+from course_lib.steps.tasks.rows import has_words, instruction_of, text_of, texts_of
 from course_lib.steps.tasks.templating import TOO_LONG, filled, shipped, without_middle
 
 SHORTEST = 200  # characters of a completion that are always read
@@ -77,7 +77,7 @@ class _PointwiseRating(Task):
             for place, text in enumerate(texts_of(row, "generations", self))
             if has_words(text)
         ]
-        instructions = [text_of(row, "instruction", self) for row, _ in completions]
+        instructions = [instruction_of(row, self) for row, _ in completions]
         whole = [row["generations"][place] for row, place in completions]
         texts = list(map(self._fitting, instructions, whole))
         scores = self.score(instructions, texts, [_author(row, place) for row, place in completions])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from course_lib.errors import InputError
 from course_lib.steps.base import Row, Step
+from course_lib.steps.prompts import prompt_text
 
 
 def text_of(row: Row, column: str, step: Step) -> str:
@@ -19,6 +20,16 @@ def text_of(row: Row, column: str, step: Step) -> str:
     raise InputError(
         f"Step {step.name!r}: the column {column!r} must be text that is not empty, but a row has {content}: {brief(row)}"
     )
+
+
+def instruction_of(row: Row, step: Step) -> str:
+    """The row's whole prompt as one text: all that an answer has to heed.
+
+    Raises:
+        InputError: its `instruction` is no text, or nothing but space.
+    """
+    text_of(row, "instruction", step)
+    return prompt_text(row)
 
 
 def texts_of(row: Row, column: str, step: Step) -> Sequence[str | None]:

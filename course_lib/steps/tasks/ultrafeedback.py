@@ -10,10 +10,11 @@ from typing import Any
 from course_lib.errors import InputError
 from course_lib.llms.base import Chat, continued
 from course_lib.steps.base import Row, StepInput, StepOutput
+from course_lib.steps.prompts import OPTIONAL
 from course_lib.steps.tasks.base import Task
 from course_lib.steps.tasks.judgements import Judgement, averaged, first, over_aspects, rounded, to_rate
 from course_lib.steps.tasks.parsing import parse_ratings
-from course_lib.steps.tasks.rows import has_words, text_of, texts_of
+from course_lib.steps.tasks.rows import has_words, instruction_of, texts_of
 from course_lib.steps.tasks.templating import TOO_LONG, filled, framed, names, shipped, without_middle
 
 SCALE = ["1", "2", "3", "4", "5"]
@@ -90,7 +91,7 @@ class UltraFeedback(Task):
         frame, texts = ("listwise", shown) if self.mode == "text" else ("pointwise", shown[:1])
         layout = shipped(f"ultrafeedback/_{frame}", self.language)
         prompt = shipped(f"ultrafeedback/{aspect or self.aspects[0]}", self.language)
-        content = filled(prompt, layout=layout, instruction=text_of(row, "instruction", self), texts=texts)
+        content = filled(prompt, layout=layout, instruction=instruction_of(row, self), texts=texts)
         system = filled(shipped("ultrafeedback/_system", self.language))
         return [{"role": "system", "content": system}, {"role": "user", "content": content}]
 
@@ -143,10 +144,11 @@ class UltraFeedback(Task):
 
         Its longest parts are cut in the middle until it and the answer fit.
         """
-        whole = [text_of(row, "instruction", self), *(judgement.text for judgement in judgements)]
+        whole = [instruction_of(row, self), *(judgement.text for judgement in judgements)]
         parts = list(whole)
+        bare = {**row, **dict.fromkeys(OPTIONAL)}  # the first part has them already
         while not self._fits(
-            chat := self.format_input({**row, "instruction": parts[0]}, aspect, parts[1:]), len(judgements)
+            chat := self.format_input({**bare, "instruction": parts[0]}, aspect, parts[1:]), len(judgements)
         ):
             longest = max(range(len(parts)), key=lambda i: len(parts[i]))
             if len(parts[longest]) // 2 < SHORTEST:
