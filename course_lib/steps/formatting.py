@@ -24,16 +24,16 @@ class FormatTextGenerationDPO(Step):
 
     A row without a real pair is dropped with a reason: `no instruction`, `empty completion`, `cut off`,
     `missing rating`, `tie`, `identical completions`, `too similar`, `margin too small`, and `duplicate
-    instruction` where an earlier row of the run gave the same pair. A text that was cut off (`length` among the
-    `finish_reasons`, where rows have them) is on neither side: it would teach a model to stop in mid-sentence.
+    instruction` where an earlier row of the run gave the same pair. A text that was cut off (`length` among
+    the `finish_reasons` of rows that have them) is on neither side: it would teach to stop in mid-sentence.
 
     Args:
         min_margin: least difference of ratings; 0 asks only that they differ.
         max_similarity: largest share of common words, 0 to 1 (see `filtering.similarity`).
 
-    `chosen` and `rejected` are whole conversations, as in distilabel, and begin with the `system_prompt` of rows that
-    have one, as `prompt` does; `Distiset.to_trl()` gives what TRL takes. Columns `generation_models` (or
-    `model_names`) name the authors where they are known.
+    `chosen` and `rejected` are whole conversations, as in distilabel, and begin with the `system_prompt` of
+    rows that have one, as `prompt` does; `Distiset.to_trl()` gives what TRL takes. Columns
+    `generation_models` (or `model_names`) name the authors where they are known.
     """
 
     min_margin: float = 0.0
@@ -44,7 +44,8 @@ class FormatTextGenerationDPO(Step):
         **dict.fromkeys([*MODEL_COLUMNS, "finish_reasons", *OPTIONAL], False),
     }
     outputs = [
-        "prompt", "prompt_id", "chosen", "chosen_model", "chosen_rating", "rejected", "rejected_model", "rejected_rating",
+        "prompt", "prompt_id", "chosen", "chosen_model", "chosen_rating",
+        "rejected", "rejected_model", "rejected_rating",
     ]  # fmt: skip
 
     def load(self) -> None:
@@ -115,7 +116,7 @@ def _listed(row: Row, column: str) -> list[Any]:
 
 
 def _text(value: Any, row: Row) -> str:
-    """A completion, which may be a conversation that ends with it; an empty text for None and an empty cell of pandas."""
+    """A completion, or the last message of a conversation; an empty text for None and NaN."""
     if isinstance(value, list | np.ndarray) and len(value) and isinstance(value[-1], dict):
         value = value[-1].get("content")
     if value is None or isinstance(value, float) and math.isnan(value):
