@@ -56,22 +56,18 @@ class Task(Step):
         raise TypeError(f"{type(self).__name__} must define format_output")
 
     def process(self, rows: StepInput) -> StepOutput:
-        missing = [self._missing(row) for row in rows]
-        chats = [
-            None if reason else self.format_input(row) for row, reason in zip(rows, missing, strict=True)
-        ]
+        chats = [None if self.missing(row) else self.format_input(row) for row in rows]
         asked = [chat for chat in chats if chat is not None]
         results = iter(self.llm.generate(asked, num_generations=self.num_generations))
-        finished = []
-        for row, chat, reason in zip(rows, chats, missing, strict=True):
-            result = _unwritten(reason, self.num_generations) if reason else next(results)
+        finished: list[Row] = []
+        for row, chat in zip(rows, chats, strict=True):
+            result = self._unwritten(row) if chat is None else next(results)
             outputs = [self._output(row, chat, result, draw) for draw in range(self.num_generations)]
-            finished += (
-                [_grouped(row, outputs)] if self.group_generations else [{**row, **o} for o in outputs]
-            )
+            separate = [{**row, **output} for output in outputs]
+            finished += [_grouped(row, outputs)] if self.group_generations else separate
         yield finished
 
-    def _missing(self, row: Row) -> str | None:
+    def missing(self, row: Row) -> str | None:
         """Why the model is not asked about `row`: a step before this one left a column without a value."""
         for column in required_columns(self.inputs):
             if column not in row:
@@ -82,16 +78,20 @@ class Task(Step):
                 return f"no {column}"
         return None
 
+    def _unwritten(self, row: Row) -> dict[str, Any]:
+        """What `LLM.generate` gives where the model could not be asked."""
+        nothing, zeros = [None] * self.num_generations, [0] * self.num_generations
+        reasons = [self.missing(row)] * self.num_generations
+        statistics = {"input_tokens": zeros, "output_tokens": zeros}
+        return {"generations": nothing, "finish_reasons": reasons, "statistics": statistics}
+
     def _output(self, row: Row, chat: Chat, result: dict[str, Any], draw: int) -> Row:
         text = result["generations"][draw]
         statistics = {name: counts[draw] for name, counts in result["statistics"].items()}
         statistics["finish_reason"] = finish_reason(result, draw)
         metadata = self.metadata(row, chat, text, statistics)
-        return {
-            **self.format_output(text, row),
-            "distilabel_metadata": metadata,
-            "model_name": self.llm.model_name,
-        }
+        rest = {"distilabel_metadata": metadata, "model_name": self.llm.model_name}
+        return {**self.format_output(text, row), **rest}
 
     def metadata(self, row: Row, raw_input: Any, raw_output: Any, statistics: Any = None) -> dict[str, Any]:
         """The row's `distilabel_metadata` with what this task read and wrote."""
@@ -104,11 +104,8 @@ class Task(Step):
 
     def print(self, sample: Row | None = None) -> None:
         """Show the prompt for `sample` (by default with placeholders) without asking the model."""
-        row = {
-            **{name: f"<{name.upper()}>" for name in required_columns(self.inputs)},
-            **self.sample(),
-            **(sample or {}),
-        }
+        placeholders = {name: f"<{name.upper()}>" for name in required_columns(self.inputs)}
+        row = {**placeholders, **self.sample(), **(sample or {})}
         print(framed(f"Prompt: {type(self).__name__}", self.format_input(row)))
 
     def sample(self) -> Row:
@@ -117,28 +114,17 @@ class Task(Step):
 
 
 def _grouped(row: Row, outputs: list[Row]) -> Row:
-    apart = ("distilabel_metadata", "model_name")
-    lists = {key: [output[key] for output in outputs] for key in outputs[0] if key not in apart}
+    """One row for all draws: each column a list, `model_name` and what earlier tasks told as they were."""
+    lists = {key: [output[key] for output in outputs] for key in outputs[0]}
     metadata = {
-        key: [o["distilabel_metadata"].get(key) for o in outputs] for key in outputs[0]["distilabel_metadata"]
+        key: [told.get(key) for told in lists["distilabel_metadata"]]
+        for key in lists["distilabel_metadata"][0]
     }
-    earlier = row.get("distilabel_metadata") or {}
-    return {
-        **row,
-        **lists,
-        "distilabel_metadata": {**metadata, **earlier},
-        "model_name": outputs[0]["model_name"],
-    }
+    told = {**metadata, **(row.get("distilabel_metadata") or {})}
+    return {**row, **lists, "distilabel_metadata": told, "model_name": outputs[0]["model_name"]}
 
 
 def finish_reason(result: dict[str, Any], draw: int = 0) -> str | None:
     """Why the model stopped writing; None where its `generate` gives no `finish_reasons`."""
     reasons = result.get("finish_reasons")
     return reasons[draw] if reasons else None
-
-
-def _unwritten(reason: str, num_generations: int) -> dict[str, Any]:
-    """What `LLM.generate` gives where the model could not be asked."""
-    nothing, zeros = [None] * num_generations, [0] * num_generations
-    statistics = {"input_tokens": zeros, "output_tokens": zeros}
-    return {"generations": nothing, "finish_reasons": [reason] * num_generations, "statistics": statistics}

@@ -8,22 +8,26 @@ into ties. `benchmarks/fit_judges.py` makes the numbers, `data/judge_fit.json` k
 
 import json
 import math
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from course_lib.errors import InputError
 from course_lib.llms.base import LLM, Chat, LinearHead
+from course_lib.paths import DATA
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.formatting import MODEL_COLUMNS
-from course_lib.steps.load import DATA
 from course_lib.steps.tasks.base import Task
 from course_lib.steps.tasks.checks import faults_by_code
+from course_lib.steps.tasks.judgements import TOO_LONG, without_middle
 from course_lib.steps.tasks.rows import has_words, text_of, texts_of
-from course_lib.steps.tasks.templating import TOO_LONG, filled, shipped, without_middle
+from course_lib.steps.tasks.templating import filled, shipped
 
 SHORTEST = 200  # characters of a completion that are always read
 ROOM = " and" * 512  # as many tokens as a judge may put around instruction and completion
+
+Score = dict[str, Any]  # {"rating": float | None, …} with whatever explains it
 
 
 @cache
@@ -35,11 +39,8 @@ def fit() -> dict[str, Any]:
 @cache
 def reward_head(model: str) -> LinearHead:
     """The head fitted for a packaged model; its scores have mean 0 and standard deviation 1 over labelled answers."""
-    import numpy as np
-
-    kept = fit()["heads"][model]
     weights = np.load(DATA / "judge_heads.npz", allow_pickle=False)[model]
-    return LinearHead(tuple(kept["layers"]), weights, kept["bias"])
+    return LinearHead(tuple(fit()["heads"][model]["layers"]), weights, fit()["heads"][model]["bias"])
 
 
 def squashed(z: float) -> float:
@@ -60,49 +61,54 @@ class _PointwiseRating(Task):
     inputs = {"instruction": True, "generations": True, **dict.fromkeys(MODEL_COLUMNS, False)}
     outputs = ["ratings", "model_name"]
 
-    @property
-    def judge_name(self) -> str:
-        return " + ".join(dict.fromkeys(llm.model_name for llm in self.llms))
+    def __post_init__(self):
+        super().__post_init__()
+        hidden = [llm for llm in self.llms if not llm.can_score]
+        if hidden or not self.llms:
+            raise InputError(
+                f"Step {self.name!r} needs models whose probabilities can be seen, such as TransformersLLM; "
+                f"got {hidden}."
+            )
 
-    def score(
-        self, instructions: list[str], texts: list[str], authors: list[str | None]
-    ) -> list[dict[str, Any]]:
-        """For each text `{"rating": float | None, …}` with whatever explains it."""
+    def score(self, rows: list[Row], texts: list[str], authors: list[str | None]) -> list[Score]:
+        """A score for each text, of which `rows` holds the row and `authors` the model that wrote it, if known."""
         raise TypeError(f"{type(self).__name__} must define score")
 
     def process(self, rows: StepInput) -> StepOutput:
-        completions = [
-            (row, place)
+        places = [
+            (row, i)
             for row in rows
-            for place, text in enumerate(texts_of(row, "generations", self))
+            for i, text in enumerate(texts_of(row, "generations", self))
             if has_words(text)
         ]
-        instructions = [text_of(row, "instruction", self) for row, _ in completions]
-        whole = [row["generations"][place] for row, place in completions]
-        texts = list(map(self._fitting, instructions, whole))
-        scores = self.score(instructions, texts, [_author(row, place) for row, place in completions])
-        judgements = iter(
-            [
-                {**score, "shortened": text != original}
-                for score, text, original in zip(scores, texts, whole, strict=True)
-            ]
-        )
-        yield [self._finished(row, judgements) for row in rows]
+        whole = [row["generations"][i] for row, i in places]
+        texts = [self._fitting(row, text) for (row, _), text in zip(places, whole, strict=True)]
+        authors = [_author(row, i) for row, i in places]
+        scores = self.score([row for row, _ in places], texts, authors)
+        cut = [{"shortened": text != original} for text, original in zip(texts, whole, strict=True)]
+        explained = iter([{**score, **mark} for score, mark in zip(scores, cut, strict=True)])
+        empty = {"rating": None, "reason": "empty completion"}
+        yield [
+            self._finished(
+                row, [next(explained) if has_words(text) else empty for text in row["generations"]]
+            )
+            for row in rows
+        ]
 
-    def _fitting(self, instruction: str, text: str) -> str:
+    def _fitting(self, row: Row, text: str) -> str:
         """`text`, cut in the middle until every model can read it after the instruction."""
-        while len(text) > SHORTEST and not all(llm.fits(f"{ROOM}{instruction}\n{text}") for llm in self.llms):
+        before = f"{ROOM}{text_of(row, 'instruction', self)}\n"
+        while len(text) > SHORTEST and not all(llm.fits(before + text) for llm in self.llms):
             text = without_middle(text)
         return text
 
-    def _finished(self, row: Row, judgements: Iterator[dict[str, Any]]) -> Row:
-        empty = {"rating": None, "reason": "empty completion"}
-        own = [next(judgements) if has_words(text) else empty for text in row["generations"]]
-        judge = {"judge": f"{type(self).__name__}, {self.judge_name}", "mode": "pointwise"}
-        kept = {f"raw_output_{self.name}": [{**judge, **j} for j in own]} if self.add_raw_output else {}
+    def _finished(self, row: Row, scores: list[Score]) -> Row:
+        panel = " + ".join(dict.fromkeys(llm.model_name for llm in self.llms))
+        judge = {"judge": f"{type(self).__name__}, {panel}", "mode": "pointwise"}
+        kept = {f"raw_output_{self.name}": [{**judge, **s} for s in scores]} if self.add_raw_output else {}
         metadata = {**(row.get("distilabel_metadata") or {}), **kept}
-        ratings = [judgement["rating"] for judgement in own]
-        return {**row, "ratings": ratings, "model_name": self.judge_name, "distilabel_metadata": metadata}
+        ratings = [score["rating"] for score in scores]
+        return {**row, "ratings": ratings, "model_name": panel, "distilabel_metadata": metadata}
 
 
 class _PanelRating(_PointwiseRating):
@@ -111,19 +117,12 @@ class _PanelRating(_PointwiseRating):
     panel: list[LLM]
     leave_author_out: bool = True
 
-    def __post_init__(self):
-        super().__post_init__()
-        _need_probabilities(self, self.panel)
-
     @property
     def llms(self) -> list[LLM]:
         return self.panel
 
     def format_input(self, row: Row) -> Chat:
         return [{"role": "user", "content": text_of(row, "instruction", self)}]
-
-    def chats(self, instructions: list[str]) -> list[Chat]:
-        return [self.format_input({"instruction": instruction}) for instruction in instructions]
 
     def log_likelihoods(
         self, chats: list[Chat], texts: list[str], authors: list[str | None]
@@ -150,10 +149,8 @@ class LikelihoodRating(_PanelRating):
     Likelihood prefers what is easy to predict, padding included; `docs/judges.md` has its figures.
     """
 
-    def score(
-        self, instructions: list[str], texts: list[str], authors: list[str | None]
-    ) -> list[dict[str, Any]]:
-        likelihoods = self.log_likelihoods(self.chats(instructions), texts, authors)
+    def score(self, rows: list[Row], texts: list[str], authors: list[str | None]) -> list[Score]:
+        likelihoods = self.log_likelihoods([self.format_input(row) for row in rows], texts, authors)
         return [_explained(_mean_z(means), log_likelihoods=_rounded(means)) for means in likelihoods]
 
 
@@ -173,30 +170,31 @@ class RewardHeadRating(_PanelRating):
 
     def __post_init__(self):
         super().__post_init__()
-        unknown = [llm.model_name for llm in self.panel if llm.model_name not in fit()["heads"]]
+        unknown = ", ".join(llm.model_name for llm in self.panel if llm.model_name not in fit()["heads"])
         if unknown:
             known = ", ".join(fit()["heads"])
             raise InputError(
-                f"Step {self.name!r}: there is no reward head for {', '.join(unknown)}; there is one for {known}."
+                f"Step {self.name!r}: there is no reward head for {unknown}; there is one for {known}."
             )
 
-    def score(
-        self, instructions: list[str], texts: list[str], authors: list[str | None]
-    ) -> list[dict[str, Any]]:
-        chats, kept = self.chats(instructions), fit()
-        votes = {
+    def score(self, rows: list[Row], texts: list[str], authors: list[str | None]) -> list[Score]:
+        chats = [self.format_input(row) for row in rows]
+        heads = {
             llm.model_name: llm.head_scores(chats, texts, reward_head(llm.model_name)) for llm in self.panel
         }
         likelihoods = self.log_likelihoods(chats, texts, authors)
         scores = []
-        for i, (instruction, text, means) in enumerate(zip(instructions, texts, likelihoods, strict=True)):
-            own = {**{name: float(heads[i]) for name, heads in votes.items()}, "likelihood": _mean_z(means)}
-            weights = {name: kept["weights"][name] for name in own}
-            broken = faults_by_code(instruction, text)
-            penalty = kept["broken"] if broken else 0.0
-            z = sum(weights[name] * vote for name, vote in own.items()) / sum(weights.values()) - penalty
-            how = {"votes": _rounded(own), "weights": weights, "log_likelihoods": _rounded(means)}
-            scores.append(_explained(z, **how, broken=", ".join(broken), penalty=penalty))
+        for i, (row, text, means) in enumerate(zip(rows, texts, likelihoods, strict=True)):
+            votes = {
+                **{name: float(values[i]) for name, values in heads.items()},
+                "likelihood": _mean_z(means),
+            }
+            weights = {name: fit()["weights"][name] for name in votes}
+            broken = faults_by_code(row["instruction"], text)
+            penalty = fit()["broken"] if broken else 0.0
+            mean = sum(weights[name] * vote for name, vote in votes.items()) / sum(weights.values())
+            how = {"votes": _rounded(votes), "weights": weights, "log_likelihoods": _rounded(means)}
+            scores.append(_explained(mean - penalty, **how, broken=", ".join(broken), penalty=penalty))
         return scores
 
 
@@ -204,10 +202,6 @@ class YesNoRating(_PointwiseRating):
     """Rates by the probability of "Yes" to the question whether a completion is correct and helpful; `1 + 4 p`."""
 
     llm: LLM
-
-    def __post_init__(self):
-        super().__post_init__()
-        _need_probabilities(self, self.llms)
 
     def format_input(self, row: Row) -> Chat:
         text = row["generations"][0]
@@ -217,19 +211,14 @@ class YesNoRating(_PointwiseRating):
     def sample(self) -> Row:
         return {"generations": ["<GENERATION>"]}
 
-    def score(
-        self, instructions: list[str], texts: list[str], authors: list[str | None]
-    ) -> list[dict[str, Any]]:
-        rows = [
-            {"instruction": i, "generations": [text]} for i, text in zip(instructions, texts, strict=True)
-        ]
-        answers = self.llm.choice_probabilities([self.format_input(row) for row in rows], ["Yes", "No"])
-        return [
-            {"rating": round(1 + 4 * p, 4), "probability_yes": round(p, 4)} for p in answers[:, 0].tolist()
-        ]
+    def score(self, rows: list[Row], texts: list[str], authors: list[str | None]) -> list[Score]:
+        pairs = zip(rows, texts, strict=True)
+        chats = [self.format_input({**row, "generations": [text]}) for row, text in pairs]
+        yes = self.llm.choice_probabilities(chats, ["Yes", "No"])[:, 0].tolist()
+        return [{"rating": round(1 + 4 * p, 4), "probability_yes": round(p, 4)} for p in yes]
 
 
-def _explained(z: float, **features: Any) -> dict[str, Any]:
+def _explained(z: float, **features: Any) -> Score:
     if math.isnan(z):
         return {"rating": None, "reason": TOO_LONG}
     return {"rating": squashed(z), "z": round(z, 4), **features}
@@ -243,21 +232,12 @@ def _mean_z(log_likelihoods: dict[str, float]) -> float:
     known = fit()["likelihood"]
     usual = {key: sum(model[key] for model in known.values()) / len(known) for key in ("mean", "sd")}
     fits = {name: known.get(name, usual) for name in log_likelihoods}
-    return sum(
-        (mean - fits[name]["mean"]) / fits[name]["sd"] for name, mean in log_likelihoods.items()
-    ) / len(log_likelihoods)
+    z = ((mean - fits[name]["mean"]) / fits[name]["sd"] for name, mean in log_likelihoods.items())
+    return sum(z) / len(log_likelihoods)
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in values.items()}
-
-
-def _need_probabilities(step: Task, llms: list[LLM]) -> None:
-    hidden = [llm for llm in llms if not llm.can_score]
-    if hidden or not llms:
-        raise InputError(
-            f"Step {step.name!r} needs models whose probabilities can be seen, such as TransformersLLM; got {hidden}."
-        )
 
 
 def _author(row: Row, place: int) -> str | None:

@@ -1,37 +1,33 @@
 """Reading columns that hold text: what a task finds in a row, or an error that shows the row."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from course_lib.errors import InputError
 from course_lib.steps.base import Row, Step
 
 
 def text_of(row: Row, column: str, step: Step) -> str:
-    """`row[column]`, which must be text.
-
-    Raises:
-        InputError: it is something else, or nothing but space.
-    """
+    """`row[column]`, which must be text with more than space in it; anything else is an `InputError`."""
     value = row.get(column)
     if isinstance(value, str) and value.strip():
         return value
-    content = "empty" if isinstance(value, str) else repr(value)[:60]
-    raise InputError(
-        f"Step {step.name!r}: the column {column!r} must be text that is not empty, but a row has {content}: {brief(row)}"
-    )
+    raise unfit(row, column, step, "text that is not empty", "empty" if isinstance(value, str) else value)
 
 
 def texts_of(row: Row, column: str, step: Step) -> Sequence[str | None]:
-    """`row[column]`, which must be a list of texts or None.
-
-    Raises:
-        InputError: it is something else.
-    """
+    """`row[column]`, which must be a list of texts or None; anything else is an `InputError`."""
     value = row.get(column)
     if isinstance(value, list | tuple) and all(text is None or isinstance(text, str) for text in value):
         return value
-    raise InputError(
-        f"Step {step.name!r}: the column {column!r} must be a list of texts, but a row has {repr(value)[:60]}: {brief(row)}"
+    raise unfit(row, column, step, "a list of texts", value)
+
+
+def unfit(row: Row, column: str, step: Step, allowed: str, value: Any) -> InputError:
+    """The error for a row whose `column` holds `value` in place of what is `allowed`."""
+    content = value if value == "empty" else repr(value)[:60]
+    return InputError(
+        f"Step {step.name!r}: the column {column!r} must be {allowed}, but a row has {content}: {brief(row)}"
     )
 
 
