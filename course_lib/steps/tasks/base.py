@@ -39,6 +39,15 @@ class Task(Step):
     add_raw_input: bool = True
     add_raw_output: bool = True
 
+    def __post_init__(self):
+        super().__post_init__()
+        self.check()
+
+    def refuse(self, faults: dict[str, Any]) -> None:
+        """Raise `InputError` with the first of `faults`, sentences by whether they are true."""
+        for fault in (fault for fault, is_so in faults.items() if is_so):
+            raise InputError(f"Step {self.name!r}: {fault}")
+
     @property
     def llms(self) -> list[LLM]:
         return [self.llm]
@@ -71,9 +80,8 @@ class Task(Step):
         """Why the model is not asked about `row`: a step before this one left a column without a value."""
         for column in required_columns(self.inputs):
             if column not in row:
-                raise InputError(
-                    f"Step {self.name!r} needs the column {column!r}, but a row has none: {brief(row)}"
-                )
+                needs = f"Step {self.name!r} needs the column {column!r}"
+                raise InputError(f"{needs}, but a row has none: {brief(row)}")
             if row[column] is None:
                 return f"no {column}"
         return None
@@ -116,12 +124,10 @@ class Task(Step):
 def _grouped(row: Row, outputs: list[Row]) -> Row:
     """One row for all draws: each column a list, `model_name` and what earlier tasks told as they were."""
     lists = {key: [output[key] for output in outputs] for key in outputs[0]}
-    metadata = {
-        key: [told.get(key) for told in lists["distilabel_metadata"]]
-        for key in lists["distilabel_metadata"][0]
-    }
-    told = {**metadata, **(row.get("distilabel_metadata") or {})}
-    return {**row, **lists, "distilabel_metadata": told, "model_name": outputs[0]["model_name"]}
+    told = lists["distilabel_metadata"]
+    metadata = {key: [entry.get(key) for entry in told] for key in told[0]}
+    metadata |= row.get("distilabel_metadata") or {}
+    return {**row, **lists, "distilabel_metadata": metadata, "model_name": outputs[0]["model_name"]}
 
 
 def finish_reason(result: dict[str, Any], draw: int = 0) -> str | None:

@@ -8,7 +8,6 @@ rewrite is None, so that it can never become a completion to choose.
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from course_lib.errors import InputError
 from course_lib.llms.base import SAMPLING, Chat, sampling_arguments
 from course_lib.llms.cache import result_key
 from course_lib.steps.base import Row, StepInput, StepOutput
@@ -118,23 +117,19 @@ class _Evol(Task):
 
     # --- settings and columns -----------------------------------------------------------------------------------
 
-    def __post_init__(self):
-        super().__post_init__()
-        self.check()
-
     def check(self) -> None:
         allowed, given = names(self.folder), self.mutation_templates
         self.criteria = [given] if isinstance(given, str) else list(given or allowed)
         unknown = ", ".join(sorted(set(self.criteria) - set(allowed)))
-        original, fault = f"include_original_{self.subject}", None
-        if unknown:
-            fault = f"unknown criterion {unknown}; allowed: {', '.join(allowed)}."
-        elif self.num_evolutions < 1:
-            fault = f"num_evolutions={self.num_evolutions}; allowed: 1 or more."
-        elif getattr(self, original) and not self.store_evolutions:
-            fault = f"{original}=True needs store_evolutions=True."
-        if fault:
-            raise InputError(f"Step {self.name!r}: {fault}")
+        original = f"include_original_{self.subject}"
+        lone = getattr(self, original) and not self.store_evolutions
+        self.refuse(
+            {
+                f"unknown criterion {unknown}; allowed: {', '.join(allowed)}.": unknown,
+                f"num_evolutions={self.num_evolutions}; allowed: 1 or more.": self.num_evolutions < 1,
+                f"{original}=True needs store_evolutions=True.": lone,
+            }
+        )
 
     @property
     def outputs(self) -> list[str]:

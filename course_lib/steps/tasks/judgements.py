@@ -92,9 +92,3 @@ def _with_aspects(aspects: Iterable[str], rationales: Iterable[str | None]) -> s
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return round(sum(known) / len(known), 4) if known else None
-
-
-def without_middle(text: str) -> str:
-    """The first and the last quarter of `text`, for a model that cannot read all of it."""
-    quarter = len(text) // 4
-    return f"{text[:quarter]} […] {text[-quarter:]}"

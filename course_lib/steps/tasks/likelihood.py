@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from course_lib.errors import InputError
 from course_lib.llms.base import LLM, Chat, LinearHead
 from course_lib.paths import DATA
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.formatting import MODEL_COLUMNS
 from course_lib.steps.tasks.base import Task
 from course_lib.steps.tasks.checks import faults_by_code
-from course_lib.steps.tasks.judgements import TOO_LONG, without_middle
+from course_lib.steps.tasks.judgements import TOO_LONG
 from course_lib.steps.tasks.rows import has_words, text_of, texts_of
-from course_lib.steps.tasks.templating import filled, shipped
+from course_lib.steps.tasks.templating import filled, shipped, without_middle
 
 SHORTEST = 200  # characters of a completion that are always read
 ROOM = " and" * 512  # as many tokens as a judge may put around instruction and completion
@@ -61,14 +60,10 @@ class _PointwiseRating(Task):
     inputs = {"instruction": True, "generations": True, **dict.fromkeys(MODEL_COLUMNS, False)}
     outputs = ["ratings", "model_name"]
 
-    def __post_init__(self):
-        super().__post_init__()
+    def check(self) -> None:
         hidden = [llm for llm in self.llms if not llm.can_score]
-        if hidden or not self.llms:
-            raise InputError(
-                f"Step {self.name!r} needs models whose probabilities can be seen, such as TransformersLLM; "
-                f"got {hidden}."
-            )
+        needed = "it needs models whose probabilities can be seen, such as TransformersLLM"
+        self.refuse({f"{needed}; got {hidden}.": hidden or not self.llms})
 
     def score(self, rows: list[Row], texts: list[str], authors: list[str | None]) -> list[Score]:
         """A score for each text, of which `rows` holds the row and `authors` the model that wrote it, if known."""
@@ -168,14 +163,11 @@ class RewardHeadRating(_PanelRating):
         leave_author_out: the likelihood under a model does not count for what it wrote itself, as long as another one is left.
     """
 
-    def __post_init__(self):
-        super().__post_init__()
-        unknown = ", ".join(llm.model_name for llm in self.panel if llm.model_name not in fit()["heads"])
-        if unknown:
-            known = ", ".join(fit()["heads"])
-            raise InputError(
-                f"Step {self.name!r}: there is no reward head for {unknown}; there is one for {known}."
-            )
+    def check(self) -> None:
+        super().check()
+        known = fit()["heads"]
+        unknown = ", ".join(llm.model_name for llm in self.panel if llm.model_name not in known)
+        self.refuse({f"no reward head for {unknown}; there is one for {', '.join(known)}.": unknown})
 
     def score(self, rows: list[Row], texts: list[str], authors: list[str | None]) -> list[Score]:
         chats = [self.format_input(row) for row in rows]

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 from course_lib.llms.prompts import encodable
 
-# ">" marks a quotation. All repetitions have a limit, or a long reply of spaces would take minutes.
-MARK = r"^[^\w\n>]{0,20}"
-HEADING = re.compile(MARK + r"(?:output for )?text[ #]{1,3}(\d{1,4})[^\w\n]{0,10}$", re.I | re.M)
+# ">" would mark a quotation. All repetitions have a limit, or a long reply of spaces would take minutes.
+MARK = r"^[-#*_ \t]{0,20}"
+HEADING = re.compile(MARK + r"(?:output for )?text[ #]{1,3}(\d{1,4})[*_: \t]{0,10}$", re.I | re.M)
 RATING = re.compile(MARK + r"rating[*_ ]{0,9}:(.*(?:\n[ \t]{0,9}(?:/|out of).*)?)$", re.I | re.M)
 RATIONALE = re.compile(MARK + r"rationale[*_ ]{0,9}:[*_]{0,3}", re.I | re.M)
 # A rating stated once more, "Final rating: 3" or "Overall score (1-5): 3", and one in a summary, "Text 2: 3".
@@ -48,46 +48,44 @@ def parse_ratings(reply: str | None, count: int, shown: Sequence[str] = ()) -> l
         shown: these texts. Where the reply repeats one whole, that part is not read.
 
     Returns:
-        `count` dicts `{"rating": float in 1-5 | None, "rationale": str | None, "reason": str | None}`; `reason` says why
-        a rating is None: `no reply`, `missing block`, `no rating`, `off the scale: …`, `unclear: …`,
-        `contradicting ratings: …`, `quoted from a text`, `2 ratings without headings for 3 texts`, `headings count from 0`.
+        `count` dicts `{"rating": float in 1-5 | None, "rationale": str | None, "reason": str | None}`; the reason for
+        None is `no reply`, `missing block`, `no rating`, `off the scale: …`, `unclear: …`, `contradicting ratings: …`,
+        `may be quoted from a text`, `2 ratings without headings for 3 texts` or `headings count from 0`.
     """
     own = _own_words(reply or "", shown)
     blocks = list(_blocks(own, count))
-    bare = len(RATING.findall(own))
-    missing = f"{bare} ratings without headings for {count} texts" if bare else "no rating"
-    if not own.strip():
-        missing = "no reply"
-    elif any(block.number == 0 for block in blocks):
+    missing = "missing block" if blocks else _why_nothing(own, count)
+    if any(block.number == 0 for block in blocks):
         blocks, missing = [], "headings count from 0"
-    elif blocks:
-        missing = "missing block"
-    summary = [Block(int(line[1]), [_value(line[2])], None) for line in SUMMARY.finditer(own)]
-    quotable = [block for text in shown for block in _blocks(text, count)]
-    return [
-        _entry(*([b for b in some if b.number == number] for some in (blocks, summary, quotable)), missing)
-        for number in range(1, count + 1)
-    ]
+    summary = [(int(line[1]), _value(line[2])) for line in SUMMARY.finditer(own)]
+    quotable = {(block.number, block.ratings[0]) for text in shown for block in _blocks(text, count)}
+    entries = []
+    for number in range(1, count + 1):
+        mine = [block for block in blocks if block.number == number]
+        stated = [rating for block in mine for rating in block.ratings if rating != "no rating"]
+        different = list(dict.fromkeys([*stated, *(rating for n, rating in summary if n == number)]))
+        rationale = next((block.rationale for block in mine if block.rationale), None)
+        rating, reason = different[0] if stated else None, None
+        if not stated:
+            reason = "no rating" if mine else missing
+        elif len(different) > 1:
+            reason = f"contradicting ratings: {', '.join(map(_brief, different))}"
+        elif isinstance(rating, str):
+            reason = rating
+        elif (number, rating) in quotable:
+            reason = "may be quoted from a text"
+        entries.append({"rating": None if reason else rating, "rationale": rationale, "reason": reason})
+    return entries
 
 
-def _entry(blocks: list[Block], summary: list[Block], quotable: list[Block], missing: str) -> dict[str, Any]:
-    """The rating of one text, if its blocks state one, all the same and surely the judge's own."""
-    stated = [rating for block in blocks for rating in block.ratings]
-    stated = [rating for rating in stated if rating != "no rating"] or stated
-    different = list(
-        dict.fromkeys([*stated, *(r for block in summary for r in block.ratings)] if stated else [missing])
-    )
-    rating, reason = different[0], None
-    if len(different) > 1:
-        reason = "contradicting ratings: " + ", ".join(
-            r if isinstance(r, str) else f"{r:g}" for r in different
-        )
-    elif isinstance(rating, str):
-        reason = rating
-    elif any(rating == block.ratings[0] for block in quotable):
-        reason = "may be quoted from a text"
-    rationale = next((block.rationale for block in blocks if block.rationale), None)
-    return {"rating": None if reason else rating, "rationale": rationale, "reason": reason}
+def _why_nothing(reply: str, count: int) -> str:
+    ratings = len(RATING.findall(reply))
+    nothing = "no rating" if reply.strip() else "no reply"
+    return f"{ratings} ratings without headings for {count} texts" if ratings else nothing
+
+
+def _brief(rating: float | str) -> str:
+    return rating if isinstance(rating, str) else f"{rating:g}"
 
 
 def _own_words(reply: str, shown: Sequence[str]) -> str:

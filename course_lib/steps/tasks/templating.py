@@ -52,6 +52,12 @@ def filled(template: Template, **values) -> str:
         raise InputError(f"The template cannot be filled: {error}. Values at hand: {at_hand}.") from error
 
 
+def without_middle(text: str) -> str:
+    """The first and the last quarter of `text`, for a model that cannot read all of it."""
+    quarter = len(text) // 4
+    return f"{text[:quarter]} […] {text[-quarter:]}"
+
+
 def framed(title: str, chat: Chat) -> str:
     """`chat` as text to read, a rule above each message."""
     parts = [f"═══ {title} ".ljust(100, "═")]

@@ -26,10 +26,6 @@ class TextGeneration(Task):
 
     outputs = ["generation", "model_name"]
 
-    def __post_init__(self):
-        super().__post_init__()
-        self.check()
-
     def check(self) -> None:
         self._template, self._variables = parsed(self.template)
 

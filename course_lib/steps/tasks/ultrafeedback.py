@@ -7,21 +7,13 @@ that mean beats the likeliest token in most comparisons (Wang et al. 2025, 2503.
 
 from typing import Any
 
-from course_lib.errors import InputError
 from course_lib.llms.base import Chat, continued
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.tasks.base import Task
-from course_lib.steps.tasks.judgements import (
-    TOO_LONG,
-    Judgement,
-    averaged,
-    rating_columns,
-    to_rate,
-    without_middle,
-)
+from course_lib.steps.tasks.judgements import TOO_LONG, Judgement, averaged, rating_columns, to_rate
 from course_lib.steps.tasks.parsing import parse_ratings
 from course_lib.steps.tasks.rows import has_words, text_of, texts_of
-from course_lib.steps.tasks.templating import filled, framed, names, shipped
+from course_lib.steps.tasks.templating import filled, framed, names, shipped, without_middle
 
 SCALE = ["1", "2", "3", "4", "5"]
 SHORTEST = 40  # characters; nothing is cut below this
@@ -60,9 +52,8 @@ class UltraFeedback(Task):
         if shown is None:
             shown = [text for text in texts_of(row, "generations", self) if has_words(text)]
         frame, texts = ("listwise", shown) if self.mode == "text" else ("pointwise", shown[:1])
-        prompt, layout = (
-            shipped(f"ultrafeedback/{name}") for name in (aspect or self.aspects[0], f"_{frame}")
-        )
+        prompt = shipped(f"ultrafeedback/{aspect or self.aspects[0]}")
+        layout = shipped(f"ultrafeedback/_{frame}")
         content = filled(prompt, layout=layout, instruction=text_of(row, "instruction", self), texts=texts)
         system = filled(shipped("ultrafeedback/_system"))
         return [{"role": "system", "content": system}, {"role": "user", "content": content}]
@@ -83,28 +74,21 @@ class UltraFeedback(Task):
 
     def _pointwise(self, rows: StepInput, lists: list[list[Judgement]], aspect: str) -> None:
         """Each text on its own: the mean of the distribution over the scale."""
-        pairs = [
-            (row, judgement)
-            for row, row_judgements in zip(rows, lists, strict=True)
-            for judgement in row_judgements
-        ]
-        readable = [judgement for row, judgement in pairs if self._prompted(row, [judgement], aspect)]
+        readable: list[Judgement] = []
+        for row, judgements in zip(rows, lists, strict=True):
+            readable += [each for each in judgements if self._prompted(row, [each], aspect)]
         chats = [judgement.chat for judgement in readable]
         distributions = self.llm.choice_probabilities(chats, SCALE, prefill="Rating: ").tolist()
         for judgement, distribution in zip(readable, distributions, strict=True):
             judgement.rating = round(sum(k * p for k, p in enumerate(distribution, start=1)), 4)
             judgement.distribution = [round(p, 4) for p in distribution]
         if self.rationales:
-            self._explain(
-                readable, [f"Rating: {round(judgement.rating)}\nRationale:" for judgement in readable]
-            )
+            self._explain(readable, [f"Rating: {round(each.rating)}\nRationale:" for each in readable])
 
     def _listwise(self, rows: StepInput, lists: list[list[Judgement]], aspect: str) -> None:
         """All texts of a row at once, in the order of its judgements."""
         pairs = zip(rows, lists, strict=True)
-        readable = [
-            judgements for row, judgements in pairs if judgements and self._prompted(row, judgements, aspect)
-        ]
+        readable = [each for row, each in pairs if each and self._prompted(row, each, aspect)]
         rate = self._fill_in if self.llm.can_score else self._parse
         rate(readable)
 
@@ -123,12 +107,10 @@ class UltraFeedback(Task):
             openings = [f"{head}{j.rating:.0f}\nRationale:" for j, head in zip(current, heads, strict=True)]
             explained = self.rationales is not False
             rationales = self._explain(current, openings) if explained else [""] * len(current)
-            for place, judgement, opening, rationale in zip(
-                places, current, openings, rationales, strict=True
-            ):
+            for place, opening, rationale in zip(places, openings, rationales, strict=True):
                 frame = f"{opening} {rationale or ''}\n\n"
                 # Odd text can be more tokens to read than it was to write.
-                fits = self._fits(continued(judgement.chat, frame), len(lists[place]) - number - 1)
+                fits = self._fits(continued(lists[place][0].chat, frame), len(lists[place]) - number - 1)
                 frames[place] = frame if fits else f"{opening} […]\n\n"
 
     def _parse(self, lists: list[list[Judgement]]) -> None:
@@ -181,25 +163,19 @@ class UltraFeedback(Task):
 
     # --- settings and columns -----------------------------------------------------------------------------------
 
-    def __post_init__(self):
-        super().__post_init__()
-        self.check()
-
     def check(self) -> None:
-        allowed = names("ultrafeedback")
+        allowed, logits = names("ultrafeedback"), self.mode == "logits"
         unknown = [aspect for aspect in self.aspects if aspect not in allowed]
-        fault = None
-        if unknown or not self.aspects:
-            fault = f"unknown aspect {unknown}; allowed: {', '.join(allowed)}."
-        elif self.mode not in ("text", "logits"):
-            fault = f"mode={self.mode!r}; allowed: 'text', 'logits'."
-        elif self.mode == "logits" and self.swap:
-            fault = "swap=True with mode='logits', which rates each text alone: there is no order to swap. "
-            fault += "Use mode='text', or leave out swap."
-        elif self.mode == "logits" and not self.llm.can_score:
-            fault = f"mode='logits' needs probabilities, which {self.llm!r} hides. Use mode='text'."
-        if fault:
-            raise InputError(f"Step {self.name!r}: {fault}")
+        alone = "swap=True with mode='logits', which rates each text alone: there is no order to swap."
+        hidden = f"mode='logits' needs probabilities, which {self.llm!r} hides. Use mode='text'."
+        self.refuse(
+            {
+                f"unknown aspect {unknown}; allowed: {', '.join(allowed)}.": unknown or not self.aspects,
+                f"mode={self.mode!r}; allowed: 'text', 'logits'.": self.mode not in ("text", "logits"),
+                f"{alone} Use mode='text', or leave out swap.": logits and self.swap,
+                hidden: logits and not self.llm.can_score,
+            }
+        )
 
     @property
     def aspects(self) -> list[str]:
@@ -219,14 +195,12 @@ class UltraFeedback(Task):
     def _metadata(self, row: Row, judged: dict[str, list[Judgement]]) -> dict[str, Any]:
         """The row's metadata: what the model read, and how each rating came about."""
         judge = {"judge": f"{type(self).__name__}, {self.llm.model_name}", "mode": self.mode}
-        how = {
-            aspect: [{**judge, **j.explained()} for j in judgements] for aspect, judgements in judged.items()
-        }
-        asked = {aspect: [j for j in judgements if j.chat] for aspect, judgements in judged.items()}
-        chats = [judgements[0].chat for judgements in asked.values() if judgements]
-        read = "\n\n".join(framed("Prompt", chat) for chat in chats) if self.mode == "text" else None
-        metadata = self.metadata(row, read, how)
-        if self.add_raw_output and not self.llm.can_score:
-            replies = {aspect: js[0].replies if js else [] for aspect, js in asked.items()}
-            metadata[f"raw_replies_{self.name}"] = replies
-        return metadata
+        how, prompts, replies = {}, [], {}
+        for aspect, judgements in judged.items():
+            how[aspect] = [{**judge, **judgement.explained()} for judgement in judgements]
+            asked = [judgement for judgement in judgements if judgement.chat][:1]
+            prompts += [framed("Prompt", judgement.chat) for judgement in asked]
+            replies[aspect] = [reply for judgement in asked for reply in judgement.replies]
+        metadata = self.metadata(row, "\n\n".join(prompts) if self.mode == "text" else None, how)
+        parsed = {f"raw_replies_{self.name}": replies} if not self.llm.can_score else {}
+        return {**metadata, **(parsed if self.add_raw_output else {})}
