@@ -14,21 +14,6 @@ CARD = "README.md"
 MARK = "distiset.json"
 
 
-@contextmanager
-def no_progress_bars():
-    """Saving takes no time worth a bar; whoever wanted bars has them again afterwards."""
-    from datasets import disable_progress_bars, enable_progress_bars
-    from datasets.utils import are_progress_bars_disabled
-
-    were_off = are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not were_off:
-            enable_progress_bars()
-
-
 class Distiset(dict):
     """A dict of `datasets.DatasetDict`, one for each last step of a pipeline.
 
@@ -67,11 +52,18 @@ class Distiset(dict):
             OutputError: the disk is full, or the folder not ours to write; what was there is unchanged.
         """
         target = Path(distiset_path).expanduser()
-        check_target(target)
+        if (
+            target.exists()
+            and not (target / MARK).is_file()
+            and (not target.is_dir() or any(target.iterdir()))
+        ):
+            raise InputError(
+                f"{target} holds something else than a Distiset; nothing was written. Choose another folder."
+            )
         with writing_out("The dataset", target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            tidy(target)
-            new, old = beside(target)
+            _tidy(target)
+            new, old = _beside(target)
             try:
                 self._write(new)
                 # The old one is deleted last: a kill in between leaves one of the two whole.
@@ -79,7 +71,7 @@ class Distiset(dict):
                     os.rename(target, old)
                 os.rename(new, target)
             finally:
-                tidy(target)
+                _tidy(target)
 
     def _write(self, folder: Path) -> None:
         folder.mkdir()
@@ -116,15 +108,15 @@ class Distiset(dict):
             )
         if self.card:
             # The hub's copy lists the configurations; ours tells the story.
-            listed = DatasetCard.load(repo_id, token=token)
-            ours = DatasetCard(self.card)
+            listed, ours = DatasetCard.load(repo_id, token=token), DatasetCard(self.card)
             listed.text = ours.text
-            for key, value in ours.data.to_dict().items():
-                setattr(listed.data, key, value)
+            vars(listed.data).update(ours.data.to_dict())
             listed.push_to_hub(repo_id, token=token)
 
     def to_trl(self, config: str = "default", tokenizer: Any = None, max_length: int = 1024):
         """The pairs as TRL's DPOTrainer and RewardTrainer take them (https://huggingface.co/docs/trl/dataset_formats).
+
+        `chosen` and `rejected` may be conversations, whole or after those of a column `prompt`, or texts beside it.
 
         Args:
             config: which dataset.
@@ -133,17 +125,18 @@ class Distiset(dict):
 
         Returns:
             `datasets.DatasetDict` with `prompt`, `chosen`, `rejected`, each a list of messages; `chosen` and
-            `rejected` hold the completion only. Rows without a pair, ties and identical pairs are left out; the
-            number for each reason is printed.
+            `rejected` hold the completion only. Rows that are no pair are left out, and their number for each
+            reason is printed.
         """
         if config not in self:
             raise InputError(f"There is no dataset {config!r}; allowed: {', '.join(self)}.")
         return type(self[config])(
-            {s: _trl(dataset, tokenizer, max_length) for s, dataset in self[config].items()}
+            {split: trl_pairs(rows, tokenizer, max_length) for split, rows in self[config].items()}
         )
 
 
-def _trl(dataset, tokenizer, max_length: int):
+def trl_pairs(dataset: Any, tokenizer: Any = None, max_length: int = 1024):
+    """The pairs of a `datasets.Dataset` with columns `chosen` and `rejected`; see `Distiset.to_trl`."""
     from datasets import Features, Value
 
     missing = {"chosen", "rejected"} - set(dataset.column_names)
@@ -152,60 +145,98 @@ def _trl(dataset, tokenizer, max_length: int):
             f"The dataset has no column {' or '.join(sorted(missing))}; "
             f"it has {', '.join(dataset.column_names)}. End the pipeline with FormatTextGenerationDPO."
         )
-    faults = [_fault(row, tokenizer, max_length) for row in dataset]
-    for reason, count in Counter(fault for fault in faults if fault).most_common():
+    columns: dict[str, list] = {"prompt": [], "chosen": [], "rejected": []}
+    faults: Counter = Counter()
+    for row in dataset:
+        chosen, rejected = (_conversation(row, side) for side in ("chosen", "rejected"))
+        fault = _fault(row, chosen, rejected) or _too_long(chosen[:-1], tokenizer, max_length)
+        if fault:
+            faults[fault] += 1
+            continue
+        for name, messages in zip(columns, (chosen[:-1], chosen[-1:], rejected[-1:]), strict=True):
+            columns[name].append(messages)
+    for reason, count in faults.most_common():
         print(f"to_trl: {count} rows left out: {reason}")
-    pairs = dataset.select([number for number, fault in enumerate(faults) if not fault])
-    columns = {
-        "prompt": [row["chosen"][:-1] for row in pairs],
-        "chosen": [row["chosen"][-1:] for row in pairs],
-        "rejected": [row["rejected"][-1:] for row in pairs],
-    }
     messages = [{"role": Value("string"), "content": Value("string")}]
     return type(dataset).from_dict(columns, features=Features(dict.fromkeys(columns, messages)))
 
 
-def _fault(row: dict[str, Any], tokenizer, max_length: int) -> str | None:
+def _conversation(row: dict[str, Any], side: str) -> list[dict[str, Any]]:
+    """The prompt and the completion of a side as messages."""
+    prompt, messages = _messages(row.get("prompt"), "user"), _messages(row[side], "assistant")
+    if len(messages) > 1 and isinstance(row.get("prompt"), str) or messages[: len(prompt)] == prompt:
+        return messages
+    return [*prompt, *messages]
+
+
+def _messages(value: Any, role: str) -> list[dict[str, str]]:
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    messages = [] if value is None else list(value)
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("content"), str):
+            raise InputError(
+                f"to_trl takes texts, or messages with role and content, not {repr(message)[:80]}."
+            )
+    return [{"role": message.get("role"), "content": message["content"]} for message in messages]
+
+
+def _fault(row: dict[str, Any], chosen: list[dict], rejected: list[dict]) -> str | None:
     if not row["chosen"] or not row["rejected"]:
         return "no pair"
-    if row["chosen"][-1]["content"] == row["rejected"][-1]["content"]:
+    if {chosen[-1]["role"], rejected[-1]["role"]} != {"assistant"}:
+        return "the last message is not the assistant's"
+    if len(chosen) < 2 or len(rejected) < 2:
+        return "no prompt"
+    if chosen[:-1] != rejected[:-1]:
+        return "chosen and rejected answer different prompts"
+    if chosen[-1]["content"] == rejected[-1]["content"]:
         return "identical completions"
     if row.get("chosen_rating") is not None and row["chosen_rating"] == row.get("rejected_rating"):
         return "tie"
-    if tokenizer is not None:
-        ids = tokenizer.apply_chat_template(
-            row["chosen"][:-1], add_generation_prompt=True, tokenize=True, return_dict=False
-        )
-        if len(ids) >= max_length:
-            return f"prompt fills max_length={max_length}"
     return None
 
 
-def check_target(target: Path) -> None:
-    """Raise `InputError` if `target` is there and is not a saved Distiset."""
-    if target.exists() and not (target / MARK).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(
-            f"{target} holds something else than a Distiset; nothing was written. Choose another folder."
-        )
+def _too_long(prompt: list[dict], tokenizer: Any, max_length: int) -> str | None:
+    if tokenizer is None:
+        return None
+    tokens = tokenizer.apply_chat_template(
+        prompt, add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+    return f"prompt fills max_length={max_length}" if len(tokens) >= max_length else None
 
 
-def beside(target: Path) -> tuple[Path, Path]:
+@contextmanager
+def no_progress_bars():
+    """Saving takes no time worth a bar; whoever wanted bars has them again afterwards."""
+    import datasets
+
+    enabled = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if enabled:
+            datasets.enable_progress_bars()
+
+
+def _beside(target: Path) -> tuple[Path, Path]:
     """Where a save to `target` writes the new Distiset, and where the old one waits until that is in its place."""
     return target.with_name(f".{target.name}-saving-new"), target.with_name(f".{target.name}-saving-old")
 
 
 def unfinished(target: Path) -> list[Path]:
     """What a killed save to `target` left beside it."""
-    return [folder for folder in beside(target) if folder.exists()]
+    return [folder for folder in _beside(target) if folder.exists()]
 
 
-def tidy(target: Path) -> None:
+def _tidy(target: Path) -> None:
     """End a save to `target`: without a new Distiset in its place, the old one returns."""
-    _, old = beside(target)
+    _, old = _beside(target)
     if old.exists() and not target.exists():
         os.rename(old, target)
     for folder in unfinished(target):
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.unlink() if folder.is_symlink() else shutil.rmtree(folder, ignore_errors=True)
 
 
 def writing_out(what: str, target: Path):

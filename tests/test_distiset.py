@@ -171,6 +171,16 @@ def test_killed_save_loses_no_dataset_and_the_next_one_removes_what_it_left(tmp_
     assert sorted(file.name for file in tmp_path.iterdir()) == ["saved", "undisturbed"]
 
 
+def test_link_is_replaced_and_what_it_points_to_is_left_alone(tmp_path):
+    distiset_of(*PAIRS).save_to_disk(tmp_path / "elsewhere")
+    before = files_of(tmp_path / "elsewhere")
+    (tmp_path / "saved").symlink_to(tmp_path / "elsewhere")
+    made_here().save_to_disk(tmp_path / "saved")
+    assert files_of(tmp_path / "elsewhere") == before
+    assert len(Distiset.load_from_disk(tmp_path / "saved")) == 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["elsewhere", "saved"]
+
+
 def test_folders_of_others_are_not_taken_for_what_a_killed_save_left(tmp_path):
     for name in (".saved-mine", ".other-saving-1", "saved-saving-1"):
         (tmp_path / name).mkdir()
@@ -217,6 +227,74 @@ def test_to_trl_keeps_earlier_turns_in_the_prompt():
     turns = [said("system", "s"), said("user", "u"), said("assistant", "a"), said("user", "v")]
     row = {"chosen": [*turns, said("assistant", "yes")], "rejected": [*turns, said("assistant", "no")]}
     assert distiset_of(row).to_trl()["train"][0]["prompt"] == turns
+
+
+def test_to_trl_takes_texts_and_messages_beside_a_prompt():
+    explicit = {"prompt": [said("system", "s"), said("user", "u")], "chosen": [said("assistant", "yes")]}
+    texts = {"prompt": "u", "chosen": "yes", "rejected": "no"}
+    mixed = {"prompt": "u", "chosen": [said("assistant", "yes")], "rejected": [said("assistant", "no")]}
+    whole = {"prompt": [said("user", "u")], "chosen": [said("user", "u"), said("assistant", "yes")]}
+    after = {"prompt": [said("system", "s")], "chosen": [said("user", "u"), said("assistant", "yes")]}
+    for row in (explicit, whole, after):
+        row["rejected"] = [*row["chosen"][:-1], said("assistant", "no")]
+    system, user = said("system", "s"), said("user", "u")
+    for row, prompt in [
+        (explicit, [system, user]),
+        (texts, [user]),
+        (mixed, [user]),
+        (whole, [user]),
+        (after, [system, user]),
+    ]:
+        [pair_] = distiset_of(row).to_trl()["train"]
+        assert pair_ == {
+            "prompt": prompt,
+            "chosen": [said("assistant", "yes")],
+            "rejected": [said("assistant", "no")],
+        }
+
+
+@pytest.mark.parametrize(
+    "chosen, rejected, reason",
+    [
+        (
+            [said("user", "u"), said("assistant", "a")],
+            [said("user", "v"), said("assistant", "b")],
+            "different prompts",
+        ),
+        ([said("user", "u"), said("assistant", "a")], [said("assistant", "b")], "no prompt"),
+        ([said("user", "u")], [said("user", "v")], "the last message is not the assistant's"),
+        (
+            [said("user", "u"), said("assistant", "a"), said("user", "b")],
+            [said("user", "u"), said("assistant", "c")],
+            "last",
+        ),
+        ("\n\nHuman: u\n\nAssistant: a", "\n\nHuman: u\n\nAssistant: b", "no prompt"),
+        ([], [said("user", "u"), said("assistant", "c")], "no pair"),
+    ],
+)
+def test_to_trl_leaves_out_sides_that_do_not_answer_one_prompt_and_says_so(chosen, rejected, reason, capsys):
+    assert len(distiset_of({"chosen": chosen, "rejected": rejected}).to_trl()["train"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("to_trl: 1 rows left out: ") and reason in printed
+
+
+@pytest.mark.parametrize("side", [[3], ["text"], [{"role": "user"}], [{"role": "user", "content": None}]])
+def test_to_trl_refuses_what_is_neither_text_nor_messages_in_words(side):
+    with pytest.raises(InputError, match="to_trl takes texts, or messages with role and content, not "):
+        distiset_of({"chosen": side, "rejected": side}).to_trl()
+
+
+def test_system_prompts_of_rows_reach_the_trainer():
+    row = {
+        "system_prompt": "Be brief.",
+        "instruction": "hi",
+        "generations": ["a", "b"],
+        "ratings": [1.0, 2.0],
+    }
+    with Pipeline() as pipeline:
+        LoadDataFromDicts(data=[row]) >> FormatTextGenerationDPO()
+    [pair_] = pipeline.run(progress=False).to_trl()["train"]
+    assert pair_["prompt"] == [said("system", "Be brief."), said("user", "hi")]
 
 
 def test_to_trl_leaves_out_what_is_no_pair_and_prints_how_many(capsys):

@@ -6,12 +6,10 @@ Memory does not grow with the number of rows, since a step holds a batch of them
 import hashlib
 import heapq
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 from course_lib.errors import GraphError, InputError, writing
 from course_lib.steps.base import Row, Step
@@ -22,29 +20,63 @@ Numbered = tuple[int, Row]
 class Stream:
     """The rows of a step in a file, shard after shard. `lineage` tells streams whose row numbers mean the same."""
 
-    def __init__(self, folder: Path, lineage: tuple[str, ...]):
-        self.folder, self.lineage, self.rows = folder, lineage, 0
-        with storing(folder):
-            folder.mkdir()
-            (folder / "rows.pickle").touch()
+    def __init__(self, folder: str, name: str, lineage: tuple[str, ...] = ()):
+        self.file, self.lineage, self.rows = Path(folder, f"{name}.rows"), lineage, 0
+        with storing(self.file):
+            self.file.touch()
 
     def write(self, shard: list[Numbered]) -> None:
-        with storing(self.folder), (self.folder / "rows.pickle").open("ab") as file:
+        with storing(self.file), self.file.open("ab") as file:
             pickle.dump(shard, file, protocol=5)
         self.rows += len(shard)
 
     def shards(self) -> Iterator[list[Numbered]]:
-        with (self.folder / "rows.pickle").open("rb") as file:
+        with self.file.open("rb") as file:
             while file.peek(1):
                 yield pickle.load(file)
 
     def __iter__(self) -> Iterator[Numbered]:
         return (numbered for shard in self.shards() for numbered in shard)
 
+    def schema(self):
+        """The Arrow schema of all rows; an `InputError` where no dataset could hold them."""
+        import pyarrow as pa
 
-def storing(folder: Path | str):
+        schema = pa.schema([])
+        for rows in self.shards():
+            for name in dict.fromkeys(key for _, row in rows for key in row):
+                try:
+                    kind = pa.array([row.get(name) for _, row in rows]).type
+                    schema = pa.unify_schemas([schema, pa.schema({name: kind})], promote_options="permissive")
+                except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+                    raise InputError(
+                        f"The column {name!r} holds values of several kinds, or of one that a dataset cannot hold "
+                        f"({error}). Give all rows the same kind."
+                    ) from error
+        return schema
+
+    def dataset(self, columns: Iterable[str] = ()):
+        """A memory-mapped `datasets.Dataset` of the rows; `columns` name those of one without rows.
+
+        The fingerprint is that of the content, so that equal rows are saved as equal bytes.
+        """
+        import pyarrow as pa
+        from datasets import Dataset
+        from datasets.table import MemoryMappedTable
+
+        schema = self.schema() if self.rows else pa.schema(dict.fromkeys(sorted(columns), pa.null()))
+        file = self.file.with_suffix(".arrow")
+        with storing(file), pa.ipc.new_stream(str(file), schema) as writer:
+            for rows in self.shards():
+                writer.write_table(pa.Table.from_pylist([row for _, row in rows], schema=schema))
+        with file.open("rb") as written:
+            fingerprint = hashlib.file_digest(written, "sha256").hexdigest()[:16]
+        return Dataset(MemoryMappedTable.from_file(str(file)), fingerprint=fingerprint)
+
+
+def storing(file: Path | str):
     return writing(
-        "The rows of this run", folder, "Free some space there, or set TMPDIR to a folder on another disk"
+        "The rows of this run", file, "Free some space there, or set TMPDIR to a folder on another disk"
     )
 
 
@@ -63,51 +95,3 @@ def batches(step: Step, parents: list[Stream]) -> Iterator[tuple[list[int], list
     while batch := list(islice(matched, step.input_batch_size)):
         numbers, rows = zip(*batch, strict=True)
         yield list(numbers), [list(column) for column in zip(*rows, strict=True)]
-
-
-def dataset_from_shards(shards: Iterable[list[dict[str, Any]]], folder: Path, columns: Sequence[str] = ()):
-    """A memory-mapped `datasets.Dataset` from lists of rows, whose Arrow files are written to `folder`.
-
-    The fingerprint is that of the content, so that equal rows are saved as equal bytes. `columns` name those of
-    a dataset without rows.
-    """
-    import pyarrow as pa
-    from datasets import Dataset
-    from datasets.table import MemoryMappedTable
-
-    tables, digest = [], hashlib.sha256()
-    for number, rows in enumerate(filter(None, shards)):
-        table = _table(rows)
-        file = folder / f"{number:06d}.arrow"
-        with pa.ipc.new_stream(str(file), table.schema) as writer:
-            writer.write_table(table)
-        digest.update(file.read_bytes())
-        tables.append(MemoryMappedTable.from_file(str(file)).table)
-    with _one_kind("A column"):
-        empty = pa.table({name: pa.nulls(0) for name in columns})
-        table = pa.concat_tables(tables, promote_options="permissive") if tables else empty
-    return Dataset(table, fingerprint=digest.hexdigest()[:16])
-
-
-def _table(rows: list[dict[str, Any]]):
-    import pyarrow as pa
-
-    arrays = {}
-    for name in dict.fromkeys(key for row in rows for key in row):
-        with _one_kind(f"The column {name!r}"):
-            arrays[name] = pa.array([row.get(name) for row in rows])
-    return pa.table(arrays)
-
-
-@contextmanager
-def _one_kind(column: str):
-    """Turn what Arrow raises about the values of `column` into an `InputError`."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise InputError(
-            f"{column} holds values of several kinds, or of one that a dataset cannot hold ({error}). "
-            "Give all rows the same kind."
-        ) from error

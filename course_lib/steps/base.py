@@ -81,8 +81,6 @@ class Step(Declared):
         """The language models that this step asks."""
         return []
 
-    # --- connecting ---------------------------------------------------------------------------------------------
-
     def connect(self, *others: "Step") -> None:
         """Send this step's rows to each of `others`."""
         if self.pipeline is None:
@@ -100,8 +98,6 @@ class Step(Declared):
         for other in others:
             other.connect(self)
         return self
-
-    # --- settings of a run ---------------------------------------------------------------------------------------
 
     def set_parameters(self, given: dict[str, Any]) -> None:
         """Set attributes at run time; `llm` takes `{"generation_kwargs": {…}}`."""
@@ -127,8 +123,6 @@ class Step(Declared):
             if key == "generation_kwargs":
                 sampling_arguments(merged)
             setattr(self.llm, key, merged)
-
-    # --- columns ------------------------------------------------------------------------------------------------
 
     def columns_after(self, before: set[str]) -> set[str]:
         """The columns of the rows after this step, given those before it."""

@@ -1,5 +1,6 @@
 """Steps that rearrange columns."""
 
+from collections.abc import Iterable
 from itertools import zip_longest
 
 from course_lib.errors import GraphError
@@ -13,7 +14,8 @@ class GroupColumns(Step):
         columns: columns to group.
         output_columns: their names afterwards; by default `grouped_` and the name.
 
-    Other columns are kept, where branches differ those of the first; `distilabel_metadata` is merged.
+    Other columns are kept, where branches differ those of the first; `distilabel_metadata` is merged. Where rows have a
+    `finish_reason`, the list `finish_reasons` says for each branch how its text ended.
     """
 
     columns: list[str]
@@ -34,22 +36,30 @@ class GroupColumns(Step):
     def outputs(self) -> list[str]:
         return self.output_columns or [f"grouped_{column}" for column in self.columns]
 
+    def _names(self, before: Iterable[str]) -> dict[str, str]:
+        """The columns of the rows that become lists, and the names of these."""
+        names = dict(zip(self.columns, self.outputs, strict=True))
+        if "finish_reason" in before:
+            names["finish_reason"] = "finish_reasons"
+        if "finish_reasons" in before and {"generation", "generations"} & set(self.columns):
+            names["finish_reasons"] = "finish_reasons"
+        return names
+
     def columns_after(self, before: set[str]) -> set[str]:
-        return super().columns_after(before - set(self.columns))
+        names = self._names(before)
+        return super().columns_after(before - set(names)) | set(names.values())
 
     def process(self, *inputs: StepInput) -> StepOutput:
         yield [self._grouped(rows) for rows in zip_longest(*inputs, fillvalue={})]
 
     def _grouped(self, rows: tuple[Row, ...]) -> Row:
         merged = {key: value for row in reversed(rows) for key, value in row.items()}
-        kept = {key: value for key, value in merged.items() if key not in self.columns}
+        names = self._names(merged)
+        kept = {key: value for key, value in merged.items() if key not in names}
         metadata = [row["distilabel_metadata"] for row in rows if row.get("distilabel_metadata")]
         if metadata:
-            kept["distilabel_metadata"] = {key: value for one in metadata for key, value in one.items()}
-        lists = {
-            new: [row.get(old) for row in rows] for old, new in zip(self.columns, self.outputs, strict=True)
-        }
-        return {**kept, **lists}
+            kept["distilabel_metadata"] = {key: value for entry in metadata for key, value in entry.items()}
+        return {**kept, **{new: [row.get(old) for row in rows] for old, new in names.items()}}
 
 
 class KeepColumns(Step):

@@ -1,47 +1,30 @@
 """Where rows come from: Python, files, a saved dataset, the hub, or the instructions that ship with the course."""
 
-import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from course_lib.errors import InputError
 from course_lib.paths import DATA
-from course_lib.steps.base import GeneratorStep, Row
+from course_lib.steps.base import DROP_REASON, GeneratorStep, Row
+from course_lib.steps.files import READERS, ending, read_file, read_jsonl
 
-READERS = {".jsonl": "JSON Lines", ".json": "JSON Lines", ".csv": "CSV", ".parquet": "Parquet"}
-
-
-class LoadDataFromDicts(GeneratorStep):
-    """Rows from a list of dicts."""
-
-    data: list[Row]
-
-    @property
-    def outputs(self) -> list[str]:
-        return list(dict.fromkeys(name for row in self.data for name in row))
-
-    def check(self) -> None:
-        if not self.data:
-            raise InputError(f"Step {self.name!r} has no rows. Give data=[{{'instruction': '…'}}].")
-
-    def count(self) -> int:
-        return len(self.data)
-
-    def process(self, offset: int = 0) -> Iterator[tuple[list[Row], bool]]:
-        columns = self.outputs
-        for start in range(offset, max(len(self.data), 1), self.batch_size):
-            rows = [{**dict.fromkeys(columns), **row} for row in self.data[start : start + self.batch_size]]
-            yield rows, start + self.batch_size >= len(self.data)
+EARLIER_RUN = (
+    DROP_REASON,
+    "dropped_by",
+)  # columns of rows that left an earlier run: they do not bind this one
 
 
-class LoadDataset(GeneratorStep):
-    """Rows of a `datasets.Dataset` that `open_dataset` finds. Base of the steps below."""
+class LoadRows(GeneratorStep):
+    """Base of the steps below; `num_examples` is how many rows they read at most."""
 
     num_examples: int | None = None
 
     def open_dataset(self):
+        """A `datasets.Dataset`, or anything else with a length that yields dicts."""
         raise TypeError(f"{type(self).__name__} must define open_dataset")
 
     @property
@@ -52,32 +35,64 @@ class LoadDataset(GeneratorStep):
 
     @property
     def outputs(self) -> list[str]:
-        return list(getattr(self.dataset, "column_names", None) or self.dataset[0])
+        columns = getattr(self.dataset, "column_names", None) or (
+            name for row in self.dataset for name in row
+        )
+        return [name for name in dict.fromkeys(columns) if name not in EARLIER_RUN]
 
     def check(self) -> None:
         if not self.count():
-            raise InputError(f"Step {self.name!r} found no rows.")
+            raise InputError(
+                f"Step {self.name!r} has no rows. Give at least one, data=[{{'instruction': '…'}}]."
+            )
 
     def count(self) -> int:
         rows = len(self.dataset)
         return rows if self.num_examples is None else min(rows, self.num_examples)
 
     def process(self, offset: int = 0) -> Iterator[tuple[list[Row], bool]]:
-        rows = iter(islice(self.dataset, offset, self.count()))
-        for start in range(offset, max(self.count(), 1), self.batch_size):
-            yield list(islice(rows, self.batch_size)), start + self.batch_size >= self.count()
+        total, columns = self.count(), self.outputs
+        rows = iter(islice(self.dataset, offset, total))
+        for start in range(offset, max(total, 1), self.batch_size):
+            batch = [
+                {name: _listed(row.get(name)) for name in columns} for row in islice(rows, self.batch_size)
+            ]
+            yield batch, start + self.batch_size >= total
 
 
-class LoadGivenDataset(LoadDataset):
-    """Rows of a `datasets.Dataset` in memory."""
-
-    given: Any
-
-    def open_dataset(self):
-        return self.given
+def _listed(value: Any) -> Any:
+    """Lists for numpy's arrays, which pandas makes of the lists in a Parquet file."""
+    return [_listed(item) for item in value] if isinstance(value, np.ndarray) else value
 
 
-class LoadDataFromHub(LoadDataset):
+class LoadDataFromDicts(LoadRows):
+    """Rows from a list of dicts; a dict of lists, a pandas DataFrame and a `datasets.Dataset` are taken too."""
+
+    data: Any
+
+    @property
+    def dataset(self):
+        if isinstance(self.data, list) and all(isinstance(row, dict) for row in self.data):
+            return self.data
+        from datasets import Dataset
+        from pandas import DataFrame
+
+        try:
+            if isinstance(self.data, DataFrame):
+                return Dataset.from_pandas(self.data, preserve_index=False)
+            if isinstance(self.data, dict) and all(isinstance(column, list) for column in self.data.values()):
+                return Dataset.from_dict(self.data)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"The rows of step {self.name!r} are no table: {error}") from error
+        if isinstance(self.data, Dataset):
+            return self.data
+        raise InputError(
+            f"The rows of step {self.name!r} are a {type(self.data).__name__}; allowed: a list of dicts, a dict of "
+            "lists, a pandas DataFrame, or one split of a datasets.Dataset."
+        )
+
+
+class LoadDataFromHub(LoadRows):
     """Rows of a dataset on the Hugging Face hub."""
 
     repo_id: str | None = None
@@ -90,31 +105,30 @@ class LoadDataFromHub(LoadDataset):
         from datasets import load_dataset
 
         if not self.repo_id:
-            raise InputError(
-                f"Step {self.name!r} needs repo_id='org/name', here or in pipeline.run(parameters=…)."
-            )
+            raise InputError(f"Step {self.name!r} needs repo_id='org/name', here or in run(parameters=…).")
+        where = "the folder" if Path(self.repo_id).is_dir() else "the hub"
         try:
             return load_dataset(
                 self.repo_id, self.config, split=self.split, revision=self.revision, token=self.token
             )
         except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
             raise InputError(
-                f"The dataset {self.repo_id!r} could not be loaded from the hub ({reason}). Check the name, the split "
-                f"{self.split!r}, the network and, for a private dataset, HF_TOKEN; or give a local file."
+                f"The dataset {self.repo_id!r} could not be loaded from {where} ({' '.join(str(error).split())}). "
+                f"Check the name, the config {self.config!r}, the split {self.split!r}, the network and, for a private "
+                "dataset, HF_TOKEN; or give a local file."
             ) from error
 
 
-class LoadDataFromFileSystem(LoadDataset):
-    """Rows of a JSON Lines, CSV or Parquet file; the ending tells which."""
+class LoadDataFromFileSystem(LoadRows):
+    """Rows of a file: JSON Lines, JSON, CSV, TSV, Parquet, or text with an instruction on each line."""
 
     data_files: str
 
     def open_dataset(self):
-        return read_file(Path(self.data_files))
+        return read_file(Path(self.data_files), self.num_examples)
 
 
-class LoadDataFromDisk(LoadDataset):
+class LoadDataFromDisk(LoadRows):
     """Rows of a folder that `Dataset.save_to_disk` or `Distiset.save_to_disk` wrote."""
 
     dataset_path: str
@@ -125,7 +139,13 @@ class LoadDataFromDisk(LoadDataset):
         from datasets import load_from_disk
 
         folder = Path(self.dataset_path)
-        folder = folder / self.config if (folder / self.config).is_dir() else folder
+        # A Distiset, or a folder of several datasets.
+        configs = sorted({file.parent.name for file in folder.glob("*/dataset_*.json")})
+        if configs and not (folder / "dataset_dict.json").is_file():
+            if self.config not in configs:
+                allowed = ", ".join(f"config={config!r}" for config in configs)
+                raise InputError(f"{folder} has no dataset {self.config!r}; allowed: {allowed}.")
+            folder /= self.config
         try:
             saved = load_from_disk(str(folder))
         except (OSError, ValueError) as error:
@@ -137,76 +157,18 @@ class LoadDataFromDisk(LoadDataset):
         return saved[self.split] if isinstance(saved, dict) else saved
 
 
-def load_from(source: str | Path, **kwargs: Any) -> LoadDataset:
+def load_from(source: str | Path, **kwargs: Any) -> LoadRows:
     """The step that reads `source`: a file, a folder of a saved dataset, or a hub id."""
     path = Path(source).expanduser()
     if path.is_dir():
         return LoadDataFromDisk(dataset_path=str(path), **kwargs)
     if path.is_file():
         return LoadDataFromFileSystem(data_files=str(path), **kwargs)
-    if (
-        str(source).count("/") == 1
-        and path.suffix.lower() not in READERS
-        and not str(source).startswith((".", "~"))
-    ):
+    if str(source).count("/") == 1 and ending(path) not in READERS and not str(source).startswith((".", "~")):
         return LoadDataFromHub(repo_id=str(source), **kwargs)
     raise InputError(
         f"There is no file or folder {source}. Give a .jsonl, .csv or .parquet file, a saved dataset, or a hub id."
     )
-
-
-def read_file(path: Path):
-    """The rows of a file: a `datasets.Dataset`, or a list for a JSON Lines file, whose lines may differ in kind.
-
-    Raises:
-        InputError: unknown ending, missing or empty file, or a line that is not a JSON object.
-    """
-    from datasets import Dataset
-    from datasets.exceptions import DatasetGenerationError
-
-    ending = path.suffix.lower()
-    if ending not in READERS:
-        raise InputError(f"{path} ends in {path.suffix or 'nothing'}; allowed: {', '.join(READERS)}.")
-    if not path.is_file() or not path.stat().st_size:
-        raise InputError(
-            f"{path} is {'empty' if path.exists() else 'missing'}. Give a file with one instruction per row."
-        )
-    if READERS[ending] == "JSON Lines":
-        rows = read_jsonl(path)
-        columns = {name: None for row in rows for name in row}
-        return [{**columns, **row} for row in rows]
-    read = Dataset.from_csv if ending == ".csv" else Dataset.from_parquet
-    try:
-        return read(str(path))
-    except (DatasetGenerationError, OSError, ValueError) as error:
-        cause = str(error.__cause__ or error).strip().splitlines()[0]
-        raise InputError(f"{path} cannot be read as {READERS[ending]}: {cause}") from error
-
-
-def read_jsonl(path: Path) -> list[Row]:
-    """One dict per line that is not blank."""
-    rows = []
-    for number, line in enumerate(
-        path.read_text(encoding="utf-8-sig", errors="replace").split("\n"), start=1
-    ):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path}, line {number} is not JSON ({error.msg}): {line[:60]!r}. One JSON object per line."
-            ) from error
-        if not isinstance(row, dict):
-            raise InputError(
-                f'{path}, line {number} is {line[:60]!r}. Allowed: a JSON object such as {{"instruction": "…"}}.'
-            )
-        rows.append(row)
-    if not rows:
-        raise InputError(
-            f'{path} holds no rows. Write one JSON object per line, such as {{"instruction": "…"}}.'
-        )
-    return rows
 
 
 def shipped_instructions(split: str = "train") -> list[Row]:

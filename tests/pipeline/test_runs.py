@@ -4,13 +4,15 @@ import json
 import subprocess
 import sys
 
+import pandas
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
 from course_lib.errors import GraphError, InputError
 from course_lib.llms import ScriptedLLM
 from course_lib.pipeline import Pipeline
-from course_lib.steps import FormatTextGenerationDPO, GroupColumns, LoadDataFromDicts
+from course_lib.steps import FormatTextGenerationDPO, GroupColumns, KeepColumns, LoadDataFromDicts
+from course_lib.steps.load import load_from
 from course_lib.steps.tasks import TextGeneration
 
 ROWS = [{"instruction": f"Say {n}", "n": n} for n in range(10)]
@@ -34,12 +36,81 @@ def generations(distiset):
     return [row["generation"] for row in distiset["default"]["train"]]
 
 
-def test_rows_can_be_given_to_run_as_a_list_or_a_dataset():
-    for given in (ROWS[:3], Dataset.from_list(ROWS[:3])):
+def test_rows_can_be_given_to_run_as_a_list_a_dict_a_frame_or_a_dataset():
+    columns = {name: [row[name] for row in ROWS[:3]] for name in ROWS[0]}
+    for given in (ROWS[:3], Dataset.from_list(ROWS[:3]), columns, pandas.DataFrame(ROWS[:3])):
         with Pipeline() as pipeline:
             echo("a")
         distiset = run(pipeline, dataset=given)
         assert generations(distiset) == ["a: Say 0", "a: Say 1", "a: Say 2"] and distiset.report.rows_in == 3
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "rows.jsonl",
+        7,
+        ["Say hi"],
+        {"instruction": "Say hi"},
+        DatasetDict({"train": Dataset.from_list(ROWS)}),
+        {"instruction": ["a"], "n": [1, 2]},
+        pandas.DataFrame({"instruction": ["a", 3]}),
+    ],
+    ids=str,
+)
+def test_rows_of_another_kind_are_refused_with_what_is_allowed(given):
+    with Pipeline() as pipeline:
+        echo("a")
+    with pytest.raises(
+        InputError, match="rows of step 'load_data_from_dicts_0' are (a .*allowed: a list|no table)"
+    ):
+        run(pipeline, dataset=given)
+
+
+def test_empty_cells_of_a_frame_are_none():
+    with Pipeline() as pipeline:
+        KeepColumns(columns=["instruction", "topic"])
+    frame = pandas.DataFrame({"instruction": ["a", "b"], "topic": ["t", float("nan")]})
+    rows = run(pipeline, dataset=frame)["default"]["train"].to_list()
+    assert rows == [{"instruction": "a", "topic": "t"}, {"instruction": "b", "topic": None}]
+
+
+def test_dropped_rows_can_be_saved_and_tried_again_with_other_settings(tmp_path):
+    rows = [{"instruction": "hi", "generations": ["one", "two"], "ratings": [1.0, 2.0]}]
+
+    def tried(load, **settings):
+        with Pipeline() as pipeline:
+            load() >> FormatTextGenerationDPO(**settings)
+        return run(pipeline)
+
+    first = tried(lambda: LoadDataFromDicts(data=rows), min_margin=2)
+    assert dict(first.report.drops) == {"margin too small": 1}
+    first.save_to_disk(tmp_path / "saved")
+    again = tried(lambda: load_from(tmp_path / "saved", config="dropped"), min_margin=1)
+    assert again["default"]["train"][0]["chosen_rating"] == 2 and not again.report.drops
+
+
+@pytest.mark.parametrize("values", [[1, "2a"], ["fine", "\ud83d"], [1, 2**70], [["a"], "a"]], ids=ascii)
+def test_rows_that_no_dataset_can_hold_are_refused_before_a_model_works(values):
+    asked = []
+    with Pipeline() as pipeline:
+        load = LoadDataFromDicts(data=[{"instruction": "hi", "id": value} for value in values], batch_size=1)
+        load >> echo("a", asked)
+    with pytest.raises(InputError, match="column 'id' holds values"):
+        run(pipeline)
+    assert not asked
+
+
+def test_steps_with_dots_in_their_names_keep_their_rows_apart():
+    with Pipeline() as pipeline:
+        load = LoadDataFromDicts(data=ROWS[:1], name="rows")
+        load >> [
+            KeepColumns(columns=["n"], name="rows.n"),
+            KeepColumns(columns=["instruction"], name="rows.arrow"),
+        ]
+    distiset = run(pipeline)
+    assert list(distiset["rows.n"]["train"]) == [{"n": 0}]
+    assert list(distiset["rows.arrow"]["train"]) == [{"instruction": "Say 0"}]
 
 
 def test_same_pipeline_can_be_given_other_rows_afterwards():

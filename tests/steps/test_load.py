@@ -1,7 +1,13 @@
 """Where rows come from, and what happens when they do not."""
 
+import gzip
 import json
+import tracemalloc
 
+import numpy as np
+import pandas
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, DatasetDict
 
@@ -103,6 +109,27 @@ def test_source_that_is_nowhere_says_what_is_allowed(source):
         load_from(source)
 
 
+def test_folder_of_several_datasets_names_them(tmp_path):
+    data = Dataset.from_list(ROWS)
+    Distiset.of({"left": data, "right": data.select([1])}).save_to_disk(tmp_path / "distiset")
+    data.save_to_disk(str(tmp_path / "plain" / "left"))
+    data.select([1]).save_to_disk(str(tmp_path / "plain" / "right"))
+    for folder in ("distiset", "plain"):
+        with pytest.raises(InputError, match="no dataset 'default'; allowed: config='left', config='right'"):
+            load_from(tmp_path / folder).check()
+        assert rows_of(load_from(tmp_path / folder, config="right")) == ROWS[1:2]
+
+
+def test_folder_given_as_a_hub_id_is_called_a_folder_and_its_configurations_are_named(tmp_path):
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: left\n  data_files: a.csv\n- config_name: right\n  data_files: b.csv\n---\n"
+    )
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("instruction\nhi\n")
+    with pytest.raises(InputError, match="could not be loaded from the folder .*left.*right"):
+        LoadDataFromHub(repo_id=str(tmp_path)).check()
+
+
 def test_missing_and_empty_files_are_told_apart(tmp_path):
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "empty.csv").touch()
@@ -112,7 +139,7 @@ def test_missing_and_empty_files_are_told_apart(tmp_path):
 
 
 def test_wrong_ending_lists_the_right_ones(tmp_path):
-    for name in ("rows.txt", "rows"):
+    for name in ("rows.doc", "rows", "rows.gz"):
         with pytest.raises(InputError, match=r"allowed: \.jsonl, \.json, \.csv, \.parquet"):
             read_file(jsonl(tmp_path / name, '{"instruction": "a"}'))
 
@@ -196,3 +223,127 @@ def test_shipped_instructions_have_two_splits_without_overlap():
     assert len({row["id"] for row in train + test}) == len(train) + len(test)
     with pytest.raises(InputError, match="'dev'.*test, train"):
         shipped_instructions("dev")
+
+
+# --- files as people have them ------------------------------------------------------------------------------------
+
+
+TWO = [{"instruction": "Ask, please; now", "n": 1}, {"instruction": "Où? 何", "n": 2}]
+TABLES = {
+    "semicolon.csv": 'instruction;n\n"Ask, please; now";1\nOù? 何;2\n',
+    "tab.csv": "instruction\tn\nAsk, please; now\t1\nOù? 何\t2\n",
+    "tab.tsv": "instruction\tn\nAsk, please; now\t1\nOù? 何\t2\n",
+    "bar.csv": "instruction|n\nAsk, please; now|1\nOù? 何|2\n",
+    "windows.csv": 'instruction,n\r\n"Ask, please; now",1\r\nOù? 何,2\r\n',
+    "array.json": json.dumps(TWO, indent=1),
+    "lines.json": "\n".join(map(json.dumps, TWO)),
+    "lines.jsonl": "\n".join(json.dumps(row, ensure_ascii=False) for row in TWO),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_and_lists_are_read_in_their_usual_forms(tmp_path, name, encoding, packed):
+    content = TABLES[name].encode(encoding)
+    path = tmp_path / (f"{name}.gz" if packed else name)
+    path.write_bytes(gzip.compress(content) if packed else content)
+    assert rows_of(load_from(path)) == TWO
+    assert rows_of(load_from(path, num_examples=1)) == TWO[:1]
+
+
+def test_text_is_an_instruction_on_each_line(tmp_path):
+    (tmp_path / "asks.txt").write_text("Say hi, now\n\n  Say bye\r\n", encoding="utf-8")
+    assert rows_of(load_from(tmp_path / "asks.txt")) == [
+        {"instruction": "Say hi, now"},
+        {"instruction": "Say bye"},
+    ]
+
+
+def test_one_column_needs_no_separator_and_words_like_none_are_words(tmp_path):
+    (tmp_path / "rows.csv").write_text("instruction\nNone\nNA\n\nnull\n")
+    assert [row["instruction"] for row in rows_of(load_from(tmp_path / "rows.csv"))] == ["None", "NA", "null"]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.csv", "rows.txt", "rows.jsonl.gz"])
+def test_text_that_is_not_utf_8_is_refused_with_its_line(tmp_path, name):
+    content = '{"instruction": "fine"}\n{"instruction": "Gemüse"}\n'.encode("latin-1")
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(InputError, match=f"{name} is not UTF-8 in line 2.*Save it as UTF-8"):
+        load_from(tmp_path / name).check()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("a,b\n1,2\n3,4,5\n", "line 3"),
+        ("a,b\n1,2,3\n4,5,6\n", "does not match"),
+        ('a,b\n1,"2\n', "EOF inside string"),
+    ],
+)
+def test_cells_that_have_no_column_are_an_error_and_shift_nothing(tmp_path, content, message):
+    (tmp_path / "rows.csv").write_text(content)
+    with pytest.raises(InputError, match=f"rows.csv cannot be read as CSV: .*{message}"):
+        load_from(tmp_path / "rows.csv").check()
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", '[{"a": 1}, "b"]', '[{"a": 1}', "[[]]"])
+def test_array_that_is_no_list_of_objects_says_what_is_allowed(tmp_path, content):
+    (tmp_path / "rows.json").write_text(content)
+    with pytest.raises(InputError, match="rows.json.*object"):
+        load_from(tmp_path / "rows.json").check()
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.json", "rows.txt"])
+@pytest.mark.parametrize("content", [b"\x1f\x8b\x08garbage", gzip.compress(b"{}" * 999)[:-9]])
+def test_damaged_archive_is_an_input_error(tmp_path, name, content):
+    (tmp_path / f"{name}.gz").write_bytes(content)
+    with pytest.raises(InputError, match=f"{name}.gz "):
+        load_from(tmp_path / f"{name}.gz").check()
+
+
+def test_tables_without_rows_say_so(tmp_path):
+    (tmp_path / "rows.csv").write_text("instruction,n\n")
+    (tmp_path / "rows.json").write_text("[]")
+    Dataset.from_list(ROWS).select([]).to_parquet(str(tmp_path / "rows.parquet"))
+    for ending in ("csv", "json", "parquet"):
+        with pytest.raises(InputError, match="holds no rows"):
+            load_from(tmp_path / f"rows.{ending}").check()
+
+
+def test_of_a_parquet_file_no_more_is_read_than_asked_for_and_nothing_is_copied(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 200_000, pa.int32()), ["word " * 2000])
+    pq.write_table(pa.table({"instruction": column}), tmp_path / "rows.parquet")
+    step = load_from(tmp_path / "rows.parquet", num_examples=3)
+    tracemalloc.start()
+    assert [len(row["instruction"]) for row in rows_of(step)] == [10_000] * 3
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+    assert step.outputs == ["instruction"] and not (tmp_path / "cache").exists()
+
+
+def test_parquet_file_with_a_damaged_page_is_an_input_error(tmp_path):
+    path = tmp_path / "rows.parquet"
+    Dataset.from_list(ROWS * 99).to_parquet(str(path))
+    content = bytearray(path.read_bytes())
+    content[4:200] = b"\xff" * 196
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match="rows.parquet cannot be read as Parquet"):
+        rows_of(load_from(path))
+
+
+def test_arrays_of_numpy_become_lists(tmp_path):
+    frame = pandas.DataFrame({"instruction": ["a"], "generations": [np.array(["x", "y"], dtype=object)]})
+    [row] = rows_of(LoadDataFromDicts(data=frame.to_dict("records")))
+    assert row == {"instruction": "a", "generations": ["x", "y"]} and isinstance(row["generations"], list)
+    nested = np.array([np.array([1, 2]), np.array([3])], dtype=object)
+    assert rows_of(LoadDataFromDicts(data=[{"n": nested}])) == [{"n": [[1, 2], [3]]}]
+
+
+def test_reason_of_an_earlier_run_is_left_behind(tmp_path):
+    rows = [{"instruction": "a", "drop_reason": "tie", "dropped_by": "format"}, {"instruction": "b"}]
+    path = jsonl(tmp_path / "rows.jsonl", *map(json.dumps, rows))
+    for step in (load_from(path), LoadDataFromDicts(data=rows)):
+        assert rows_of(step) == [{"instruction": "a"}, {"instruction": "b"}]
+        assert step.outputs == ["instruction"]

@@ -2,6 +2,8 @@
 
 import hashlib
 import math
+import time
+import unicodedata
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from course_lib.steps.filtering import similarity
 
 REASONS = {
     "empty completion",
+    "cut off",
     "missing rating",
     "tie",
     "identical completions",
@@ -128,6 +131,71 @@ def test_dropped_row_keeps_its_columns_and_gains_no_pair():
     assert row["other"] == "kept" and "chosen" not in row
 
 
+def test_text_that_was_cut_off_is_no_candidate():
+    ends = ["stop", "length", "stop"]
+    row = formatted(["one", "two", "three"], [3, 5, 4], finish_reasons=ends)
+    assert (row["chosen"][-1]["content"], row["rejected"][-1]["content"]) == ("three", "one")
+    for cut in (["length", "stop"], ["length", "length"]):
+        assert formatted(["one", "two"], [3, 5], finish_reasons=cut)["drop_reason"] == "cut off"
+    assert (
+        formatted(["one", None], [3, 5], finish_reasons=["length", "stop"])["drop_reason"]
+        == "empty completion"
+    )
+    for unknown in (None, [], ["stop"], [None, None]):
+        assert "chosen" in formatted(["one", "two"], [3, 5], finish_reasons=unknown)
+
+
+def test_system_prompt_stands_in_the_prompt_and_before_both_sides():
+    row = formatted(["one", "two"], [1, 5], system_prompt="Be brief.")
+    assert row["prompt"] == "Be brief.\n\nSay hi"
+    for side in ("chosen", "rejected"):
+        assert [message["role"] for message in row[side]] == ["system", "user", "assistant"]
+        assert row[side][0]["content"] == "Be brief."
+    assert formatted(["one", "two"], [1, 5], system_prompt=None)["prompt"] == "Say hi"
+
+
+def test_the_same_pair_again_is_a_duplicate_within_a_run_and_over_its_batches():
+    step = FormatTextGenerationDPO()
+    row = {"instruction": "Say hi", "generations": ["one", "two"], "ratings": [1, 5]}
+    others = [
+        {**row, "system_prompt": "Be brief."},
+        {**row, "instruction": "Say ho"},
+        {**row, "generations": ["one", "three"]},
+    ]
+    for _ in range(2):  # a second run begins anew
+        step.load()
+        reasons = [
+            done.get("drop_reason") for rows in ([row, row], [*others, row]) for done in run(step, rows)
+        ]
+        assert reasons == [None, "duplicate instruction", None, None, None, "duplicate instruction"]
+
+
+@pytest.mark.parametrize(
+    "value", ['["one", "two"]', "one", 7, {"a": "one"}, [7, "two"], [["one"], "two"], [{}, 3]]
+)
+def test_completions_that_are_no_list_of_texts_are_an_error_that_shows_the_row(value):
+    with pytest.raises(InputError, match="must be .*but a row has .*Say hi"):
+        formatted(value, [1, 5])
+
+
+def test_completions_may_be_conversations_arrays_or_the_empty_cells_of_a_table():
+    talk = [{"role": "user", "content": "Say hi"}, {"role": "assistant", "content": "two"}]
+    row = formatted(np.array(["one", "three", math.nan], dtype=object), np.array([1.0, 5.0, 6.0]))
+    assert (row["chosen"][-1]["content"], row["rejected"][-1]["content"]) == ("three", "one")
+    assert formatted(["one", talk], [1, 5])["chosen"][-1]["content"] == "two"
+    assert reason(None, [1, 5]) == reason(["one", math.nan], [1, 5]) == "empty completion"
+    row = formatted(["one", "two"], [1, 5], generation_models=np.array(["a", "b"]))
+    assert row["chosen_model"] == "b"
+
+
+@pytest.mark.parametrize("nothing", [None, math.nan, 3])
+def test_row_without_the_text_of_an_instruction_is_dropped(nothing):
+    [row] = run(
+        FormatTextGenerationDPO(), [{"instruction": nothing, "generations": ["a", "b"], "ratings": [1, 2]}]
+    )
+    assert row["drop_reason"] == "no instruction"
+
+
 texts = st.one_of(
     st.none(), st.text(max_size=8), st.sampled_from(["", " ", "a", "A", "a ", "b c", "b  C", "İ"])
 )
@@ -165,7 +233,58 @@ def test_every_row_is_a_pair_of_different_texts_and_ratings_or_has_a_reason(
 def test_similarity_is_between_0_and_1_and_1_for_the_same_words(a, b):
     assert 0 <= similarity(a, b) <= 1
     assert similarity(a, a) == 1
-    assert (similarity(a, b) == 1) == (a.lower().split() == b.lower().split())
+    assert similarity(a, b) == similarity(b, a)
+    if a.lower().split() == b.lower().split():
+        assert similarity(a, b) == 1
+    if similarity(a, b) == 1:
+        assert letters(a) == letters(b)
+
+
+@pytest.mark.parametrize(
+    "text, changed",
+    [
+        ("東京は日本の首都であり、最大の都市です。", "東京は日本の首都であり、最大の都会です。"),
+        (
+            "北京是中华人民共和国的首都，也是全国的政治中心。",
+            "北京是中华人民共和国的首府，也是全国的政治中心。",
+        ),
+        ("กรุงเทพมหานครเป็นเมืองหลวงของประเทศไทย", "กรุงเทพมหานครเป็นเมืองหลักของประเทศไทย"),
+        (
+            "서울은 대한민국의 수도이자 가장 큰 도시로 한강을 끼고 있다",
+            "서울은 대한민국의 수도이자 가장 큰 도시로 한강을 끼고 있었다",
+        ),
+        (
+            "Paris is the capital of France, and its largest city by far today.",
+            "Paris is the capital of France and its biggest city by far today!",
+        ),
+    ],
+    ids=["Japanese", "Chinese", "Thai", "Korean", "English"],
+)
+def test_near_copies_are_alike_and_other_texts_are_not_in_any_script(text, changed):
+    assert 0.85 < similarity(text, changed) < 1
+    assert similarity(text, changed[::-1]) < 0.5
+
+
+@pytest.mark.parametrize("mark", ["!", " …", "。", "»", "\n\n", "*"])
+def test_marks_and_case_do_not_tell_texts_apart(mark):
+    text = "It’s the third planet, from the sun"
+    assert similarity(text, text.upper() + mark) == similarity(text, mark + text.replace(",", "")) == 1
+    assert reason([text, text + mark], [1, 5]) == "identical completions"
+    assert similarity("five", "six") == similarity("", "six") == 0
+
+
+def test_similarity_of_long_texts_takes_no_time():
+    words = [f"w{n * n % 97}" for n in range(10_000)]
+    started = time.perf_counter()
+    assert 0.99 < similarity(" ".join(words), " ".join(words[:-9])) < 1
+    assert similarity("a b " * 5000, "b a " * 5000) > 0.99
+    assert time.perf_counter() - started < 2  # two comparisons that took minutes
+
+
+def letters(text):
+    """What of a text counts: neither case, nor spacing, nor punctuation."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return [letter for letter in plain if unicodedata.category(letter)[0] not in "PZC"]
 
 
 # --- filtering and columns ----------------------------------------------------------------------------------------------
@@ -200,6 +319,25 @@ def test_group_columns_merges_metadata_and_keeps_other_columns_of_the_first():
     [row] = run(GroupColumns(columns=["text"]), left, right)
     assert (row["other"], row["more"], row["grouped_text"]) == (1, 3, ["a", "b"])
     assert row["distilabel_metadata"] == {"raw_output_a": "x", "both": "left", "raw_output_b": "y"}
+
+
+def test_group_columns_takes_along_how_each_text_ended():
+    step = GroupColumns(columns=["generation"], output_columns=["generations"])
+    left, right = (
+        [{"generation": "a", "finish_reason": "stop"}],
+        [{"generation": "b", "finish_reason": "length"}],
+    )
+    assert run(step, left, right) == [{"generations": ["a", "b"], "finish_reasons": ["stop", "length"]}]
+    assert run(step, left, [{"generation": "b"}])[0]["finish_reasons"] == ["stop", None]
+    assert "finish_reasons" not in run(step, [{"generation": "a"}], [{"generation": "b"}])[0]
+    assert step.columns_after({"generation", "finish_reason"}) == {"generations", "finish_reasons"}
+    assert step.columns_after({"generation"}) == {"generations"}
+
+
+def test_group_columns_leaves_the_ends_of_texts_alone_that_were_grouped_before():
+    rows = [{"generations": ["a", "b"], "finish_reasons": ["stop", "length"], "ratings": [1, 2]}]
+    [row] = run(GroupColumns(columns=["ratings"]), rows, rows)
+    assert row["finish_reasons"] == ["stop", "length"] and row["grouped_ratings"] == [[1, 2], [1, 2]]
 
 
 def test_group_columns_refuses_names_that_do_not_match_in_number():
