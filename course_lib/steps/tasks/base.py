@@ -19,7 +19,7 @@ from typing import Any
 from course_lib.errors import InputError
 from course_lib.llms.base import LLM, Chat
 from course_lib.steps.base import Row, Step, StepInput, StepOutput, required_columns
-from course_lib.steps.tasks.rows import brief
+from course_lib.steps.tasks.rows import brief, is_missing
 from course_lib.steps.tasks.templating import framed
 
 
@@ -82,7 +82,7 @@ class Task(Step):
             if column not in row:
                 needs = f"Step {self.name!r} needs the column {column!r}"
                 raise InputError(f"{needs}, but a row has none: {brief(row)}")
-            if row[column] is None:
+            if is_missing(row[column]):
                 return f"no {column}"
         return None
 
@@ -98,8 +98,10 @@ class Task(Step):
         statistics = {name: counts[draw] for name, counts in result["statistics"].items()}
         statistics["finish_reason"] = finish_reason(result, draw)
         metadata = self.metadata(row, chat, text, statistics)
+        kept = {"finish_reason", "finish_reasons"} & set(self.outputs)
+        ended = {"finish_reason": statistics["finish_reason"]} if kept else {}
         rest = {"distilabel_metadata": metadata, "model_name": self.llm.model_name}
-        return {**self.format_output(text, row), **rest}
+        return {**self.format_output(text, row), **ended, **rest}
 
     def metadata(self, row: Row, raw_input: Any, raw_output: Any, statistics: Any = None) -> dict[str, Any]:
         """The row's `distilabel_metadata` with what this task read and wrote."""
@@ -124,6 +126,8 @@ class Task(Step):
 def _grouped(row: Row, outputs: list[Row]) -> Row:
     """One row for all draws: each column a list, `model_name` and what earlier tasks told as they were."""
     lists = {key: [output[key] for output in outputs] for key in outputs[0]}
+    if "finish_reason" in lists:
+        lists["finish_reasons"] = lists.pop("finish_reason")
     told = lists["distilabel_metadata"]
     metadata = {key: [entry.get(key) for entry in told] for key in told[0]}
     metadata |= row.get("distilabel_metadata") or {}

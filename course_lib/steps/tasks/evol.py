@@ -11,20 +11,26 @@ from typing import Any, ClassVar
 from course_lib.llms.base import SAMPLING, Chat, sampling_arguments
 from course_lib.llms.cache import result_key
 from course_lib.steps.base import Row, StepInput, StepOutput
+from course_lib.steps.prompts import OPTIONAL, part_of
 from course_lib.steps.tasks.base import Task, finish_reason
 from course_lib.steps.tasks.rewrites import rewrite_fault
-from course_lib.steps.tasks.rows import text_of
+from course_lib.steps.tasks.rows import chat_of, text_of
 from course_lib.steps.tasks.templating import filled, names, shipped
 
 
 @dataclass
 class Trace:
-    """What happened to one row: its current text, and for each evolution the criterion, the rewrite and its fault."""
+    """What happened to one row: its current text and whether that is cut off, and the rewrites and their faults.
+
+    The lists have an entry for each evolution: `ends` says why the model stopped there, `length` for what is cut off.
+    """
 
     row: Row
     text: str
+    cut: bool = False
     criteria: list[str] = field(default_factory=list)
     rewrites: list[str | None] = field(default_factory=list)
+    ends: list[str | None] = field(default_factory=list)
     faults: list[str | None] = field(default_factory=list)
     chats: list[Chat] = field(default_factory=list)
     # One entry for each attempt, of which an evolution has one or two:
@@ -52,6 +58,7 @@ class _Evol(Task):
 
     folder: ClassVar[str]
     subject: ClassVar[str]
+    ends_matter: ClassVar[bool] = False  # whether a row's `finish_reason` is that of the subject
 
     def criterion(self, row: Row, evolution: int = 0) -> str:
         """The criterion for `row`: the same wherever the row stands."""
@@ -64,12 +71,13 @@ class _Evol(Task):
         return [{"role": "user", "content": filled(prompt, **values)}]
 
     def process(self, rows: StepInput) -> StepOutput:
-        traces = [Trace(row, row.get(self.subject)) for row in rows]
+        traces = [Trace(row, row.get(self.subject), row.get("finish_reason") == "length") for row in rows]
         for evolution in range(self.num_evolutions):
             for trace in traces:
                 trace.criteria.append(self.criterion(trace.row, evolution))
                 trace.rewrites.append(None)
                 trace.faults.append(self.missing(trace.row))
+                trace.ends.append(trace.faults[-1])
             todo = [trace for trace in traces if not trace.faults[-1]]
             for trace in todo:
                 row = {**trace.row, self.subject: trace.text}
@@ -77,7 +85,8 @@ class _Evol(Task):
             self._attempt(todo)
             self._attempt([trace for trace in todo if trace.faults[-1]])
             for trace in todo:
-                trace.text = trace.text if trace.faults[-1] else trace.rewrites[-1]
+                if not trace.faults[-1]:
+                    trace.text, trace.cut = trace.rewrites[-1], trace.ends[-1] == "length"
         yield [self._finished(trace) for trace in traces]
 
     def missing(self, row: Row) -> str | None:
@@ -88,6 +97,7 @@ class _Evol(Task):
     def fault(self, rewrite: str, trace: Trace, prompt: str) -> str | None:
         """Why `rewrite` cannot be used, or None. Override it to add checks of your own."""
         given = [trace.text, *(trace.row[name] for name in self.inputs)]
+        given += [text for column in OPTIONAL if (text := part_of(trace.row, column))]
         return rewrite_fault(rewrite, trace.text, prompt, given)
 
     def _attempt(self, traces: list[Trace]) -> None:
@@ -102,11 +112,14 @@ class _Evol(Task):
 
     def _tried(self, trace: Trace, result: dict[str, Any]) -> None:
         text = trace.rewrites[-1] = result["generations"][0]
+        # A text that ends in mid-sentence is no better for being rewritten.
+        trace.ends[-1] = "length" if trace.cut else finish_reason(result)
         failed = finish_reason(result) or "no text"
         trace.faults[-1] = failed if text is None else self.fault(text, trace, trace.chats[-1][-1]["content"])
         trace.asked.append(trace.chats[-1])
         trace.attempts.append(text)
-        trace.statistics.append({name: counts[0] for name, counts in result["statistics"].items()})
+        counts = {name: counts[0] for name, counts in result["statistics"].items()}
+        trace.statistics.append({**counts, "finish_reason": finish_reason(result)})
 
     def _sampling(self, times: int) -> dict[str, Any]:
         """The arguments for a chat that was asked so many times before."""
@@ -133,17 +146,21 @@ class _Evol(Task):
 
     @property
     def outputs(self) -> list[str]:
-        evolved = f"evolved_{self.subject}{'s' if self.store_evolutions else ''}"
-        return [evolved, "evolution_criteria", "evolution_failures", "model_name"]
+        plural = "s" if self.store_evolutions else ""
+        ends = [f"finish_reason{plural}"] if self.ends_matter else []
+        evolved = f"evolved_{self.subject}{plural}"
+        return [evolved, "evolution_criteria", "evolution_failures", *ends, "model_name"]
 
     def _finished(self, trace: Trace) -> Row:
         original = [trace.row[self.subject]] if getattr(self, f"include_original_{self.subject}") else []
         sound = [None if fault else text for text, fault in zip(trace.rewrites, trace.faults, strict=True)]
-        last = next((text for text in reversed(sound) if text is not None), None)
-        evolved = [*original, *sound] if self.store_evolutions else last
+        last = next((i for i in reversed(range(len(sound))) if sound[i] is not None), -1)
+        plural = "s" if self.store_evolutions else ""
+        ends = [*([trace.row.get("finish_reason")] if original else []), *trace.ends]
         return {
             **trace.row,
-            f"evolved_{self.subject}{'s' if self.store_evolutions else ''}": evolved,
+            f"evolved_{self.subject}{plural}": [*original, *sound] if plural else sound[last],
+            **({f"finish_reason{plural}": ends if plural else ends[last]} if self.ends_matter else {}),
             "evolution_criteria": trace.criteria,
             "evolution_failures": trace.faults,
             "model_name": self.llm.model_name,
@@ -167,7 +184,8 @@ class EvolInstruct(_Evol):
 class EvolQuality(_Evol):
     """Rewrites each `response` to be better by a criterion: creativity, deepening, details, helpfulness, relevance.
 
-    Columns: `evolved_response`, or with `store_evolutions` the list `evolved_responses`.
+    Columns: `evolved_response`, or with `store_evolutions` the list `evolved_responses`; `finish_reason` or the list
+    `finish_reasons`: `length` for a rewrite that was cut off, or whose original was.
     """
 
     include_original_response: bool = False
@@ -175,3 +193,9 @@ class EvolQuality(_Evol):
     inputs = ["instruction", "response"]
     folder = "evol_quality"
     subject = "response"
+    ends_matter = True
+
+    def format_input(self, row: Row, criterion: str | None = None) -> Chat:
+        *system, question = chat_of(row, self)
+        whole = {**row, "instruction": question["content"]}
+        return [*system, *super().format_input(whole, criterion or self.criterion(row))]

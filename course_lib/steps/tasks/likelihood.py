@@ -20,7 +20,7 @@ from course_lib.steps.formatting import MODEL_COLUMNS
 from course_lib.steps.tasks.base import Task
 from course_lib.steps.tasks.checks import faults_by_code
 from course_lib.steps.tasks.judgements import TOO_LONG
-from course_lib.steps.tasks.rows import has_words, text_of, texts_of
+from course_lib.steps.tasks.rows import asked_of, chat_of, has_words, is_missing, list_of, texts_of
 from course_lib.steps.tasks.templating import filled, shipped, without_middle
 
 SHORTEST = 200  # characters of a completion that are always read
@@ -70,32 +70,36 @@ class _PointwiseRating(Task):
         raise TypeError(f"{type(self).__name__} must define score")
 
     def process(self, rows: StepInput) -> StepOutput:
+        lists = [texts_of(row, "generations", self) for row in rows]
         places = [
             (row, i)
-            for row in rows
-            for i, text in enumerate(texts_of(row, "generations", self))
+            for row, texts in zip(rows, lists, strict=True)
+            for i, text in enumerate(texts)
             if has_words(text)
         ]
-        whole = [row["generations"][i] for row, i in places]
-        texts = [self._fitting(row, text) for (row, _), text in zip(places, whole, strict=True)]
-        authors = [_author(row, i) for row, i in places]
-        scores = self.score([row for row, _ in places], texts, authors)
-        cut = [{"shortened": text != original} for text, original in zip(texts, whole, strict=True)]
-        explained = iter([{**score, **mark} for score, mark in zip(scores, cut, strict=True)])
+        whole = [text for texts in lists for text in texts if has_words(text)]
+        read = [self._fitting(row, text) for (row, _), text in zip(places, whole, strict=True)]
+        authors = [self._author(row, i) for row, i in places]
+        scores = iter(self.score([row for row, _ in places], read, authors))
+        cut = iter([text != original for text, original in zip(read, whole, strict=True)])
         empty = {"rating": None, "reason": "empty completion"}
-        yield [
-            self._finished(
-                row, [next(explained) if has_words(text) else empty for text in row["generations"]]
-            )
-            for row in rows
+        scored = [
+            [{**next(scores), "shortened": next(cut)} if has_words(text) else empty for text in texts]
+            for texts in lists
         ]
+        yield [self._finished(row, own) for row, own in zip(rows, scored, strict=True)]
 
     def _fitting(self, row: Row, text: str) -> str:
-        """`text`, cut in the middle until every model can read it after the instruction."""
-        before = f"{ROOM}{text_of(row, 'instruction', self)}\n"
+        """`text`, cut in the middle until every model can read it after the prompt."""
+        before = f"{ROOM}{asked_of(row, self)}\n"
         while len(text) > SHORTEST and not all(llm.fits(before + text) for llm in self.llms):
             text = without_middle(text)
         return text
+
+    def _author(self, row: Row, place: int) -> str | None:
+        column = next((column for column in MODEL_COLUMNS if not is_missing(row.get(column))), None)
+        authors = list_of(row, column, self) if column else []
+        return authors[place] if place < len(authors) else None
 
     def _finished(self, row: Row, scores: list[Score]) -> Row:
         panel = " + ".join(dict.fromkeys(llm.model_name for llm in self.llms))
@@ -117,7 +121,7 @@ class _PanelRating(_PointwiseRating):
         return self.panel
 
     def format_input(self, row: Row) -> Chat:
-        return [{"role": "user", "content": text_of(row, "instruction", self)}]
+        return chat_of(row, self)
 
     def log_likelihoods(
         self, chats: list[Chat], texts: list[str], authors: list[str | None]
@@ -182,7 +186,7 @@ class RewardHeadRating(_PanelRating):
                 "likelihood": _mean_z(means),
             }
             weights = {name: fit()["weights"][name] for name in votes}
-            broken = faults_by_code(row["instruction"], text)
+            broken = faults_by_code(asked_of(row, self), text)
             penalty = fit()["broken"] if broken else 0.0
             mean = sum(weights[name] * vote for name, vote in votes.items()) / sum(weights.values())
             how = {"votes": _rounded(votes), "weights": weights, "log_likelihoods": _rounded(means)}
@@ -197,7 +201,7 @@ class YesNoRating(_PointwiseRating):
 
     def format_input(self, row: Row) -> Chat:
         text = row["generations"][0]
-        content = filled(shipped("yes_no"), instruction=text_of(row, "instruction", self), text=text)
+        content = filled(shipped("yes_no"), instruction=asked_of(row, self), text=text)
         return [{"role": "user", "content": content}]
 
     def sample(self) -> Row:
@@ -230,8 +234,3 @@ def _mean_z(log_likelihoods: dict[str, float]) -> float:
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in values.items()}
-
-
-def _author(row: Row, place: int) -> str | None:
-    models = next((row[column] for column in MODEL_COLUMNS if row.get(column)), [])
-    return models[place] if place < len(models) else None

@@ -9,10 +9,11 @@ from typing import Any
 
 from course_lib.llms.base import Chat, continued
 from course_lib.steps.base import Row, StepInput, StepOutput
-from course_lib.steps.tasks.base import Task
+from course_lib.steps.prompts import OPTIONAL
+from course_lib.steps.tasks.base import Task, finish_reason
 from course_lib.steps.tasks.judgements import TOO_LONG, Judgement, averaged, rating_columns, to_rate
 from course_lib.steps.tasks.parsing import parse_ratings
-from course_lib.steps.tasks.rows import has_words, text_of, texts_of
+from course_lib.steps.tasks.rows import asked_of, has_words, texts_of
 from course_lib.steps.tasks.templating import filled, framed, names, shipped, without_middle
 
 SCALE = ["1", "2", "3", "4", "5"]
@@ -54,7 +55,7 @@ class UltraFeedback(Task):
         frame, texts = ("listwise", shown) if self.mode == "text" else ("pointwise", shown[:1])
         prompt = shipped(f"ultrafeedback/{aspect or self.aspects[0]}")
         layout = shipped(f"ultrafeedback/_{frame}")
-        content = filled(prompt, layout=layout, instruction=text_of(row, "instruction", self), texts=texts)
+        content = filled(prompt, layout=layout, instruction=asked_of(row, self), texts=texts)
         system = filled(shipped("ultrafeedback/_system"))
         return [{"role": "system", "content": system}, {"role": "user", "content": content}]
 
@@ -117,7 +118,9 @@ class UltraFeedback(Task):
         results = self.llm.generate([judgements[0].chat for judgements in lists])
         for judgements, result in zip(lists, results, strict=True):
             reply = result["generations"][0]
-            entries = parse_ratings(reply, len(judgements), [judgement.text for judgement in judgements])
+            # What a reply says last, where it was cut off, may be half a number.
+            whole = f"{reply}…" if finish_reason(result) == "length" else reply
+            entries = parse_ratings(whole, len(judgements), [judgement.text for judgement in judgements])
             for judgement, entry in zip(judgements, entries, strict=True):
                 judgement.rating, judgement.rationale = entry["rating"], entry["rationale"]
                 judgement.reason, judgement.replies = entry["reason"], [reply]
@@ -139,10 +142,11 @@ class UltraFeedback(Task):
 
         Its longest parts are cut in the middle until it and the answer fit.
         """
-        whole = [text_of(row, "instruction", self), *(judgement.text for judgement in judgements)]
+        whole = [asked_of(row, self), *(judgement.text for judgement in judgements)]
         parts = list(whole)
         while True:
-            chat = self.format_input({**row, "instruction": parts[0]}, aspect, parts[1:])
+            asked = {"instruction": parts[0], **dict.fromkeys(OPTIONAL)}
+            chat = self.format_input({**row, **asked}, aspect, parts[1:])
             if self._fits(chat, len(judgements)):
                 break
             longest = max(range(len(parts)), key=lambda i: len(parts[i]))
