@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from course_lib.llms.base import Chat
+from course_lib.llms.base import Chat, continued
+from course_lib.steps.base import Row
 from course_lib.steps.tasks.rows import has_words
 
 TOO_LONG = "longer than the context of the judge"  # the reason for no rating where cutting does not help
@@ -39,6 +40,26 @@ class Judgement:
         swapped = ["disagreement", "orders"] if self.orders else []
         names = ["rating", "rationale", "reason", "distribution", *read, *swapped]
         return {name: getattr(self, name) for name in names}
+
+
+@dataclass
+class Sheet:
+    """What a judge has before it: completions of a row, its prompt, and the answer as far as it is written."""
+
+    row: Row
+    judgements: list[Judgement]
+    chat: Chat | None = None
+    answer: str = ""
+
+    @property
+    def chat_so_far(self) -> Chat:
+        return continued(self.chat, self.answer)
+
+    def rate(self, number: int, rating: float, distribution: list[float]) -> None:
+        """Note the rating of a text, and begin its rationale."""
+        self.judgements[number].rating = rating
+        self.judgements[number].distribution = [round(p, 4) for p in distribution]
+        self.answer += f"{round(rating)}\nRationale:"
 
 
 def to_rate(judgements: list[Judgement]) -> list[Judgement]:

@@ -7,11 +7,11 @@ that mean beats the likeliest token in most comparisons (Wang et al. 2025, 2503.
 
 from typing import Any
 
-from course_lib.llms.base import Chat, continued
+from course_lib.llms.base import Chat
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.prompts import OPTIONAL
 from course_lib.steps.tasks.base import Task, finish_reason
-from course_lib.steps.tasks.judgements import TOO_LONG, Judgement, averaged, rating_columns, to_rate
+from course_lib.steps.tasks.judgements import TOO_LONG, Judgement, Sheet, averaged, rating_columns, to_rate
 from course_lib.steps.tasks.parsing import parse_ratings
 from course_lib.steps.tasks.rows import asked_of, has_words, texts_of
 from course_lib.steps.tasks.templating import filled, framed, names, shipped, without_middle
@@ -65,99 +65,94 @@ class UltraFeedback(Task):
 
     def _judged(self, rows: StepInput, aspect: str) -> list[list[Judgement]]:
         """For each row the judgements of its completions."""
-        rate = self._pointwise if self.mode == "logits" else self._listwise
+        logits = self.mode == "logits"
+        rate = self._believe if logits else self._fill_in if self.llm.can_score else self._parse
         orders = []
         for step in (1, -1) if self.swap else (1,):
             judged = [[Judgement(text) for text in texts_of(row, "generations", self)] for row in rows]
-            rate(rows, [to_rate(judgements)[::step] for judgements in judged], aspect)
+            sheets: list[Sheet] = []
+            for row, judgements in zip(rows, judged, strict=True):
+                texts = to_rate(judgements)[::step]
+                sheets += (
+                    [Sheet(row, [text]) for text in texts] if logits else [Sheet(row, texts)] * bool(texts)
+                )
+            rate([sheet for sheet in sheets if self._prompted(sheet, aspect)])
             orders.append(judged)
         return [list(map(averaged, *both)) for both in zip(*orders, strict=True)] if self.swap else orders[0]
 
-    def _pointwise(self, rows: StepInput, lists: list[list[Judgement]], aspect: str) -> None:
+    def _believe(self, sheets: list[Sheet]) -> None:
         """Each text on its own: the mean of the distribution over the scale."""
-        readable: list[Judgement] = []
-        for row, judgements in zip(rows, lists, strict=True):
-            readable += [each for each in judgements if self._prompted(row, [each], aspect)]
-        chats = [judgement.chat for judgement in readable]
+        chats = [sheet.chat for sheet in sheets]
         distributions = self.llm.choice_probabilities(chats, SCALE, prefill="Rating: ").tolist()
-        for judgement, distribution in zip(readable, distributions, strict=True):
-            judgement.rating = round(sum(k * p for k, p in enumerate(distribution, start=1)), 4)
-            judgement.distribution = [round(p, 4) for p in distribution]
+        for sheet, distribution in zip(sheets, distributions, strict=True):
+            sheet.answer = "Rating: "
+            sheet.rate(0, round(sum(k * p for k, p in enumerate(distribution, start=1)), 4), distribution)
         if self.rationales:
-            self._explain(readable, [f"Rating: {round(each.rating)}\nRationale:" for each in readable])
+            self._explain(sheets, 0)
 
-    def _listwise(self, rows: StepInput, lists: list[list[Judgement]], aspect: str) -> None:
-        """All texts of a row at once, in the order of its judgements."""
-        pairs = zip(rows, lists, strict=True)
-        readable = [each for row, each in pairs if each and self._prompted(row, each, aspect)]
-        rate = self._fill_in if self.llm.can_score else self._parse
-        rate(readable)
-
-    def _fill_in(self, lists: list[list[Judgement]]) -> None:
+    def _fill_in(self, sheets: list[Sheet]) -> None:
         """Text after text, the frame of the answer is ours: the model chooses a digit, then writes a rationale."""
-        frames = [""] * len(lists)
-        for number in range(max(map(len, lists), default=0)):
-            places = [place for place, judgements in enumerate(lists) if len(judgements) > number]
-            current = [lists[place][number] for place in places]
-            heads = [f"{frames[place]}#### Text {number + 1}\nRating: " for place in places]
-            chats = [continued(judgement.chat, head) for judgement, head in zip(current, heads, strict=True)]
+        for number in range(max((len(sheet.judgements) for sheet in sheets), default=0)):
+            current = [sheet for sheet in sheets if len(sheet.judgements) > number]
+            for sheet in current:
+                sheet.answer += f"#### Text {number + 1}\nRating: "
+            chats = [sheet.chat_so_far for sheet in current]
             distributions = self.llm.choice_probabilities(chats, SCALE).tolist()
-            for judgement, distribution in zip(current, distributions, strict=True):
-                judgement.rating = float(1 + max(range(5), key=distribution.__getitem__))
-                judgement.distribution = [round(p, 4) for p in distribution]
-            openings = [f"{head}{j.rating:.0f}\nRationale:" for j, head in zip(current, heads, strict=True)]
+            for sheet, distribution in zip(current, distributions, strict=True):
+                sheet.rate(number, float(1 + max(range(5), key=distribution.__getitem__)), distribution)
             explained = self.rationales is not False
-            rationales = self._explain(current, openings) if explained else [""] * len(current)
-            for place, opening, rationale in zip(places, openings, rationales, strict=True):
-                frame = f"{opening} {rationale or ''}\n\n"
+            rationales = self._explain(current, number) if explained else [""] * len(current)
+            for sheet, rationale in zip(current, rationales, strict=True):
+                opening, sheet.answer = sheet.answer, f"{sheet.answer} {rationale or ''}\n\n"
                 # Odd text can be more tokens to read than it was to write.
-                fits = self._fits(continued(lists[place][0].chat, frame), len(lists[place]) - number - 1)
-                frames[place] = frame if fits else f"{opening} […]\n\n"
+                if not self._fits(sheet.chat_so_far, len(sheet.judgements) - number - 1):
+                    sheet.answer = f"{opening} […]\n\n"
 
-    def _parse(self, lists: list[list[Judgement]]) -> None:
-        results = self.llm.generate([judgements[0].chat for judgements in lists])
-        for judgements, result in zip(lists, results, strict=True):
+    def _parse(self, sheets: list[Sheet]) -> None:
+        """The model writes the whole answer, and what it wrote is read."""
+        results = self.llm.generate([sheet.chat for sheet in sheets])
+        for sheet, result in zip(sheets, results, strict=True):
             reply = result["generations"][0]
             # What a reply says last, where it was cut off, may be half a number.
             whole = f"{reply}…" if finish_reason(result) == "length" else reply
-            entries = parse_ratings(whole, len(judgements), [judgement.text for judgement in judgements])
-            for judgement, entry in zip(judgements, entries, strict=True):
-                judgement.rating, judgement.rationale = entry["rating"], entry["rationale"]
-                judgement.reason, judgement.replies = entry["reason"], [reply]
+            texts = [judgement.text for judgement in sheet.judgements]
+            for judgement, entry in zip(
+                sheet.judgements, parse_ratings(whole, len(texts), texts), strict=True
+            ):
+                vars(judgement).update(entry, replies=[reply])
 
-    def _explain(self, judgements: list[Judgement], openings: list[str]) -> list[str | None]:
-        """What the model writes after the openings of its rationales."""
-        pairs = zip(judgements, openings, strict=True)
-        chats = [continued(judgement.chat, opening) for judgement, opening in pairs]
+    def _explain(self, sheets: list[Sheet], number: int) -> list[str | None]:
+        """What the model writes as the rationale of the rating that each sheet ends with."""
         limits = {"max_new_tokens": self.rationale_tokens, "stop_strings": ["\n\n", "####"]}
-        rationales = [result["generations"][0] for result in self.llm.generate(chats, **limits)]
-        for judgement, rationale in zip(judgements, rationales, strict=True):
-            judgement.rationale = rationale if has_words(rationale) else None
+        results = self.llm.generate([sheet.chat_so_far for sheet in sheets], **limits)
+        rationales = [result["generations"][0] for result in results]
+        for sheet, rationale in zip(sheets, rationales, strict=True):
+            sheet.judgements[number].rationale = rationale if has_words(rationale) else None
         return rationales
 
     # --- prompts that fit ---------------------------------------------------------------------------------------
 
-    def _prompted(self, row: Row, judgements: list[Judgement], aspect: str) -> bool:
-        """Give the judgements of a row their prompt; False and a reason if it never fits the model.
+    def _prompted(self, sheet: Sheet, aspect: str) -> bool:
+        """Give a sheet its prompt; False and a reason if it never fits the model.
 
         Its longest parts are cut in the middle until it and the answer fit.
         """
-        whole = [asked_of(row, self), *(judgement.text for judgement in judgements)]
+        whole = [asked_of(sheet.row, self), *(judgement.text for judgement in sheet.judgements)]
         parts = list(whole)
         while True:
             asked = {"instruction": parts[0], **dict.fromkeys(OPTIONAL)}
-            chat = self.format_input({**row, **asked}, aspect, parts[1:])
-            if self._fits(chat, len(judgements)):
+            sheet.chat = self.format_input({**sheet.row, **asked}, aspect, parts[1:])
+            if self._fits(sheet.chat, len(sheet.judgements)):
                 break
             longest = max(range(len(parts)), key=lambda i: len(parts[i]))
             if len(parts[longest]) // 2 < SHORTEST:
-                for judgement in judgements:
+                for judgement in sheet.judgements:
                     judgement.reason = TOO_LONG
                 return False
             parts[longest] = without_middle(parts[longest])
-        for judgement, part, text in zip(judgements, parts[1:], whole[1:], strict=True):
-            judgement.chat, judgement.text = chat, part
-            judgement.shortened = parts[0] != whole[0] or part != text
+        for judgement, part in zip(sheet.judgements, parts[1:], strict=True):
+            judgement.shortened = parts[0] != whole[0] or part != judgement.text
+            judgement.chat, judgement.text = sheet.chat, part
         return True
 
     def _fits(self, chat: Chat, unrated: int) -> bool:
