@@ -7,11 +7,11 @@ refusals, labels and announcements ("Here is the answer:") by how they begin (`d
 import json
 import re
 from collections.abc import Sequence
-from difflib import SequenceMatcher
 from functools import cache
 
 from course_lib.llms.prompts import encodable
 from course_lib.paths import DATA
+from course_lib.steps.filtering import similarity
 
 TALK = re.compile(
     r"\b(?:rewritten|revised|improved|enhanced|refined|original|better|updated|expanded|alternative|draft)"
@@ -44,14 +44,16 @@ def rewrite_fault(rewrite: str, original: str, prompt: str = "", given: Sequence
         `empty`, `no change`, `prompt leaked` (it repeats the prompt or its instruction, or begins with a label or with
         talk about the rewriting), `refusal`, `language switch`, `too long`, `repetition`, or None.
     """
-    known = [original, *given]
+    known, words = [original, *given], _words(rewrite)
+    # Some texts of the prompt may come back once or several times: a greeting answers a greeting.
+    inside = [_words(text) for text in given if text in prompt or not prompt]
+    echoes = any(len(text) > 2 and words == text * (len(words) // len(text)) for text in inside)
+    talks = TALK.search(rewrite) and not any(map(TALK.search, known))
+    leaked = talks or echoes or leaks(rewrite, prompt, known) or _opens("prompt leaked", rewrite, known)
     checks = {
         "empty": not re.search(r"\w", rewrite),
-        "no change": _alike(_words(rewrite), _words(original)),
-        "prompt leaked": leaks(rewrite, prompt, known)
-        or _echoes(rewrite, prompt, given)
-        or _opens("prompt leaked", rewrite, known)
-        or (TALK.search(rewrite) and not any(map(TALK.search, known))),
+        "no change": words == _words(original) or similarity(rewrite, original) > 0.95,
+        "prompt leaked": leaked,
         "refusal": _opens("refusal", rewrite, [original]),
         "language switch": switches_language(rewrite, known),
         "too long": len(rewrite) > 4 * len(original) + 300,
@@ -66,21 +68,20 @@ def leaks(rewrite: str, prompt: str, given: Sequence[str] = (), words: int = 5) 
         # A break in its place, so that no run of words reaches from ours into a given text.
         prompt = f"\n{prompt}\n".replace(f"\n{text}\n", "\n\0\n").strip("\n")
     headings = {_bare(line) for line in prompt.splitlines() if line.startswith("#")} - {""}
-    headings -= {_label(line) for text in given for line in text.splitlines()}
-    runs = {run for part in prompt.split("\0") for run in _runs(_words(part), words)}
-    runs |= _sentences(prompt)
-    runs.difference_update(*(_runs(_words(text), words) | _sentences(text) for text in given))
-    labels = {_label(line) for line in rewrite.splitlines()}
-    return bool(labels & headings or (_runs(_words(rewrite), words) | _sentences(rewrite)) & runs)
-
-
-def _label(line: str) -> str:
-    """What stands before the first colon of a line: "**Better answer:** Paris" says "better answer"."""
-    return _bare(line.partition(":")[0])
+    ours = _sentences(prompt).union(*(_runs(part, words) for part in prompt.split("\0")))
+    theirs = set().union(*(_runs(text, words) | _sentences(text) for text in given))
+    label_leaks = _labels(rewrite) & headings - _labels(*given)
+    return bool(label_leaks or (_runs(rewrite, words) | _sentences(rewrite)) & ours - theirs)
 
 
 def _bare(line: str) -> str:
+    """What a line says without marks: "**Better answer**" says "better answer"."""
     return re.sub(r"^[\W_]+|[\W_]+$", "", line).lower()
+
+
+def _labels(*texts: str) -> set[str]:
+    """What stands before the first colon of each line."""
+    return {_bare(line.partition(":")[0]) for text in texts for line in text.splitlines()}
 
 
 def _sentences(text: str) -> set[tuple[str, ...]]:
@@ -88,7 +89,8 @@ def _sentences(text: str) -> set[tuple[str, ...]]:
     return {tuple(words) for part in re.split(r"[.!?:\n\0]", text) if len(words := _words(part)) > 3}
 
 
-def _runs(words: list[str], length: int) -> set[tuple[str, ...]]:
+def _runs(text: str, length: int) -> set[tuple[str, ...]]:
+    words = _words(text)
     return {tuple(words[i : i + length]) for i in range(len(words) - length + 1)}
 
 
@@ -133,21 +135,6 @@ def _identifier():
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-
-
-def _alike(a: list[str], b: list[str]) -> bool:
-    matcher = SequenceMatcher(None, a, b, autojunk=False)
-    # The quick ratio is never below the true one, which takes minutes on long texts of one word.
-    quick = matcher.quick_ratio() > 0.95 and max(len(a), len(b)) < 2000
-    return a == b or (quick and matcher.ratio() > 0.95)
-
-
-def _echoes(rewrite: str, prompt: str, given: Sequence[str]) -> bool:
-    """Whether `rewrite` is nothing but a text of `given` that stands in the prompt, once or several times."""
-    words = _words(rewrite)
-    texts = [_words(text) for text in given if text in prompt or not prompt]
-    # A greeting answers a greeting.
-    return any(len(text) > 2 and words == text * (len(words) // len(text)) for text in texts)
 
 
 def _repeats(text: str) -> bool:
