@@ -9,7 +9,7 @@ into ties. `benchmarks/fit_judges.py` makes the numbers, `data/judge_fit.json` k
 import json
 import math
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ SHORTEST = 200  # characters of a completion that are always read
 ROOM = " and" * 512  # as many tokens as a judge may put around instruction and completion
 
 Score = dict[str, Any]  # {"rating": float | None, …} with whatever explains it
+EMPTY: Score = {"rating": None, "reason": "empty completion"}
 
 
 @cache
@@ -47,6 +48,15 @@ def squashed(z: float) -> float:
     return round(3 + 2 * z / (1 + abs(z)), 4)
 
 
+class Completion(NamedTuple):
+    """A completion to rate; `shortened`: its middle was cut out."""
+
+    row: Row
+    text: str
+    author: str | None
+    shortened: bool
+
+
 class _PointwiseRating(Task):
     """Rates each completion on its own: nothing that a neighbour says can change its rating.
 
@@ -65,41 +75,30 @@ class _PointwiseRating(Task):
         needed = "it needs models whose probabilities can be seen, such as TransformersLLM"
         self.refuse({f"{needed}; got {hidden}.": hidden or not self.llms})
 
-    def score(self, rows: list[Row], texts: list[str], authors: list[str | None]) -> list[Score]:
-        """A score for each text, of which `rows` holds the row and `authors` the model that wrote it, if known."""
+    def score(self, completions: list[Completion]) -> list[Score]:
         raise TypeError(f"{type(self).__name__} must define score")
 
     def process(self, rows: StepInput) -> StepOutput:
-        lists = [texts_of(row, "generations", self) for row in rows]
-        places = [
-            (row, i)
-            for row, texts in zip(rows, lists, strict=True)
-            for i, text in enumerate(texts)
-            if has_words(text)
+        read = [
+            [self._read(row, place, text) for place, text in enumerate(texts_of(row, "generations", self))]
+            for row in rows
         ]
-        whole = [text for texts in lists for text in texts if has_words(text)]
-        read = [self._fitting(row, text) for (row, _), text in zip(places, whole, strict=True)]
-        authors = [self._author(row, i) for row, i in places]
-        scores = iter(self.score([row for row, _ in places], read, authors))
-        cut = iter([text != original for text, original in zip(read, whole, strict=True)])
-        empty = {"rating": None, "reason": "empty completion"}
-        scored = [
-            [{**next(scores), "shortened": next(cut)} if has_words(text) else empty for text in texts]
-            for texts in lists
+        scores = iter(self.score([completion for own in read for completion in own if completion]))
+        rated = [
+            [{**next(scores), "shortened": each.shortened} if each else EMPTY for each in own] for own in read
         ]
-        yield [self._finished(row, own) for row, own in zip(rows, scored, strict=True)]
+        yield [self._finished(row, own) for row, own in zip(rows, rated, strict=True)]
 
-    def _fitting(self, row: Row, text: str) -> str:
-        """`text`, cut in the middle until every model can read it after the prompt."""
-        before = f"{ROOM}{asked_of(row, self)}\n"
+    def _read(self, row: Row, place: int, whole: str | None) -> Completion | None:
+        """The completion, cut in the middle until every model can read it after the prompt; None without words."""
+        if not has_words(whole):
+            return None
+        before, text = f"{ROOM}{asked_of(row, self)}\n", whole
         while len(text) > SHORTEST and not all(llm.fits(before + text) for llm in self.llms):
             text = without_middle(text)
-        return text
-
-    def _author(self, row: Row, place: int) -> str | None:
         column = next((column for column in MODEL_COLUMNS if not is_missing(row.get(column))), None)
-        authors = list_of(row, column, self) if column else []
-        return authors[place] if place < len(authors) else None
+        authors = list_of(row, column, self)[place:] if column else []
+        return Completion(row, text, authors[0] if authors else None, text != whole)
 
     def _finished(self, row: Row, scores: list[Score]) -> Row:
         panel = " + ".join(dict.fromkeys(llm.model_name for llm in self.llms))
@@ -123,17 +122,19 @@ class _PanelRating(_PointwiseRating):
     def format_input(self, row: Row) -> Chat:
         return chat_of(row, self)
 
-    def log_likelihoods(
-        self, chats: list[Chat], texts: list[str], authors: list[str | None]
-    ) -> list[dict[str, float]]:
+    def pairs(self, completions: list[Completion]) -> tuple[list[Chat], list[str]]:
+        """What the models read: the prompts, and the texts."""
+        return [self.format_input(each.row) for each in completions], [each.text for each in completions]
+
+    def log_likelihoods(self, completions: list[Completion]) -> list[dict[str, float]]:
         """For each text its mean log-probability per token, by model; without its author, if other models remain."""
-        means: list[dict[str, float]] = [{} for _ in texts]
+        means: list[dict[str, float]] = [{} for _ in completions]
         alone = len({llm.model_name for llm in self.panel}) == 1
         for llm in self.panel:
             skipped = {llm.model_name} if self.leave_author_out and not alone else set()
-            mine = [i for i, author in enumerate(authors) if author not in skipped]
-            by_text = llm.log_likelihood([chats[i] for i in mine], [texts[i] for i in mine])
-            for i, mean in zip(mine, by_text.tolist(), strict=True):
+            others = [i for i, completion in enumerate(completions) if completion.author not in skipped]
+            by_text = llm.log_likelihood(*self.pairs([completions[i] for i in others]))
+            for i, mean in zip(others, by_text.tolist(), strict=True):
                 means[i][llm.model_name] = mean
         return means
 
@@ -148,8 +149,8 @@ class LikelihoodRating(_PanelRating):
     Likelihood prefers what is easy to predict, padding included; `docs/judges.md` has its figures.
     """
 
-    def score(self, rows: list[Row], texts: list[str], authors: list[str | None]) -> list[Score]:
-        likelihoods = self.log_likelihoods([self.format_input(row) for row in rows], texts, authors)
+    def score(self, completions: list[Completion]) -> list[Score]:
+        likelihoods = self.log_likelihoods(completions)
         return [_explained(_mean_z(means), log_likelihoods=_rounded(means)) for means in likelihoods]
 
 
@@ -173,20 +174,15 @@ class RewardHeadRating(_PanelRating):
         unknown = ", ".join(llm.model_name for llm in self.panel if llm.model_name not in known)
         self.refuse({f"no reward head for {unknown}; there is one for {', '.join(known)}.": unknown})
 
-    def score(self, rows: list[Row], texts: list[str], authors: list[str | None]) -> list[Score]:
-        chats = [self.format_input(row) for row in rows]
-        heads = {
-            llm.model_name: llm.head_scores(chats, texts, reward_head(llm.model_name)) for llm in self.panel
-        }
-        likelihoods = self.log_likelihoods(chats, texts, authors)
+    def score(self, completions: list[Completion]) -> list[Score]:
+        pairs, heads = self.pairs(completions), {}
+        for llm in self.panel:
+            heads[llm.model_name] = llm.head_scores(*pairs, reward_head(llm.model_name)).tolist()
         scores = []
-        for i, (row, text, means) in enumerate(zip(rows, texts, likelihoods, strict=True)):
-            votes = {
-                **{name: float(values[i]) for name, values in heads.items()},
-                "likelihood": _mean_z(means),
-            }
+        for i, means in enumerate(self.log_likelihoods(completions)):
+            votes = {**{name: values[i] for name, values in heads.items()}, "likelihood": _mean_z(means)}
             weights = {name: fit()["weights"][name] for name in votes}
-            broken = faults_by_code(asked_of(row, self), text)
+            broken = faults_by_code(asked_of(completions[i].row, self), completions[i].text)
             penalty = fit()["broken"] if broken else 0.0
             mean = sum(weights[name] * vote for name, vote in votes.items()) / sum(weights.values())
             how = {"votes": _rounded(votes), "weights": weights, "log_likelihoods": _rounded(means)}
@@ -207,9 +203,8 @@ class YesNoRating(_PointwiseRating):
     def sample(self) -> Row:
         return {"generations": ["<GENERATION>"]}
 
-    def score(self, rows: list[Row], texts: list[str], authors: list[str | None]) -> list[Score]:
-        pairs = zip(rows, texts, strict=True)
-        chats = [self.format_input({**row, "generations": [text]}) for row, text in pairs]
+    def score(self, completions: list[Completion]) -> list[Score]:
+        chats = [self.format_input({**each.row, "generations": [each.text]}) for each in completions]
         yes = self.llm.choice_probabilities(chats, ["Yes", "No"])[:, 0].tolist()
         return [{"rating": round(1 + 4 * p, 4), "probability_yes": round(p, 4)} for p in yes]
 
