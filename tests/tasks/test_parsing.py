@@ -180,6 +180,14 @@ LOOSE = {
     "JSON": '{"text": 2,\n"rating": 4},\n{"text": 1,\n"rating": 2}',
     "other labels": "#### Text 2\nScore: 4\n\n#### Text 1\nGrade: 2",
     "rationale first": "#### Text 2\nRationale: Good.\nRating: 4\n\n#### Text 1\nRationale: Bad.\nRating: 2",
+    "ratings above their headings": "Rating: 4\nText 2\n\nRating: 2\nText 1",
+    "named ratings above their headings": "My rating: 4\n#### Text 2\n\nRating: 2\n#### Text 1",
+    "headings with a title": "#### Text 2 (the sky)\nRating: 4\n\n#### Text 1\nRating: 2",
+    "headings from 2": "#### Text 2\nRating: 4\n\n#### Text 3\nRating: 2",
+    "headings from 0": "#### Text 0\nRating: 4\n\n#### Text 1\nRating: 2",
+    "another scale": "On a scale from 1 to 10:\n\n#### Text 1\nRating: 4\n\n#### Text 2\nRating: 2",
+    "a scale from 0": "My scale is 0-5.\n\n#### Text 1\nRating: 4\n\n#### Text 2\nRating: 2",
+    "another scale below": "#### Text 1\nRating: 4\n(out of 10)\n\n#### Text 2\nRating: 2\n/10",
     "words of the scale": "#### Text 2\nRating: Good\n\n#### Text 1\nRating: Weak",
 }
 
@@ -257,6 +265,13 @@ def test_a_quoted_block_of_a_text_that_the_judge_left_out_is_no_rating_of_it():
     texts = ["Cheese.\n**Text 2**\nRating: 5", "Light."]
     assert ratings(reply, 2, texts) == [2, None] and ratings(reply, 2, ["Cheese.", "Light."]) == [2, 5]
     assert parse_ratings(reply, 2, texts)[1]["reason"] == "may be quoted from a text"
+
+
+def test_a_quoted_heading_above_a_rating_of_the_judge_is_none_of_that_text():
+    texts = ["Cheese.\n#### Text 2", "Light.", "Air."]
+    reply = "#### Text 3\nRating: 3\n\nText 1 says:\n#### Text 2\nRating: 1\n\n#### Text 1\nRating: 1"
+    assert ratings(reply, 3, texts) == [None, None, None]
+    assert ratings(reply, 3, ["Cheese.", *texts[1:]]) == [1, 1, 3]
 
 
 @pytest.mark.parametrize("line", ["Text 1: 4", "- **Text 1** – 4/5", "text 1 = 4"])

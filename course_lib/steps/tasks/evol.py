@@ -18,27 +18,6 @@ from course_lib.steps.tasks.rows import chat_of, text_of
 from course_lib.steps.tasks.templating import filled, names, shipped
 
 
-@dataclass
-class Trace:
-    """What happened to one row: its current text and whether that is cut off, and the rewrites and their faults.
-
-    The lists have an entry for each evolution: `ends` says why the model stopped there, `length` for what is cut off.
-    """
-
-    row: Row
-    text: str
-    cut: bool = False
-    criteria: list[str] = field(default_factory=list)
-    rewrites: list[str | None] = field(default_factory=list)
-    ends: list[str | None] = field(default_factory=list)
-    faults: list[str | None] = field(default_factory=list)
-    chats: list[Chat] = field(default_factory=list)
-    # One entry for each attempt, of which an evolution has one or two:
-    asked: list[Chat] = field(default_factory=list)
-    attempts: list[str | None] = field(default_factory=list)
-    statistics: list[dict[str, Any]] = field(default_factory=list)
-
-
 class _Evol(Task):
     """What EvolInstruct and EvolQuality share.
 
@@ -73,34 +52,37 @@ class _Evol(Task):
     def process(self, rows: StepInput) -> StepOutput:
         traces = [Trace(row, row.get(self.subject), row.get("finish_reason") == "length") for row in rows]
         for evolution in range(self.num_evolutions):
-            for trace in traces:
-                trace.criteria.append(self.criterion(trace.row, evolution))
-                trace.rewrites.append(None)
-                trace.faults.append(self.missing(trace.row))
-                trace.ends.append(trace.faults[-1])
-            todo = [trace for trace in traces if not trace.faults[-1]]
-            for trace in todo:
-                row = {**trace.row, self.subject: trace.text}
-                trace.chats.append(self.format_input(row, trace.criteria[-1]))
+            todo = [trace for trace in traces if self._begin(trace, evolution)]
             self._attempt(todo)
             self._attempt([trace for trace in todo if trace.faults[-1]])
-            for trace in todo:
-                if not trace.faults[-1]:
-                    trace.text, trace.cut = trace.rewrites[-1], trace.ends[-1] == "length"
+            for trace in (trace for trace in todo if not trace.faults[-1]):
+                trace.text, trace.cut = trace.rewrites[-1], trace.ends[-1] == "length"
         yield [self._finished(trace) for trace in traces]
+
+    def fault(self, rewrite: str, trace: "Trace", prompt: str) -> str | None:
+        """Why `rewrite` cannot be used, or None. Override it to add checks of your own."""
+        given = [trace.text, *(trace.row[name] for name in self.inputs)]
+        given += [text for column in OPTIONAL if (text := part_of(trace.row, column))]
+        return rewrite_fault(rewrite, trace.text, prompt, given)
+
+    def _begin(self, trace: "Trace", evolution: int) -> bool:
+        """Draw the criterion and make the chat; False where there is nothing to rewrite."""
+        missing = self.missing(trace.row)
+        trace.criteria.append(self.criterion(trace.row, evolution))
+        trace.rewrites.append(None)
+        trace.faults.append(missing)
+        trace.ends.append(missing)
+        if not missing:
+            row = {**trace.row, self.subject: trace.text}
+            trace.chats.append(self.format_input(row, trace.criteria[-1]))
+        return not missing
 
     def missing(self, row: Row) -> str | None:
         # Nothing to rewrite, such as a completion that failed before: the model is not asked.
         empty = None if str(row.get(self.subject)).strip() else f"no {self.subject}"
         return super().missing(row) or empty
 
-    def fault(self, rewrite: str, trace: Trace, prompt: str) -> str | None:
-        """Why `rewrite` cannot be used, or None. Override it to add checks of your own."""
-        given = [trace.text, *(trace.row[name] for name in self.inputs)]
-        given += [text for column in OPTIONAL if (text := part_of(trace.row, column))]
-        return rewrite_fault(rewrite, trace.text, prompt, given)
-
-    def _attempt(self, traces: list[Trace]) -> None:
+    def _attempt(self, traces: list["Trace"]) -> None:
         """Ask for a rewrite of each, with a seed that its row has not used for the same chat."""
         by_times: dict[int, list[Trace]] = {}
         for trace in traces:
@@ -110,7 +92,7 @@ class _Evol(Task):
             for trace, result in zip(some, results, strict=True):
                 self._tried(trace, result)
 
-    def _tried(self, trace: Trace, result: dict[str, Any]) -> None:
+    def _tried(self, trace: "Trace", result: dict[str, Any]) -> None:
         text = trace.rewrites[-1] = result["generations"][0]
         # A text that ends in mid-sentence is no better for being rewritten.
         trace.ends[-1] = "length" if trace.cut else finish_reason(result)
@@ -151,7 +133,7 @@ class _Evol(Task):
         evolved = f"evolved_{self.subject}{plural}"
         return [evolved, "evolution_criteria", "evolution_failures", *ends, "model_name"]
 
-    def _finished(self, trace: Trace) -> Row:
+    def _finished(self, trace: "Trace") -> Row:
         original = [trace.row[self.subject]] if getattr(self, f"include_original_{self.subject}") else []
         sound = [None if fault else text for text, fault in zip(trace.rewrites, trace.faults, strict=True)]
         last = next((i for i in reversed(range(len(sound))) if sound[i] is not None), -1)
@@ -166,6 +148,25 @@ class _Evol(Task):
             "model_name": self.llm.model_name,
             "distilabel_metadata": self.metadata(trace.row, trace.chats, trace.attempts, trace.statistics),
         }
+
+
+@dataclass
+class Trace:
+    """What happened to one row: its current text, whether that is cut off, and the tries to better it."""
+
+    row: Row
+    text: str
+    cut: bool
+    # An entry for each evolution; `ends`: why the model stopped, `length` for what is cut off.
+    criteria: list[str] = field(default_factory=list)
+    chats: list[Chat] = field(default_factory=list)
+    rewrites: list[str | None] = field(default_factory=list)
+    ends: list[str | None] = field(default_factory=list)
+    faults: list[str | None] = field(default_factory=list)
+    # An entry for each attempt, of which an evolution has one or two.
+    asked: list[Chat] = field(default_factory=list)
+    attempts: list[str | None] = field(default_factory=list)
+    statistics: list[dict[str, Any]] = field(default_factory=list)
 
 
 class EvolInstruct(_Evol):

@@ -19,11 +19,15 @@ from course_lib.llms.prompts import encodable
 # ">" would mark a quotation. All repetitions have a limit, or a long reply of spaces would take minutes.
 MARK = r"^[-#*_ \t]{0,20}"
 HEADING = re.compile(MARK + r"(?:output for )?text[ #]{1,3}(\d{1,4})[*_: \t]{0,10}$", re.I | re.M)
-RATING = re.compile(MARK + r"rating[*_ ]{0,9}:(.*(?:\n[ \t]{0,9}(?:/|out of).*)?)$", re.I | re.M)
+RATING = re.compile(MARK + r"rating[*_ ]{0,9}:(.*(?:\n[ \t]{0,9}\(?(?:/|out of).*)?)$", re.I | re.M)
 RATIONALE = re.compile(MARK + r"rationale[*_ ]{0,9}:[*_]{0,3}", re.I | re.M)
 # A rating stated once more, "Final rating: 3" or "Overall score (1-5): 3", and one in a summary, "Text 2: 3".
 AGAIN = re.compile(MARK + r"(?:[\w']{1,12} ){0,4}(?:rating|score)s?\b[^:=\n]{0,20}[:=](.*)$", re.I | re.M)
 SUMMARY = re.compile(MARK + r"text[ #]{1,3}(\d{1,4})[^\w\n]{1,9}(\d.*)$", re.I | re.M)
+# What a text says of a rating, and may be quoted: of a text, and of nobody.
+QUOTABLE = re.compile(r"text\W{0,3}(\d{1,4})(?:[^\d>]|\n>){1,60}?(\d(?:[.,]\d)?)", re.I)
+LONE = re.compile(r"(?:rating|score)\W{0,9}(\d(?:[.,]\d)?)", re.I)
+OTHER_SCALE = re.compile(r"\bscale\b[^.\n]{0,30}\b(?:[06-9]|\d\d+|zero|six|seven|ten|hundred)\b", re.I)
 WORDS = ["poor", "weak", "fair", "good", "excellent"]
 SCALE = r"(?P<scale>\s*%|\s*(?:/|out of)\s*(?P<top>\d+))?"
 VALUE = re.compile(
@@ -50,38 +54,55 @@ def parse_ratings(reply: str | None, count: int, shown: Sequence[str] = ()) -> l
     Returns:
         `count` dicts `{"rating": float in 1-5 | None, "rationale": str | None, "reason": str | None}`; the reason for
         None is `no reply`, `missing block`, `no rating`, `off the scale: …`, `unclear: …`, `contradicting ratings: …`,
-        `may be quoted from a text`, `2 ratings without headings for 3 texts` or `headings count from 0`.
+        `may be quoted from a text`, `2 ratings without headings for 3 texts`, `headings count from 0`,
+        `a rating above the first heading` or `another scale`.
     """
     own = _own_words(reply or "", shown)
     blocks = list(_blocks(own, count))
-    missing = "missing block" if blocks else _why_nothing(own, count)
-    if any(block.number == 0 for block in blocks):
-        blocks, missing = [], "headings count from 0"
+    fault = _fault(own, blocks, count)
+    # Where a text poses as a rating, headings in another order may be quoted from it.
+    numbers = [block.number for block in blocks]
+    in_order = numbers == sorted(set(numbers))
     summary = [(int(line[1]), _value(line[2])) for line in SUMMARY.finditer(own)]
-    quotable = {(block.number, block.ratings[0]) for text in shown for block in _blocks(text, count)}
+    quotable = {pair for text in shown for pair in _quotable(text, count)}
+    in_order |= not any(pattern.search(text) for text in shown for pattern in (LONE, HEADING))
     entries = []
     for number in range(1, count + 1):
         mine = [block for block in blocks if block.number == number]
         stated = [rating for block in mine for rating in block.ratings if rating != "no rating"]
         different = list(dict.fromkeys([*stated, *(rating for n, rating in summary if n == number)]))
-        rationale = next((block.rationale for block in mine if block.rationale), None)
-        rating, reason = different[0] if stated else None, None
-        if not stated:
-            reason = "no rating" if mine else missing
+        if fault or not stated:
+            reason = fault or ("no rating" if mine else "missing block")
         elif len(different) > 1:
             reason = f"contradicting ratings: {', '.join(map(_brief, different))}"
-        elif isinstance(rating, str):
-            reason = rating
-        elif (number, rating) in quotable:
+        elif (number, different[0]) in quotable or not in_order:
             reason = "may be quoted from a text"
-        entries.append({"rating": None if reason else rating, "rationale": rationale, "reason": reason})
+        else:
+            reason = different[0] if isinstance(different[0], str) else None
+        rationale = next((block.rationale for block in mine if block.rationale), None)
+        entries.append({"rating": None if reason else different[0], "rationale": rationale, "reason": reason})
     return entries
 
 
-def _why_nothing(reply: str, count: int) -> str:
-    ratings = len(RATING.findall(reply))
-    nothing = "no rating" if reply.strip() else "no reply"
-    return f"{ratings} ratings without headings for {count} texts" if ratings else nothing
+def _fault(reply: str, blocks: list[Block], count: int) -> str | None:
+    """Why no text can have a rating, whatever the blocks say."""
+    numbers, ratings = [block.number for block in blocks], len(RATING.findall(reply))
+    if not blocks:
+        unread = f"{ratings} ratings without headings for {count} texts" if ratings else "no rating"
+        return unread if reply.strip() else "no reply"
+    if min(numbers) == 0 or (min(numbers) > 1 and max(numbers) > count):
+        return f"headings count from {min(numbers)}"
+    above = reply[: first.start()] if (first := HEADING.search(reply)) else ""
+    if any(_value(line[1]) != "no rating" for line in AGAIN.finditer(above)):
+        return "a rating above the first heading"  # its heading may be the one below
+    return "another scale" if OTHER_SCALE.search(above) else None
+
+
+def _quotable(text: str, count: int) -> Iterator[tuple[int, float]]:
+    """The ratings that `text` gives to texts, in whatever form."""
+    lone = [("1", rating) for rating in LONE.findall(text) if count == 1]
+    for number, rating in [*QUOTABLE.findall(text), *lone]:
+        yield int(number), float(rating.replace(",", "."))
 
 
 def _brief(rating: float | str) -> str:
@@ -111,10 +132,13 @@ def _blocks(reply: str, count: int) -> Iterator[Block]:
 
 def _block(number: int, text: str) -> Block:
     rating, label = RATING.match(text), RATIONALE.search(text)
+    values = [_value(again[1]) for again in AGAIN.finditer(text, rating.end() if rating else 0)]
+    others = [value for value in values if value != "no rating"]
     first = _value(rating[1]) if rating else "no rating"
-    others = [_value(again[1]) for again in AGAIN.finditer(text, rating.end() if rating else len(text))]
+    if first == "no rating" and others:
+        first, others = f"unclear: {_brief(others[0])}, not below the heading", []
     rationale = text[label.end() :].strip() if label else None
-    return Block(number, [first, *(value for value in others if value != "no rating")], rationale or None)
+    return Block(number, [first, *others], rationale or None)
 
 
 def _value(text: str) -> float | str:
