@@ -117,6 +117,9 @@ def test_a_constraint_of_the_system_prompt_counts():
     row = {**ROW, "system_prompt": "Answer in one word.", "generations": ["Scattering.", GOOD]}
     how = one(RewardHeadRating(panel=panel), row)["distilabel_metadata"]["raw_output_reward_head_rating_0"]
     assert [entry["broken"] for entry in how] == ["", "1 word"]
+    row = {"instruction": "Translate it.", "input": "Answer in one word.", "generations": [GOOD]}
+    how = one(RewardHeadRating(panel=panel), row)["distilabel_metadata"]["raw_output_reward_head_rating_0"]
+    assert how[0]["broken"] == ""
 
 
 # --- how a text ended --------------------------------------------------------------------------------------------------

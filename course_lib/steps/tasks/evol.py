@@ -94,7 +94,7 @@ class _Evol(Task):
 
     def _tried(self, trace: "Trace", result: dict[str, Any]) -> None:
         text = trace.rewrites[-1] = result["generations"][0]
-        # A text that ends in mid-sentence is no better for being rewritten.
+        # What was cut off before lacks its end still.
         trace.ends[-1] = "length" if trace.cut else finish_reason(result)
         failed = finish_reason(result) or "no text"
         trace.faults[-1] = failed if text is None else self.fault(text, trace, trace.chats[-1][-1]["content"])

@@ -182,7 +182,9 @@ class RewardHeadRating(_PanelRating):
         for i, means in enumerate(self.log_likelihoods(completions)):
             votes = {**{name: values[i] for name, values in heads.items()}, "likelihood": _mean_z(means)}
             weights = {name: fit()["weights"][name] for name in votes}
-            broken = faults_by_code(asked_of(completions[i].row, self), completions[i].text)
+            # The input is material, whatever form it asks for.
+            asked = asked_of({**completions[i].row, "input": None}, self)
+            broken = faults_by_code(asked, completions[i].text)
             penalty = fit()["broken"] if broken else 0.0
             mean = sum(weights[name] * vote for name, vote in votes.items()) / sum(weights.values())
             how = {"votes": _rounded(votes), "weights": weights, "log_likelihoods": _rounded(means)}

@@ -45,7 +45,7 @@ def rewrite_fault(rewrite: str, original: str, prompt: str = "", given: Sequence
         talk about the rewriting), `refusal`, `language switch`, `too long`, `repetition`, or None.
     """
     known, words = [original, *given], _words(rewrite)
-    # Some texts of the prompt may come back once or several times: a greeting answers a greeting.
+    # Nothing but a text of the prompt, once or several times; a greeting may answer a greeting.
     inside = [_words(text) for text in given if text in prompt or not prompt]
     echoes = any(len(text) > 2 and words == text * (len(words) // len(text)) for text in inside)
     talks = TALK.search(rewrite) and not any(map(TALK.search, known))

@@ -65,17 +65,16 @@ class UltraFeedback(Task):
 
     def _judged(self, rows: StepInput, aspect: str) -> list[list[Judgement]]:
         """For each row the judgements of its completions."""
-        logits = self.mode == "logits"
-        rate = self._believe if logits else self._fill_in if self.llm.can_score else self._parse
+        listwise = self._fill_in if self.llm.can_score else self._parse
+        rate = listwise if self.mode == "text" else self._believe
         orders = []
         for step in (1, -1) if self.swap else (1,):
             judged = [[Judgement(text) for text in texts_of(row, "generations", self)] for row in rows]
             sheets: list[Sheet] = []
             for row, judgements in zip(rows, judged, strict=True):
                 texts = to_rate(judgements)[::step]
-                sheets += (
-                    [Sheet(row, [text]) for text in texts] if logits else [Sheet(row, texts)] * bool(texts)
-                )
+                groups = [texts] if self.mode == "text" else [[text] for text in texts]
+                sheets += [Sheet(row, group) for group in groups if group]
             rate([sheet for sheet in sheets if self._prompted(sheet, aspect)])
             orders.append(judged)
         return [list(map(averaged, *both)) for both in zip(*orders, strict=True)] if self.swap else orders[0]
@@ -114,11 +113,10 @@ class UltraFeedback(Task):
         for sheet, result in zip(sheets, results, strict=True):
             reply = result["generations"][0]
             # What a reply says last, where it was cut off, may be half a number.
-            whole = f"{reply}…" if finish_reason(result) == "length" else reply
+            whole = f"{reply}…" if reply and finish_reason(result) == "length" else reply
             texts = [judgement.text for judgement in sheet.judgements]
-            for judgement, entry in zip(
-                sheet.judgements, parse_ratings(whole, len(texts), texts), strict=True
-            ):
+            entries = parse_ratings(whole, len(texts), texts)
+            for judgement, entry in zip(sheet.judgements, entries, strict=True):
                 vars(judgement).update(entry, replies=[reply])
 
     def _explain(self, sheets: list[Sheet], number: int) -> list[str | None]:
