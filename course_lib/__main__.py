@@ -1,239 +1,187 @@
-"""`python -m course_lib`: make a preference dataset. `cache`: look after the stored results. `grade`: exercises."""
+"""`python -m course_lib`: make a preference dataset. `cache`: where results are. `grade`: exercises."""
 
 import argparse
+import os
+import re
 import sys
-from collections.abc import Iterable, Sequence
+import tempfile
+import traceback
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
-from course_lib.errors import CacheError, CourseLibError, InputError
+from course_lib.errors import CourseLibError, InputError, OutputError
 from course_lib.memory import check_memory, memory_ran_out
+from course_lib.paths import cache_folder
+from course_lib.tables import visible
+
+# Errors of others are about what they were to read: a model's folder, a file, an answer of the hub.
+LIBRARIES = "course_lib|transformers|tokenizers|safetensors|jinja2|pyarrow|datasets|huggingface_hub|httpx"
+CURES = {
+    OSError: "Check that name, its permissions, the disk and the network",
+    UnicodeError: "Save the file, or write the name, as UTF-8",
+    RecursionError: "Make what is nested so deeply (a file or a template) simpler",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose errors are `InputError`s."""
+
+    def error(self, message: str):
+        raise InputError(f"{message}. `{self.prog} --help` lists what is allowed.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 2 for input that cannot be taken, or 130 after Ctrl-C."""
+    """Run a command; exit status 0, 2 for what a user can mend, 1 for a fault of ours, 130 after Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = {"cache": run_cache, "grade": run_grade}.get(given[0] if given else "")
     try:
         return command(given[1:]) if command else run_dataset(given)
-    except CourseLibError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (MemoryError, RuntimeError, ImportError) as error:
-        if not memory_ran_out(error):
-            raise
-        line = str(error).strip().splitlines()[-1][:200] if str(error).strip() else type(error).__name__
-        print(
-            f"error: Memory ran out ({line}). Close other programs, or choose fewer or smaller models with --models, then run "
-            "the same command again: what was computed is kept.",
-            file=sys.stderr,
-        )
-        return 2
     except KeyboardInterrupt:
-        print(
-            "\nStopped. What was computed is kept: run the same command again to go on from here.",
-            file=sys.stderr,
-        )
+        say("\nStopped. What was computed is kept: run the same command again to go on.", sys.stderr)
         return 130
+    except Exception as error:
+        line = explained(error)
+        say(f"error: {' '.join((line or reported(error)).split())}", sys.stderr)
+        return 2 if line else 1
+
+
+def say(text: str, stream: Any = None) -> None:
+    """Print `text` without control characters, in any encoding, whether or not somebody still reads it."""
+    stream = stream or sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        print(visible(text).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def explained(error: Exception) -> str | None:
+    """The cause of `error` and what to do, or None for a fault of ours."""
+    if isinstance(error, CourseLibError):
+        return str(error)
+    reason = (str(error).strip().splitlines() or ["no reason given"])[0][:300].rstrip(".")
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = (re.match(LIBRARIES, name) for name in [type(error).__module__, *reversed(frames)])
+    library = next((module[0] for module in modules if module), "course_lib")
+    cures = [cure for kind, cure in CURES.items() if isinstance(error, kind)]
+    if memory_ran_out(error):
+        cures = ["Memory ran out: close other programs, or choose fewer or smaller models with --models"]
+    elif library in ("huggingface_hub", "httpx"):
+        cures = ["Check the name, the network and `hf auth login`"]
+    elif "home directory" in reason:
+        cures = ["Write the path without ~"]
+    elif not cures and library != "course_lib":
+        cures = [f"{library} cannot go on with that: mend the name, the model or the file"]
+    return f"{type(error).__name__}: {reason}. {cures[0]}, then run the same again." if cures else None
+
+
+def reported(error: Exception) -> str:
+    """Put the traceback into a file; what to do with it."""
+    path = Path(tempfile.mkdtemp(prefix="course_lib-"), "traceback.txt")
+    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="replace")
+    return f"{type(error).__name__}: a fault of ours, or of an installed model or judge. Please report {path}"
 
 
 def run_dataset(given: list[str]) -> int:
-    options = vars(_dataset_parser().parse_args(given))
     check_memory()
     from datasets import disable_progress_bars
 
-    from course_lib.job import Settings, check_out, make_dataset, write
+    from course_lib import job
+    from course_lib.settings import Settings, check_surroundings
 
+    settings = Settings(**vars(dataset_parser().parse_args(given)))
     # A step has a bar; saving takes no time worth one.
     disable_progress_bars()
-    push_to_hub = options.pop("push_to_hub")
-    settings = Settings(**{name: value for name, value in options.items() if value is not None})
-    check_out(settings.out)
-    distiset = make_dataset(settings, progress=None)
-    write(distiset, settings)
-    print(summary(distiset, settings))
-    if push_to_hub:
-        distiset.push_to_hub(push_to_hub)
-        print(f"Pushed to https://huggingface.co/datasets/{push_to_hub}")
+    check_surroundings(settings)
+    distiset = job.make_dataset(settings)
+    job.write(distiset, settings)
+    say(summary(distiset, settings))
+    if settings.push_to_hub:
+        try:
+            distiset.push_to_hub(settings.push_to_hub)
+        except Exception as error:  # of three libraries, without a common kind
+            reason = explained(error) or str(error)
+            raise OutputError(f"Written to {settings.out / 'dataset'}, not to the hub: {reason}") from error
+        say(f"Pushed to https://huggingface.co/datasets/{settings.push_to_hub}")
     return 0
 
 
-def _dataset_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def dataset_parser() -> Parser:
+    """An option for each field of `Settings`."""
+    from course_lib.settings import Settings
+
+    parser = Parser(
         prog="python -m course_lib",
-        description="Make a preference dataset: several completions per instruction, rated, best and worst as a pair.",
+        description="Make preference data: several completions per instruction, best and worst as a pair.",
         epilog="Other commands: python -m course_lib cache --help, python -m course_lib grade --help",
     )
-    add = parser.add_argument
-    add(
-        "--instructions",
-        metavar="SOURCE",
-        help=".jsonl, .csv or .parquet file, saved dataset, or hub id (default: the course's)",
-    )
-    add("--column", metavar="NAME", help="the column of the instructions (default: instruction)")
-    add(
-        "--models",
-        nargs="+",
-        metavar="MODEL",
-        help="packaged names, folders or hub ids (default: smollm2-135m gemma-3-270m)",
-    )
-    add("--judge", metavar="JUDGE", help="default, likelihood, logits:MODEL, text:MODEL, or an installed one")
-    add(
-        "--evolve",
-        action=argparse.BooleanOptionalAction,
-        help="add the first model's completion, rewritten to be better",
-    )
-    add("--limit", type=int, metavar="N", help="only the first N instructions")
-    add("--seed", type=int, help="seed of all sampling (default: 0)")
-    add("--max-new-tokens", type=int, metavar="N", help="longest completion, in tokens (default: 96)")
-    add("--out", type=Path, metavar="FOLDER", help="where to write (default: output)")
-    add("--device", help="cuda, mps or cpu (default: the first that is there)")
-    add("--push-to-hub", metavar="REPO", help="also upload the dataset to this repository, org/name")
+    for option in fields(Settings):
+        parser.add_argument(f"--{option.name.replace('_', '-')}", **option.metadata)
     return parser
 
 
 def summary(distiset, settings) -> str:
     """The table that a run ends with, and one pair in full."""
-    report, rows = distiset.report, distiset["default"]["train"]
-    lines = [("instructions", report.rows_in), ("pairs", report.rows_out)]
-    lines += [(f"no pair: {reason}", count) for reason, count in report.drops.most_common()]
-    lines += [(f"rewrite {outcome}", count) for outcome, count in sorted(distiset.rewrite_outcomes().items())]
-    for model, usage in report.models.items():
-        speed = (
-            f", {usage['output_tokens'] / usage['writing_seconds']:.0f} tokens/s"
-            if usage["output_tokens"]
-            else ""
-        )
-        lines.append(
-            (f"{model}: results", f"{usage['new']:.0f} new, {usage['cached']:.0f} from the cache{speed}")
-        )
-    lines.append(("seconds", f"{report.seconds:.1f}"))
-    width = max(len(str(name)) for name, _ in lines)
-    table = "\n".join(f"  {name:<{width}}  {value}" for name, value in lines)
-    files = f"Written to {settings.out}: dataset/, README.md, scores.png, margins.png"
-    return f"\n{table}\n{pair_text(rows[0]) if len(rows) else ''}\n{files}"
+    from course_lib.card import outcome
+
+    lines = dict(outcome(distiset))
+    for model, usage in distiset.report.models.items():
+        lines[f"{model}: results"] = f"{usage['new']:.0f} new, {usage['cached']:.0f} from the cache"
+        if usage["output_tokens"]:
+            speed = usage["output_tokens"] / usage["writing_seconds"]
+            lines[f"{model}: results"] += f", {speed:.0f} tokens/s"
+    lines["seconds"] = f"{distiset.report.seconds:.1f}"
+    width = max(map(len, lines))
+    table = "".join(f"\n  {name:<{width}}  {value}" for name, value in lines.items())
+    pairs = [pair_text(row) for row in distiset["default"]["train"].select(range(bool(lines["pairs"])))]
+    files = f"\nWritten to {settings.out}: dataset/, README.md, scores.png, margins.png"
+    return "\n".join([table, *pairs, files])
 
 
 def pair_text(row) -> str:
     """A preference pair as text to read."""
-    parts = ["", "One pair in full", f"  instruction: {row['prompt']}"]
+    lines = ["\nOne pair in full", f"  instruction: {row['prompt']}"]
     for side in ("chosen", "rejected"):
-        text = row[side][-1]["content"].replace("\n", "\n    ")
-        parts.append(f"  {side} ({row[f'{side}_model']}, rated {row[f'{side}_rating']:.2f}):\n    {text}")
-    return "\n".join(parts) + "\n"
+        lines.append(f"  {side} ({row[f'{side}_model']}, rated {row[f'{side}_rating']:.2f}):")
+        lines.append("    " + row[side][-1]["content"].replace("\n", "\n    "))
+    return "\n".join(lines)
 
 
 def run_cache(given: list[str]) -> int:
     from course_lib.llms.cache import default_cache
 
-    parser = argparse.ArgumentParser(
-        prog="python -m course_lib cache", description="Look at the stored results, or clear them."
-    )
-    parser.add_argument(
-        "--clear",
-        action="store_true",
-        help="delete results and what was set aside as damaged; converted weights stay",
-    )
-    parser.add_argument(
-        "--older-than", type=float, metavar="DAYS", help="with --clear: only results older than this"
-    )
-    parser.add_argument("--model", help="with --clear: only results of this model")
+    parser = Parser(prog="python -m course_lib cache", description="Where results and weights lie.")
+    parser.add_argument("--clear", action="store_true", help="delete all results, not the weights")
     parser.add_argument("--yes", action="store_true", help="with --clear: do not ask")
-    options = parser.parse_args(given)
-    _check_cache_options(options)
-    store = default_cache()
-    try:
-        print(cache_table(store))
-    except CacheError as error:
-        # A full disk keeps SQLite from opening the file, but not us from deleting it.
-        if not options.clear:
-            raise
-        print(error)
-    if not options.clear:
-        return 0
-    if options.model is not None and options.model not in (
-        models := [name for name, _, _ in store.summary()]
-    ):
-        print(
-            f"Deleted 0 results: none is of the model {options.model!r}. There are those of: {', '.join(models) or 'none'}."
-        )
-        return 0
-    if not options.yes and not _agreed("Delete these results? [y/N] "):
-        print("Nothing was deleted.")
-        return 0
-    count = store.clear(options.older_than, options.model)
-    print(f"Deleted {'all' if count is None else count} results.")
-    return 0
-
-
-def _check_cache_options(options: argparse.Namespace) -> None:
-    days = options.older_than
-    if not options.clear and (days is not None or options.model is not None):
+    options, folder = parser.parse_args(given), cache_folder()
+    if options.yes and not options.clear:
         raise InputError(
-            "--older-than and --model say which results to delete; add --clear to delete them, or leave them out."
+            "--yes answers the question of --clear, which is missing. Add it, or leave --yes out."
         )
-    if days is not None and not 0 <= days < float("inf"):
-        raise InputError(f"--older-than {days:g}; allowed: days, a number from 0.")
+    for name, files in {"results.sqlite": "results*", "weights": "weights/**/*"}.items():
+        size = sum(file.stat().st_size for file in folder.glob(files) if file.is_file())
+        say(f"{folder / name}  {size / 1e6:.1f} MB")
+    if options.clear and (options.yes or _agreed("Delete these results? [y/N] ")):
+        count = default_cache().clear()
+        say(f"Deleted {'all' if count is None else count} results.")
+    elif options.clear:
+        say("Nothing was deleted.")
+    return 0
 
 
 def _agreed(question: str) -> bool:
     try:
         return input(question).strip().lower() in ("y", "yes")
     except EOFError:
-        raise InputError(
-            "Nothing was deleted: nobody is there to answer. Pass --yes to delete without the question."
-        ) from None
+        raise InputError("Nothing was deleted: nobody is there to answer. Pass --yes.") from None
 
 
 def run_grade(given: list[str]) -> int:
-    from course_lib.exercises.grading import MEMORY, SECONDS, grade_folder, grade_table, write_csv
+    from course_lib.exercises.grading import run
 
-    parser = argparse.ArgumentParser(
-        prog="python -m course_lib grade", description="Grade submitted exercise notebooks."
-    )
-    parser.add_argument("folder", type=Path, help="the folder that holds the notebooks, at any depth")
-    parser.add_argument(
-        "--csv", type=Path, metavar="FILE", help="where to write the table (default: grades.csv in FOLDER)"
-    )
-    parser.add_argument(
-        "--seconds", type=float, default=SECONDS, help="time limit of a notebook (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--memory",
-        type=int,
-        default=MEMORY >> 20,
-        metavar="MB",
-        help="and memory limit (default: %(default)s)",
-    )
-    options = parser.parse_args(given)
-    grades = grade_folder(options.folder, options.seconds, options.memory << 20)
-    file = options.csv or options.folder / "grades.csv"
-    print(grade_table(grades))
-    write_csv(grades, file)
-    print(f"Written to {file}")
-    return 0
-
-
-def cache_table(store) -> str:
-    """Where the results and weights lie, and how large they are."""
-    weights = store.path.parent / "weights"
-    lines = [f"results  {store.path}  {_megabytes(store.files())}"]
-    lines += [
-        f"  {model}: {count} results, {bytes_ / 1e6:.1f} MB of text"
-        for model, count, bytes_ in store.summary()
-    ]
-    if damaged := store.count_damaged():
-        lines.append(f"  {damaged} of these are damaged; each is made again when it is needed")
-    if aside := store.damaged_files():
-        lines.append(
-            f"damaged  {len(aside)} files {store.path.parent / 'results.damaged-*'}  {_megabytes(aside)}"
-        )
-    return "\n".join(
-        [*lines, f"weights  {weights}  {_megabytes(file for file in weights.rglob('*') if file.is_file())}"]
-    )
-
-
-def _megabytes(files: Iterable[Path]) -> str:
-    return f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
+    return run(given, say)
 
 
 if __name__ == "__main__":

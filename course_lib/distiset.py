@@ -17,8 +17,8 @@ MARK = "distiset.json"
 class Distiset(dict):
     """A dict of `datasets.DatasetDict`, one for each last step of a pipeline.
 
-    `distiset["default"]["train"]` holds the rows; `distiset["dropped"]["train"]`, where there is one, the rows that
-    left the pipeline, each with its `drop_reason`. `report` tells what the run did; `card` is the text of README.md.
+    `distiset["default"]["train"]` holds the rows; `distiset["dropped"]["train"]`, where there is one, those
+    that left, each with its `drop_reason`. `report` tells what the run did; `card` is the text of README.md.
     """
 
     report: Any = None
@@ -26,7 +26,7 @@ class Distiset(dict):
 
     @classmethod
     def of(cls, datasets: dict[str, Any], report: Any = None, keep: Any = None) -> "Distiset":
-        """One split `train` for each dataset. `keep` is held as long as the Distiset lives (a folder of its rows)."""
+        """One split `train` for each dataset. `keep`, a folder of rows, is held as long as the Distiset."""
         from datasets import DatasetDict
 
         distiset = cls({name: DatasetDict({"train": dataset}) for name, dataset in datasets.items()})
@@ -43,9 +43,10 @@ class Distiset(dict):
         return Counter(fault or "used" for row in rows for fault in row.get("evolution_failures") or [])
 
     def save_to_disk(self, distiset_path: str | Path) -> None:
-        """Write all datasets into a folder, whole or not at all; a Distiset that is there already is replaced.
+        """Write all datasets into a folder, whole or not at all; a Distiset that is there is replaced.
 
-        What a killed save left is removed by the next one into the same folder; only one at a time may write there.
+        What a killed save left is removed by the next one into the same folder, where only one at a time may
+        write.
 
         Raises:
             InputError: the folder holds something else.
@@ -99,7 +100,7 @@ class Distiset(dict):
         return distiset
 
     def push_to_hub(self, repo_id: str, private: bool = False, token: str | None = None) -> None:
-        """Upload each dataset as a configuration of `repo_id`, then the card. Needs a token (`hf auth login`)."""
+        """Upload each dataset as a configuration of `repo_id`, then the card; needs `hf auth login`."""
         from huggingface_hub import DatasetCard
 
         for name, datasets in self.items():
@@ -114,14 +115,12 @@ class Distiset(dict):
             listed.push_to_hub(repo_id, token=token)
 
     def to_trl(self, config: str = "default", tokenizer: Any = None, max_length: int = 1024):
-        """The pairs as TRL's DPOTrainer and RewardTrainer take them (https://huggingface.co/docs/trl/dataset_formats).
-
-        `chosen` and `rejected` may be conversations, whole or after those of a column `prompt`, or texts beside it.
+        """The pairs as TRL takes them (https://huggingface.co/docs/trl/dataset_formats).
 
         Args:
-            config: which dataset.
-            tokenizer: given, rows are left out whose prompt alone fills `max_length` tokens, as TRL would drop them
-                without a word.
+            config: which dataset; `chosen` and `rejected` are conversations, or completions of its `prompt`.
+            tokenizer: given, rows are left out whose prompt alone fills `max_length` tokens, as TRL would
+                drop them without a word.
 
         Returns:
             `datasets.DatasetDict` with `prompt`, `chosen`, `rejected`, each a list of messages; `chosen` and
@@ -221,7 +220,7 @@ def no_progress_bars():
 
 
 def _beside(target: Path) -> tuple[Path, Path]:
-    """Where a save to `target` writes the new Distiset, and where the old one waits until that is in its place."""
+    """Where a save to `target` writes the new Distiset, and where the old one waits until it is there."""
     return target.with_name(f".{target.name}-saving-new"), target.with_name(f".{target.name}-saving-old")
 
 

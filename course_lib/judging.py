@@ -1,8 +1,8 @@
 """Judges, and how good they are.
 
-A judge is a step from rows with `instruction` and `generations` to `ratings`. Labelled items say which of three answers
-is good, which is worse and which is off the topic; `rate_items` has a judge rate them, and the other functions read
-what came out. Tables are lists of dicts, one per line; shares go from 0 to 1.
+A judge is a step from rows with `instruction` and `generations` to `ratings`. Labelled items say which of
+three answers is good, which is worse and which is off the topic; `rate_items` has a judge rate them, and the
+other functions read what came out. Tables are lists of dicts, one per line; shares go from 0 to 1.
 """
 
 import math
@@ -27,7 +27,7 @@ TIE = 0.005  # ratings closer than this are a tie: they would round to the same 
 
 
 def default_judge(device: str | None = None) -> RewardHeadRating:
-    """The best judge that the packaged models allow (`docs/judges.md` compares them): a reward head on each, and more."""
+    """The best judge that the packaged models allow: reward heads, and more (see `docs/judges.md`)."""
     return RewardHeadRating(panel=[TransformersLLM(name, device=device) for name in PACKAGED])
 
 
@@ -39,7 +39,7 @@ def likelihood_panel(device: str | None = None) -> LikelihoodRating:
 def labelled_items(part: str = "report") -> list[Item]:
     """Items with `instruction`, `good`, `worse`, `off_topic`, `category` and `worse_kind`.
 
-    The default judge was fitted on the part "fit" and on none of the others; other authors wrote "fresh" and "blind".
+    The default judge was fitted on the part "fit" alone; other authors wrote "fresh" and "blind".
     """
     items = [item for item in read_jsonl(DATA / "labelled.jsonl") if item["part"] == part]
     if not items:
@@ -48,7 +48,7 @@ def labelled_items(part: str = "report") -> list[Item]:
 
 
 def rate_items(judge: Step, items: Sequence[Item], order: Sequence[str] = ANSWERS) -> list[Item]:
-    """The items with `ratings`, `{"good": float | None, "worse": …, "off_topic": …}`; `order` is the order shown."""
+    """The items with `ratings`, `{"good": float | None, …}`; `order` is that in which the judge sees them."""
     rows = [{"instruction": i["instruction"], "generations": [i[name] for name in order]} for i in items]
     rated = (dict(zip(order, row["ratings"], strict=True)) for batch in judge.process(rows) for row in batch)
     return [{**item, "ratings": ratings} for item, ratings in zip(items, rated, strict=True)]
@@ -69,8 +69,8 @@ def pair_accuracy(
 ) -> list[dict[str, Any]]:
     """How often `good` is rated strictly above `against`, with a 95% Wilson interval; ties are not right.
 
-    Lines `{"group", "items", "accuracy", "low", "high", "ties", "missing"}`, one for each value of the column `by`
-    ("category", "worse_kind"), if given; the last one is `all`. `judged` comes from `rate_items`.
+    Lines `{"group", "items", "accuracy", "low", "high", "ties", "missing"}`, one for each value of the column
+    `by` ("category", "worse_kind"), if given; the last one is `all`. `judged` comes from `rate_items`.
     """
     groups = sorted({item[by] for item in judged}) if by else []
     lines = [_accuracy_line(str(g), [item for item in judged if item[by] == g], against) for g in groups]
@@ -103,8 +103,8 @@ def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float
 def swap_agreement(judge: Step, items: Sequence[Item], against: str = "worse") -> dict[str, float]:
     """Does the order in which answers are shown change the verdict?
 
-    The share of `agreement` in both orders, how often the verdict favours the answer shown `first` and `second`,
-    and how often there is none because a rating is `missing` (ties make up the rest).
+    The share of `agreement` in both orders, how often the verdict favours the answer shown `first` and
+    `second`, and how often there is none because a rating is `missing` (ties make up the rest).
     """
     orders = {("good", against): ("first", "second"), (against, "good"): ("second", "first")}
     verdicts, favoured = [], []
@@ -119,8 +119,8 @@ def swap_agreement(judge: Step, items: Sequence[Item], against: str = "worse") -
 def length_bias(judged: Sequence[Item]) -> dict[str, float]:
     """Does the judge take long for good?
 
-    The `correlation` of rating and number of characters over all answers (Spearman's), and the accuracy good > worse
-    where the worse answer is the longer one (`worse_longer`) and where it is not.
+    The `correlation` of rating and number of characters over all answers (Spearman's), and the accuracy good
+    > worse where the worse answer is the longer one (`worse_longer`) and where it is not.
     """
     pairs = [(len(i[n]), i["ratings"][n]) for i in judged for n in ANSWERS if i["ratings"].get(n) is not None]
     bias = {"correlation": spearman(*zip(*pairs, strict=True)) if pairs else math.nan}
@@ -143,9 +143,9 @@ def _ranks(values: Sequence[float]) -> list[float]:
 
 
 def self_preference(judges: dict[str, Step], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Do judges favour what their own model wrote? `rows` have `instruction`, `generations`, `generation_models`.
+    """Do judges favour what their own model wrote? `rows` have `generations` and `generation_models`.
 
-    A line per judge: `judge`, and for each generator the mean rating, less that judge's mean over all completions.
+    A line per judge: `judge`, and for each generator the mean rating, less that judge's mean over all.
     """
     lines = []
     for name, judge in judges.items():
@@ -163,8 +163,8 @@ def calibration(
 ) -> list[dict[str, Any]]:
     """Is a large difference of ratings a surer verdict?
 
-    Pairs sorted by the size of their difference and cut into `bins` of equal count, a line for each: `difference`
-    (mean, in points), `accuracy` (share in which the good answer is the higher one), `pairs`.
+    Pairs sorted by the size of their difference and cut into `bins` of equal count, a line for each:
+    `difference` (mean, in points), `accuracy` (share in which the good answer is the higher one), `pairs`.
     """
     pairs = [(item["ratings"]["good"], item["ratings"][other]) for item in judged for other in against]
     gaps = sorted((good - other for good, other in pairs if good is not None and other is not None), key=abs)
@@ -176,7 +176,7 @@ def calibration(
 
 
 def cost_per_rating(make_judge: Callable[[], Step], items: Sequence[Item]) -> dict[str, float]:
-    """Seconds per rating, computed anew with the models loaded; `make_judge` gives a judge without results at hand."""
+    """Seconds per rating, computed anew with the models loaded; `make_judge` gives a new judge."""
     judge = make_judge()
     for llm in judge.llms:
         llm.use_cache = False
@@ -190,9 +190,9 @@ def cost_per_rating(make_judge: Callable[[], Step], items: Sequence[Item]) -> di
 
 
 def sides(judged: Sequence[Item], against: str = "worse") -> list[str]:
-    """The verdicts as `A`, `B`, `tie` or `missing`, were the good answer in place A of every other item, else in B.
+    """The verdicts as `A`, `B`, `tie` or `missing`, were the good answer A of every other item, else B.
 
-    For `cohens_kappa` with labels that go `A`, `B`, `A`, `B`, …: labels that never vary make it 0 by definition.
+    For `cohens_kappa` with labels that go `A`, `B`, `A`, `B`, …: with labels that never vary it is always 0.
     """
     letters = [{"right": "A", "wrong": "B"}, {"right": "B", "wrong": "A"}]
     verdicts = [preference(item, worse=against) for item in judged]

@@ -1,4 +1,4 @@
-"""Where the library keeps what ships with it, and what it can make again: LLM results and converted weights."""
+"""Where the library keeps what ships with it, and what it can make again: results and converted weights."""
 
 import os
 from pathlib import Path
@@ -16,5 +16,5 @@ def cache_folder() -> Path:
 
 
 def replaying() -> bool:
-    """Whether `COURSE_LIB_REPLAY=1` allows results from the cache alone: a miss is an error, no model is fetched."""
+    """Whether `COURSE_LIB_REPLAY=1` allows results of the cache alone: a miss is an error, no model comes."""
     return os.environ.get("COURSE_LIB_REPLAY", "") not in ("", "0")

@@ -21,11 +21,15 @@ NOTE = '<p style="line-height: 1.4; margin: 6px 0;">'
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+def visible(text: str) -> str:
+    """`text` with its control characters by name."""
+    return UNSEEN.sub(lambda mark: f"[U+{ord(mark[0]):04X}]", text)
+
+
 def shown(text: Any) -> str:
     """Any text as harmless HTML: escaped, control characters by name, cut after `MOST` characters."""
     text = str(text).replace("\r\n", "\n")
-    visible = UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text[:MOST])
-    return html.escape(visible) + rest_of(len(text))
+    return html.escape(visible(text[:MOST])) + rest_of(len(text))
 
 
 def rest_of(length: int) -> str:

@@ -1,10 +1,12 @@
 """Grade a folder of submitted exercise notebooks, each in a process of its own.
 
 The process that runs a submission works in an empty folder, may open files only there and where Python, the library and
-its cache lie, may start no other process and reach no network, and has a limit of time and of memory. That keeps accidents
-and curiosity from touching anything else; it is not a wall against an attacker, for whom a container is the right tool.
+its cache lie, may start no other process and reach no network, and has a limit of time and of memory. Where Linux lets
+it, it has a network of its own, with nobody in it (`unshare`). That keeps accidents and curiosity from touching anything
+else; it is not a wall against an attacker, for whom a container is the right tool.
 """
 
+import argparse
 import contextlib
 import csv
 import json
@@ -12,12 +14,16 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
-from course_lib.errors import InputError
+from course_lib.errors import InputError, writing
 from course_lib.llms.cache import default_cache
 from course_lib.paths import cache_folder
+from course_lib.tables import visible
 
 SECONDS = 300
 MEMORY = 8 * 2**30  # bytes of address space; PyTorch maps far more than it uses
@@ -37,18 +43,71 @@ class Grade:
     note: str = ""
 
 
-def grade_folder(folder: Path, seconds: float = SECONDS, memory: int = MEMORY) -> list[Grade]:
-    """Grades of all notebooks under `folder`, by path. Nothing is raised for what a submission does.
+def run(given: list[str], say: Callable[[str], None] = print) -> int:
+    """`python -m course_lib grade`, with the arguments after it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m course_lib grade", description="Grade submitted exercise notebooks."
+    )
+    add = parser.add_argument
+    add("folder", type=Path, help="the folder that holds the notebooks, at any depth")
+    add("--csv", type=Path, metavar="FILE", help="where to write the table (default: grades.csv in FOLDER)")
+    add("--seconds", type=float, default=SECONDS, help="time limit of a notebook (default: %(default)s)")
+    add(
+        "--memory",
+        type=int,
+        default=MEMORY >> 20,
+        metavar="MB",
+        help="and memory limit (default: %(default)s)",
+    )
+    options = parser.parse_args(given)
+    for name, value, low, high in (
+        ("--seconds", options.seconds, 1, 86_400),
+        ("--memory", options.memory, 1_024, 2**20),
+    ):
+        if not low <= value <= high:
+            raise InputError(f"{name} {value:g}; allowed: {low} to {high}.")
+    file, grades = options.csv or options.folder / "grades.csv", []
+    each = grade_folder(options.folder, options.seconds, options.memory << 20)
+    with writing("The grades", file.parent, "Name another file with --csv"), csv_file(file) as write:
+        for grade in each:
+            write(grade)
+            grades.append(grade)
+    say(grade_table(grades))
+    say(
+        f"Written to {file}. Each ran in a process of its own, {'with' if apart() else 'without'} a network namespace."
+    )
+    return 0
+
+
+def grade_folder(folder: Path, seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[Grade]:
+    """Grades of all notebooks under `folder`, by path, as they come. Nothing is raised for what a submission does.
 
     Raises:
         InputError: no folder, or no notebook in it.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder. Give the folder that holds the submitted notebooks.")
-    notebooks = sorted(path for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
-    if not notebooks:
+    unread: list[OSError] = []
+    files = [
+        Path(place, name) for place, _, names in os.walk(folder, onerror=unread.append) for name in names
+    ]
+    notebooks = sorted(
+        path for path in files if path.suffix == ".ipynb" and ".ipynb_checkpoints" not in path.parts
+    )
+    if not notebooks and not unread:
         raise InputError(f"There is no .ipynb file under {folder}.")
-    return [grade(path, str(path.relative_to(folder)), seconds, memory) for path in notebooks]
+    closed = (
+        Grade(_name(Path(error.filename), folder), note=f"cannot be read: {error.strerror}")
+        for error in unread
+    )
+    return chain(closed, (grade(path, _name(path, folder), seconds, memory) for path in notebooks))
+
+
+def _name(path: Path, folder: Path) -> str:
+    """Where a submission lies, without what would act on a terminal or cannot be written."""
+    return visible(str(path.relative_to(folder)).encode("utf-8", "backslashreplace").decode()).replace(
+        "\n", "[U+000A]"
+    )
 
 
 def grade(path: Path, name: str, seconds: float = SECONDS, memory: int = MEMORY) -> Grade:
@@ -64,22 +123,26 @@ def grade(path: Path, name: str, seconds: float = SECONDS, memory: int = MEMORY)
         Path(work, "submission.ipynb").write_bytes(content)
         _own_cache(Path(work, "cache"))
         fault = _run_apart(Path(work), seconds, memory)
-        result = _reported(Path(work, "report.json"), name)
-    result.note = "; ".join(filter(None, [fault, result.note]))[:NOTE]
-    return result
+        return _reported(Path(work, "report.json"), name, fault)
 
 
-def _reported(report: Path, name: str) -> Grade:
+def _reported(report: Path, name: str, fault: str = "") -> Grade:
     """What the submission's process left, which may be anything: the submission can write there too."""
+    from course_lib.exercises.sheet import chapter
+
     try:
         if not report.is_file() or report.stat().st_size > LARGEST:  # a pipe would never end
             raise ValueError(report)
         values = json.loads(report.read_text(encoding="utf-8"))
-        chapter = None if values["chapter"] is None else int(values["chapter"])
-        counts = [int(values[key]) for key in ("correct", "attempted", "questions")]
-        return Grade(name, chapter, *counts, str(values["note"]))
+        number = values["chapter"]
+        questions = len(chapter(number).questions) if number is not None else 0
+        attempted = min(max(int(values["attempted"]), 0), questions)
+        correct = min(max(int(values["correct"]), 0), attempted)
+        early = "" if fault or values["finished"] else "ended before its last cell"
+        notes = [fault, early, " ".join(visible(str(values["note"])).split())]
+        return Grade(name, number, correct, attempted, questions, "; ".join(filter(None, notes))[:NOTE])
     except Exception:
-        return Grade(name, note="nothing was reported")
+        return Grade(name, note="; ".join(filter(None, [fault, "nothing was reported"])))
 
 
 def _own_cache(folder: Path) -> None:
@@ -107,13 +170,23 @@ def _run_apart(work: Path, seconds: float, memory: int) -> str:
         "MPLBACKEND": "agg",
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
-    command = [sys.executable, "-m", "course_lib.exercises.submission", str(memory)]
+    command = [*apart(), sys.executable, "-m", "course_lib.exercises.submission", str(memory)]
     silent = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     try:
         code = subprocess.run(command, cwd=work, env=environment, timeout=seconds, **silent).returncode
     except subprocess.TimeoutExpired:
         return f"stopped after {seconds:g} s; what was right until then counts"
     return "" if code == 0 else f"ended with exit status {code} (memory limit {memory >> 20} MB?)"
+
+
+@cache
+def apart() -> tuple[str, ...]:
+    """What to begin a command with so that it has a network of its own; nothing where the system does not offer it."""
+    command = ("unshare", "--map-root-user", "--net")
+    with contextlib.suppress(OSError):
+        if subprocess.run([*command, "true"], capture_output=True).returncode == 0:
+            return command
+    return ()
 
 
 def grade_table(grades: list[Grade]) -> str:
@@ -126,12 +199,18 @@ def grade_table(grades: list[Grade]) -> str:
     )
 
 
-def write_csv(grades: list[Grade], path: Path) -> None:
-    """The grades as CSV."""
+@contextlib.contextmanager
+def csv_file(path: Path) -> Iterator[Callable[[Grade], None]]:
+    """A function that adds a grade to the table at `path`, where it is at once, whatever comes after it."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(Grade)])
         writer.writeheader()
-        writer.writerows({name: _plain(value) for name, value in asdict(grade).items()} for grade in grades)
+
+        def write(grade: Grade) -> None:
+            writer.writerow({name: _plain(value) for name, value in asdict(grade).items()})
+            file.flush()
+
+        yield write
 
 
 def _plain(value):

@@ -20,12 +20,17 @@ SYSTEM = ("/sys", "/dev", "/usr", "/lib", "/lib64")
 # Audit events, https://docs.python.org/3/library/audit_events.html
 REFUSED = (
     "subprocess.Popen", "os.system", "os.exec", "os.spawn", "os.startfile", "os.posix_spawn", "os.fork", "os.forkpty",
-    "os.kill", "socket.connect", "socket.sendto", "socket.sendmsg",
+    "os.kill", "socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind", "socket.getaddrinfo",
+    "socket.gethostbyname", "socket.gethostbyaddr",
 )  # fmt: skip
 LOOKS = ("open", "os.listdir", "os.scandir")
-CHANGES = (
-    "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "sqlite3.connect",
-)  # fmt: skip
+# Where an event has its paths, and beside each the place of the descriptor of the folder that a path begins in.
+CHANGES = {
+    "os.remove": {0: 1}, "os.rmdir": {0: 1}, "os.mkdir": {0: 2}, "os.chmod": {0: 2}, "os.chown": {0: 3}, "os.utime": {0: 3},
+    "os.rename": {0: 2, 1: 3}, "os.link": {0: 2, 1: 3}, "os.symlink": {0: None, 1: 2}, "os.truncate": {0: None},
+    "os.chdir": {0: None}, "shutil.rmtree": {0: None}, "sqlite3.connect": {0: None},
+}  # fmt: skip
+MAGICS = ("matplotlib", "pip", "conda", "config", "load_ext", "autoreload")  # that change nothing in a grade
 
 
 def run_submission(memory: int) -> None:
@@ -42,12 +47,13 @@ def run_submission(memory: int) -> None:
         return
     sheets = _recorded_sheets()
     shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    shell.magics_manager.magics["line"].update(dict.fromkeys(MAGICS, lambda line: None))
     _limit(memory)
     _fence(work)
     raised = 0
-    for source in sources:
+    for number, source in enumerate(sources, 1):
         raised += not shell.run_cell(source, silent=True).success
-        _report(work, sheets, f"{raised} cells raised an error" if raised else "")
+        _report(work, sheets, f"{raised} cells raised an error" if raised else "", number == len(sources))
 
 
 def _recorded_sheets() -> list:
@@ -85,28 +91,37 @@ def _fence(work: Path) -> None:
     readable, writable = [Path(p).resolve() for p in places], [work.resolve(), Path("/dev/null")]
     tempfile.tempdir = str(work)
 
-    def inside(path, places) -> bool:
-        if isinstance(path, int) or path is None:
-            return True
-        place = Path(os.fsdecode(path)).resolve()
+    def inside(path, places, folder=-1) -> bool:
+        if isinstance(path, int):  # an open file
+            path, folder = f"/proc/self/fd/{path}", -1
+        base = Path(f"/proc/self/fd/{folder}" if folder not in (-1, None) else ".")
+        place = (base / os.fsdecode(path)).resolve()
         return any(place == p or p in place.parents for p in places)
+
+    def opened(path, flags) -> bool:
+        # A folder outside that is open for reading is a way to all that lies in it, and so is "..", which may begin
+        # in any open folder.
+        written = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        allowed = writable if written or Path(path).is_dir() else [*readable, *writable]
+        return inside(path, allowed) and (Path(path).is_absolute() or ".." not in Path(path).parts)
 
     def guard(event, arguments):
         if event in REFUSED:
             raise PermissionError(f"{event} is not allowed in an exercise that is graded.")
-        if event in LOOKS:
-            written = event == "open" and (arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))
-            if not inside(arguments[0], writable if written else [*readable, *writable]):
-                raise PermissionError(f"{arguments[0]} lies outside of the folder of this exercise.")
-        elif event in CHANGES and not all(
-            inside(a, writable) for a in arguments if isinstance(a, str | bytes)
-        ):
-            raise PermissionError(f"{event} outside of the folder of this exercise is not allowed.")
+        path = arguments[0] if arguments else None
+        if event == "open" and not isinstance(path, int) and not opened(os.fsdecode(path), arguments[2]):
+            raise PermissionError(f"{path} lies outside of the folder of this exercise.")
+        if event in LOOKS[1:] and path is not None and not inside(path, [*readable, *writable]):
+            raise PermissionError(f"{path} lies outside of the folder of this exercise.")
+        for place, folder in CHANGES.get(event, {}).items():
+            begins = arguments[folder] if folder is not None and folder < len(arguments) else -1
+            if not inside(arguments[place], writable, begins):
+                raise PermissionError(f"{event} outside of the folder of this exercise is not allowed.")
 
     sys.addaudithook(guard)
 
 
-def _report(work: Path, sheets: list, note: str) -> None:
+def _report(work: Path, sheets: list, note: str, finished: bool = True) -> None:
     grade = Grade("", note=note or ("" if sheets else "no exercise of the course in it"))
     if sheets:
         grade.chapter, grade.questions = sheets[0].number, len(sheets[0].questions)
@@ -115,7 +130,7 @@ def _report(work: Path, sheets: list, note: str) -> None:
         grade.correct = sum(status == "correct" for status in latest.values())
         grade.attempted = sum(status != "not attempted" for status in latest.values())
     part = work / "report.part"
-    part.write_text(json.dumps(asdict(grade)), encoding="utf-8")
+    part.write_text(json.dumps({**asdict(grade), "finished": finished}), encoding="utf-8")
     part.replace(work / "report.json")
 
 

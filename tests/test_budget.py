@@ -13,23 +13,25 @@ import picture  # noqa: E402
 
 # Lines of Python that a room may have. A room that needs more gets them here, in the open, or from another room.
 LINES = {
-    "": 18,
-    "__main__": 240,
-    "card": 38,
+    "": 12,
+    "__main__": 188,
+    "card": 64,
     "declared": 20,
     "distiset": 212,
-    "errors": 60,
-    "job": 177,
+    "errors": 57,
+    "exercises": 9,
+    "job": 158,
     "judging": 243,
-    "llms": 2455,
+    "llms": 2715,
     "memory": 41,
     "paths": 20,
-    "pipeline": 494,
+    "pipeline": 498,
     "plots": 569,
     "progress": 92,
-    "steps": 620,
-    "steps.tasks": 1798,
-    "tables": 109,
+    "settings": 84,
+    "steps": 696,
+    "steps.tasks": 1834,
+    "tables": 113,
     "views": 91,
     "widgets": 304,
 }
@@ -43,7 +45,7 @@ def test_every_room_keeps_to_its_lines():
 
 
 def test_a_room_that_is_gone_leaves_the_table():
-    assert set(LINES) - set(picture.line_counts()) <= {"constraints", "sums", "exercises"}
+    assert set(LINES) - set(picture.line_counts()) <= {"constraints", "sums"}
 
 
 def test_no_room_imports_itself_by_a_detour():

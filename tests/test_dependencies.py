@@ -35,6 +35,7 @@ def extra(*names: str) -> set[str]:
 
 LIBRARY = requirements("requirements-library.txt")
 CHAPTERS = LIBRARY | requirements("requirements.txt")
+DISTRIBUTIONS = importlib.metadata.packages_distributions()
 EVERYTHING = CHAPTERS | extra("train", "test", "browser")
 
 
@@ -51,9 +52,8 @@ def imported(code: str) -> set[str]:
         file.stem for folder in ("tests", "tools", "benchmarks") for file in (ROOT / folder).rglob("*.py")
     }
     ours |= {folder.name for folder in (ROOT / "tests").iterdir()}
-    distributions = importlib.metadata.packages_distributions()
     others = names - ours - sys.stdlib_module_names
-    return {canonicalize_name(distributions.get(name, [name])[0]) for name in others}
+    return {canonicalize_name(DISTRIBUTIONS.get(name, [name])[0]) for name in others}
 
 
 def imported_in(*patterns: str) -> set[str]:

@@ -1,7 +1,9 @@
 """A run that is killed, again and again, ends with the dataset of an undisturbed one."""
 
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import KILLS_ITSELF, new_cache
 
-OPTIONS = ["--limit", "8", "--max-new-tokens", "16"]
-KILLS = 3  # on real models, at any moment
+KILLS = 2  # of each of two runs
 
 # A run of the whole chain on models that follow a script: nothing of it takes long but the start of Python.
 SCRIPTED = """
@@ -47,8 +48,8 @@ POINTS = [
 ]
 
 
-def start(cache: Path, out: Path, *program: str) -> subprocess.Popen:
-    command = [sys.executable, *(program or ("-m", "course_lib", *OPTIONS, "--out")), str(out)]
+def start(cache: Path, *program: str) -> subprocess.Popen:
+    command = [sys.executable, *program]
     environment = {**os.environ, "COURSE_LIB_CACHE": str(cache)}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -65,45 +66,50 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
+@pytest.fixture(scope="module")
+def options(tiny_model_folder, tmp_path_factory) -> list[str]:
+    """Arguments of a run of the whole chain on two small models of room enough for the prompts of a judge."""
+    models = [tmp_path_factory.mktemp("models") / name for name in ("first", "second")]
+    for model in models:
+        shutil.copytree(tiny_model_folder, model)
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 16_384}))
+    return ["--models", *map(str, models), "--judge", "logits", "--limit", "8", "--max-new-tokens", "64"]
+
+
 def another_cache(tmp_path: Path, name: str = "cache") -> Path:
     (tmp_path / name).mkdir()
     return new_cache(tmp_path / name)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
+def test_two_runs_on_one_cache_killed_at_any_moment_both_end_with_the_bytes_of_an_undisturbed_one(
+    options, tmp_path
+):
+    def run(cache: Path, folder: str) -> subprocess.Popen:
+        return start(cache, "-m", "course_lib", *options, "--out", str(tmp_path / folder))
+
     started = time.monotonic()
-    finish(start(another_cache(folder), folder / "out"))
-    return files(folder / "out"), time.monotonic() - started
-
-
-def test_killed_at_any_moment_real_models_end_with_the_same_bytes(undisturbed, tmp_path):
-    expected, seconds = undisturbed
-    cache, moments = another_cache(tmp_path), random.Random(7)
-    for _ in range(KILLS):
-        process = start(cache, tmp_path / "out")
-        time.sleep(moments.uniform(seconds / 4, seconds * 3 / 4))
-        process.kill()
-        process.communicate()
-    finish(start(cache, tmp_path / "out"))
-    assert files(tmp_path / "out") == expected
-
-
-def test_two_runs_at_once_on_one_cache_both_end_with_the_same_bytes(undisturbed, tmp_path):
+    finish(run(another_cache(tmp_path, "whole"), "undisturbed"))
+    seconds, moments = time.monotonic() - started, random.Random(7)
     cache = another_cache(tmp_path)
-    for process in [start(cache, tmp_path / name) for name in ("one", "two")]:
+    for _ in range(KILLS):
+        for process in [run(cache, "one"), run(cache, "two")]:
+            time.sleep(moments.uniform(seconds / 4, seconds / 2))
+            process.kill()
+            process.communicate()
+    for process in [run(cache, "one"), run(cache, "two")]:
         finish(process)
-    assert files(tmp_path / "one") == files(tmp_path / "two") == undisturbed[0]
+    assert files(tmp_path / "one") == files(tmp_path / "two") == files(tmp_path / "undisturbed")
 
 
 def test_killed_at_each_point_on_its_way_a_run_ends_with_the_same_bytes(tmp_path):
-    finish(start(another_cache(tmp_path, "whole"), tmp_path / "undisturbed" / "dataset", "-c", SCRIPTED))
+    whole = tmp_path / "undisturbed" / "dataset"
+    finish(start(another_cache(tmp_path, "whole"), "-c", SCRIPTED, str(whole)))
     cache, folder = another_cache(tmp_path), tmp_path / "out" / "dataset"
     for function, count, mark in POINTS:
-        process = start(cache, folder, "-c", KILLS_ITSELF + SCRIPTED, function, str(count), mark)
+        process = start(cache, "-c", KILLS_ITSELF + SCRIPTED, function, str(count), mark, str(folder))
         error = process.communicate()[1]
         assert process.returncode == -signal.SIGKILL, error
         assert not folder.exists()
-    finish(start(cache, folder, "-c", SCRIPTED))
+    finish(start(cache, "-c", SCRIPTED, str(folder)))
     assert files(tmp_path / "out") == files(tmp_path / "undisturbed")

@@ -126,3 +126,24 @@ def test_the_library_alone_reads_gguf_and_imports_all_that_it_names(tmp_path, gg
 def test_gguf_cannot_be_read_without(package, tmp_path, gguf_file):
     done = run(site(tmp_path / "site", LIBRARY - {package}), READ_GGUF, str(gguf_file))
     assert done.returncode == 1 and package in done.stderr.splitlines()[-1]
+
+
+WALK = """
+import pkgutil, course_lib
+for module in pkgutil.walk_packages(course_lib.__path__, "course_lib."):
+    print(module.name)
+"""
+
+
+def test_a_clone_has_each_module_once_and_the_exercises_among_them():
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path!r}\n{WALK}"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    names = done.stdout.split()
+    assert done.returncode == 0 and len(names) == len(set(names)), done.stderr[-2000:]
+    assert {"course_lib.job", "course_lib.exercises", "course_lib.exercises.chapter_1"} <= set(names)
+    assert not {"course_lib.tests", "course_lib.tools", "course_lib.course_lib"} & set(names)

@@ -105,7 +105,6 @@ def test_ctrl_c_in_the_middle_keeps_what_was_computed_and_the_next_run_goes_on(t
 
 
 def stored(store) -> int:
-    import sqlite3
 
     if not store.exists():
         return 0
@@ -222,35 +221,25 @@ def test_cache_command_shows_and_clears_results_but_not_weights(capsys, cache_pa
 
     ScriptedLLM(["kept"], use_cache=True).generate([[{"role": "user", "content": "x"}]])
     assert main(["cache"]) == 0
-    assert "scripted: 1 results" in capsys.readouterr().out
-    assert main(["cache", "--clear", "--yes", "--model", "other"]) == 0
-    printed = capsys.readouterr().out
-    assert (
-        "Deleted 0 results" in printed and "'other'" in printed and "There are those of: scripted." in printed
+    results, weights = capsys.readouterr().out.splitlines()
+    assert results.startswith(str(cache_path / "results.sqlite")) and weights.startswith(
+        str(cache_path / "weights")
     )
     assert main(["cache", "--clear", "--yes"]) == 0
     assert "Deleted 1 results" in capsys.readouterr().out
     assert (cache_path / "weights").exists()
 
 
-@pytest.mark.parametrize(
-    "options, said",
-    [
-        (["--older-than", "3"], "add --clear"),
-        (["--model", "scripted"], "add --clear"),
-        (["--clear", "--yes", "--older-than", "-1"], "--older-than -1; allowed: days, a number from 0"),
-        (["--clear", "--yes", "--older-than", "nan"], "--older-than nan; allowed"),
-        (["--clear", "--yes", "--older-than", "inf"], "--older-than inf; allowed"),
-        (["--clear"], "Pass --yes"),
-    ],
-)
-def test_cache_command_that_cannot_be_meant_is_an_error_and_deletes_nothing(
-    capsys, monkeypatch, options, said
-):
+def test_cache_command_refuses_an_answer_without_a_question(capsys):
+    assert main(["cache", "--yes"]) == 2
+    assert "--clear" in capsys.readouterr().err
+
+
+def test_cache_command_deletes_nothing_where_nobody_can_answer(capsys, monkeypatch):
     default_cache().put_many({"key": 1}, "scripted")
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    assert main(["cache", *options]) == 2
-    assert said in capsys.readouterr().err
+    assert main(["cache", "--clear"]) == 2
+    assert "Pass --yes" in capsys.readouterr().err
     assert default_cache().get_many(["key"]) == {"key": 1}
 
 
@@ -262,27 +251,12 @@ def test_cache_command_deletes_after_a_yes_only(capsys, monkeypatch, answer, lef
     assert default_cache().get_many(["key"]) == left
 
 
-def test_cache_command_counts_the_log_the_damaged_files_and_the_damaged_results(capsys, cache_path):
+def test_cache_command_counts_the_log_too(capsys, cache_path):
     store = default_cache()
     store.put_many({"key": "x" * 700_000, "other": 1}, "scripted")
     assert store.path.stat().st_size < 100_000 < (cache_path / "results.sqlite-wal").stat().st_size
-    with sqlite3.connect(store.path) as other:
-        other.execute("UPDATE results SET key = 'kex' WHERE key = 'key'")
-    other.close()
-    (cache_path / "results.damaged-1.sqlite").write_bytes(b"x" * 2_000_000)
-    (cache_path / "results.damaged-1.sqlite-wal").write_bytes(b"x" * 500_000)
     assert main(["cache"]) == 0
-    results, model, damaged, aside, weights = capsys.readouterr().out.splitlines()
-    assert (
-        0.7 <= float(results.split()[-2]) < 10
-        and "2 results" in model
-        and "1 of these are damaged" in damaged
-    )
-    assert "2 files" in aside and aside.endswith("2.5 MB") and weights.startswith("weights")
-    assert main(["cache", "--clear", "--yes", "--model", "scripted"]) == 0
-    assert len(store.damaged_files()) == 2
-    assert main(["cache", "--clear", "--yes"]) == 0
-    assert not store.damaged_files()
+    assert 0.7 <= float(capsys.readouterr().out.splitlines()[0].split()[-2]) < 10
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of address space is Linux's")

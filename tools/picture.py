@@ -19,6 +19,7 @@ BASE = {
 # Where a room stands from left to right, so that few arrows cross; its floor follows from its imports.
 COLUMNS = {
     "card": -2,
+    "settings": -1.6,
     "distiset": -2,
     "errors": -1.5,
     "pipeline": -1,

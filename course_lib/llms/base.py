@@ -39,6 +39,9 @@ __all__ = [
 ]
 
 
+CUT_OFF = "length"  # the finish reason of a text that ran into `max_new_tokens`
+
+
 @dataclass(frozen=True)
 class Request:
     """One completion to write: `draw` tells apart several completions of the same chat."""

@@ -8,7 +8,7 @@ Chat = list[dict[str, str]]
 
 # As in Transformers' GenerationConfig; `temperature=0` is greedy. Small models ramble at Transformers' default of 1.
 SAMPLING = {
-    "max_new_tokens": 128,
+    "max_new_tokens": 512,
     "temperature": 0.7,
     "top_p": 1.0,
     "top_k": 50,

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from course_lib.errors import WeightsError
 from course_lib.llms.devices import MOST_ROWS, best_device, best_dtype, out_of_memory
+from course_lib.llms.folders import ADVICE
 from course_lib.llms.weights import quiet_transformers, readable
 
 _by_key: dict[str, "Loaded"] = {}
@@ -53,8 +55,27 @@ def load_model(folder: Path, dtype: str, device: str | None, settings: dict[str,
     number = getattr(torch, best_dtype(device, folder) if dtype == "auto" else dtype)
     settings = {"dtype": number, "attn_implementation": "sdpa", **settings}
     with quiet_transformers(), readable(folder):
-        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **settings)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **settings
+        )
+    check_tensors(folder, model, report)
     return with_fast_products((model if "device_map" in settings else model.to(device)).eval())
+
+
+def check_tensors(folder: Path, model, report: dict[str, Any]) -> None:
+    """Raise `WeightsError` where parameters were not in the files, which Transformers fills at random, or are no numbers."""
+    import torch
+
+    missing = sorted([*report["missing_keys"], *(key for key, *_ in report.get("mismatched_keys", ()))])
+    broken = [name for name, tensor in model.named_parameters() if not torch.isfinite(tensor).all()]
+    for fault, names in (
+        ("are missing or of another shape", missing),
+        ("hold values that are no numbers", broken),
+    ):
+        if names:
+            raise WeightsError(
+                f"The model in {folder} cannot be used: {len(names)} of its tensors {fault}, {names[0]} among them. {ADVICE}"
+            )
 
 
 def hold(key: str, load: Callable[[], Any]) -> Loaded:

@@ -18,6 +18,7 @@ from course_lib.errors import WeightsError, require_package
 from course_lib.llms.download import download, failure, watched
 from course_lib.progress import Bar, progress
 
+MANIFEST = "manifest.json"
 FREE_BYTES_NEEDED = 2_500_000_000
 LIBRARY_ROOT = Path(__file__).parent.parent.parent
 
@@ -61,16 +62,69 @@ PACKAGED = {
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether `model.safetensors` is there and as long as its header says (https://huggingface.co/docs/safetensors)."""
-    file = folder / "model.safetensors"
+    """Whether each converted file is what the manifest says.
+
+    Size and time of change are compared; where they differ, as in a copy, the sha256 decides. Reading both models
+    for their sum takes seconds, too long for each start.
+
+    Raises:
+        WeightsError: the files may not be read by this user.
+    """
     try:
-        with file.open("rb") as handle:
-            size = int.from_bytes(handle.read(8), "little")
-            header = json.loads(handle.read(min(size, file.stat().st_size)))
-        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-        return file.stat().st_size == 8 + size + max(ends)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        return bool(manifest) and all(_unchanged(folder / name, **entry) for name, entry in manifest.items())
+    except PermissionError as error:
+        raise WeightsError(
+            f"{error.filename} may not be read by you. Ask its owner to let you, or set COURSE_LIB_CACHE to a folder of yours."
+        ) from error
+    except (OSError, ValueError, TypeError, AttributeError):
         return False
+
+
+def _unchanged(file: Path, size: int, changed: int, sha256: str) -> bool:
+    stat = file.stat()
+    if not os.access(file, os.R_OK):
+        raise PermissionError(13, "Permission denied", str(file))
+    return stat.st_size == size and (stat.st_mtime_ns == changed or _sha256(file) == sha256)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _write_manifest(folder: Path) -> None:
+    """Say what each file is, and let others read it as they may read other files of this user."""
+    umask = os.umask(0)
+    os.umask(umask)
+    files = {}
+    for file in sorted(folder.iterdir()):
+        file.chmod(0o666 & ~umask)
+        stat = file.stat()
+        files[file.name] = {"size": stat.st_size, "changed": stat.st_mtime_ns, "sha256": _sha256(file)}
+    (folder / MANIFEST).write_text(json.dumps(files, indent=1), encoding="utf-8")
+    folder.chmod(0o777 & ~umask)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What killed downloads and conversions left in `folder`: the working folders of processes that are gone."""
+    found = [
+        path
+        for path in folder.glob(".*-*")
+        if path.is_dir() and path.name.lstrip(".").startswith(tuple(PACKAGED))
+    ]
+    return [path for path in found if not _alive(path.name.rsplit("-", 2)[-2])]
+
+
+def _alive(number: str) -> bool:
+    """Whether a process of this number runs; what names none is of a version before this one."""
+    try:
+        os.kill(int(number), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def fetch(name: str, folder: Path) -> None:
@@ -88,10 +142,12 @@ def fetch(name: str, folder: Path) -> None:
         require_package(package, f"Converting {name}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        for path in leftovers(folder.parent):
+            shutil.rmtree(path, ignore_errors=True)
         _check_space(name, folder.parent)
         with (
             tempfile.TemporaryDirectory(
-                prefix=f".{name}-", dir=folder.parent, ignore_cleanup_errors=True
+                prefix=f".{name}-{os.getpid()}-", dir=folder.parent, ignore_cleanup_errors=True
             ) as work,
             progress(name) as bar,
         ):
@@ -118,8 +174,7 @@ def _check_space(name: str, folder: Path) -> None:
 
 
 def _verify(file: Path, expected: str, name: str) -> None:
-    with file.open("rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    digest = _sha256(file)
     if digest != expected:
         raise WeightsError(
             f"The downloaded weights of {name} have sha256 {digest}, but {expected} is pinned. They were thrown away: "
@@ -166,6 +221,7 @@ def convert(gguf: str, target: str) -> None:
 
 
 def _publish(converted: Path, folder: Path) -> None:
+    _write_manifest(converted)
     if folder.exists() and not is_whole(folder):
         shutil.rmtree(folder)
     try:

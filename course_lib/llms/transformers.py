@@ -6,13 +6,15 @@ from dataclasses import replace
 from functools import cache, cached_property
 from typing import Any
 
-from course_lib.errors import InputError
+from course_lib.errors import InputError, WeightsError
 from course_lib.llms.base import LLM, Chat, LinearHead, Request
 from course_lib.llms.cache import result_key
 from course_lib.llms.devices import batch_budget, filled_batches, most_nodes
+from course_lib.llms.folders import check_settings, check_type, text_config
 from course_lib.llms.loaded import Loaded, hold, load_model, release
+from course_lib.llms.packaged import PACKAGED
 from course_lib.llms.prompts import Prompts
-from course_lib.llms.weights import Weights, resolve
+from course_lib.llms.weights import Weights, readable, resolve
 from course_lib.paths import replaying
 
 
@@ -54,6 +56,7 @@ class TransformersLLM(LLM):
         self.tokenizer_name, self.chat_template = tokenizer, chat_template
         self.dtype, self.device, self.device_map = str(dtype).removeprefix("torch."), device, device_map
         self.model_kwargs = dict(model_kwargs or {})
+        check_settings(self.model_kwargs)
         attention = self.model_kwargs.get("attn_implementation", "sdpa")
         if attention != "sdpa":
             raise InputError(
@@ -86,6 +89,9 @@ class TransformersLLM(LLM):
 
     def check(self) -> None:
         self.fingerprint  # noqa: B018 - resolving the weights is the check
+        if self.model not in PACKAGED:
+            check_type(self.weights.folder)
+            self.prompts  # noqa: B018 - so is reading the tokenizer
 
     @cached_property
     def prompts(self) -> Prompts:
@@ -93,11 +99,19 @@ class TransformersLLM(LLM):
         from transformers import AutoTokenizer
 
         folder = (
-            resolve(self.tokenizer_name, token=self.token).folder
+            resolve(self.tokenizer_name, token=self.token, tokenizer_only=True).folder
             if self.tokenizer_name
             else self.weights.folder
         )
-        return Prompts(AutoTokenizer.from_pretrained(folder), self.weights)
+        with readable(folder):
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        size = text_config(self.weights.folder).get("vocab_size")
+        if size and max(tokenizer.get_vocab().values(), default=0) >= size:
+            raise WeightsError(
+                f"The tokenizer in {folder} has more tokens than the {size} of the model in {self.weights.folder}, so the two "
+                "do not belong together. Give the tokenizer that the model was trained with."
+            )
+        return Prompts(tokenizer, self.weights)
 
     @property
     def tokenizer(self):
@@ -107,8 +121,7 @@ class TransformersLLM(LLM):
     @cached_property
     def context(self) -> int:
         """Tokens that prompt and completion may have together."""
-        config = json.loads((self.weights.folder / "config.json").read_text(encoding="utf-8"))
-        return config.get("text_config", config).get("max_position_embeddings") or 2048
+        return text_config(self.weights.folder).get("max_position_embeddings") or 2048
 
     def chat_text(self, chat: Chat) -> str:
         return self.prompts.render(chat)

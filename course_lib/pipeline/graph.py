@@ -94,7 +94,7 @@ class Graph:
         parents = self.parents[step.name]
         if self._lacks_rows(step):
             raise GraphError(
-                f"Step {step.name!r} gets no rows. Connect one to it (`load >> step`), or give run(dataset=…)."
+                f"Step {step.name!r} gets no rows. Connect one to it (`load >> step`), or run(dataset=…)."
             )
         if not parents and len(self.steps) > 1 and step in self.leaves():
             raise GraphError(f"Step {step.name!r} is connected to nothing. Connect it, or leave it out.")
@@ -121,4 +121,5 @@ def _check_columns(step: Step, columns: set[str]) -> None:
 def _missing_column(step: Step, column: str, there: list[str]) -> str:
     close = get_close_matches(column, there, n=1, cutoff=0.5) or there[:1]
     hint = f" If one of them is meant, say so: input_mappings={{{column!r}: {close[0]!r}}}." if close else ""
-    return f"Step {step.name!r} needs the column {column!r}. The rows before it have: {', '.join(there) or 'none'}.{hint}"
+    columns = ", ".join(there) or "none"
+    return f"Step {step.name!r} needs the column {column!r}. The rows before it have: {columns}.{hint}"

@@ -1,7 +1,7 @@
 """Run a pipeline here: one process, one step after the other, rows kept on disk between steps.
 
-Rows pass between steps in files, so memory does not grow with their number, and a model is loaded once and unloaded
-after the last step that needs it. What makes a killed run go on is the cache of results, not these files.
+Rows pass between steps in files, so memory does not grow with their number; a model is loaded once and unloaded
+after the last step that needs it. A killed run goes on by the cache of results, not by these files.
 """
 
 import time
@@ -23,13 +23,17 @@ from course_lib.steps.base import DROP_REASON, Step, open_pipelines
 
 @dataclass
 class Report:
-    """What a run did: rows, drops by reason, the usage of each model (see `llms.base.Usage`), seconds."""
+    """What a run did: rows, drops by reason, the usage of each model (see `llms.base.Usage`), seconds.
+
+    `columns` says what became of the columns of a file (see `job.columns_by_use`).
+    """
 
     rows_in: int = 0
     rows_out: int = 0
     drops: Counter = field(default_factory=Counter)
     models: dict[str, dict[str, float]] = field(default_factory=dict)
     seconds: float = 0.0
+    columns: dict[str, list[str]] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -63,14 +67,14 @@ class Pipeline:
         """Run all steps.
 
         Args:
-            parameters: `{step.name: {attribute: value}}`; for a task also `{"llm": {"generation_kwargs": {…}}}`.
+            parameters: `{step.name: {attribute: value}}`, or `{"llm": {"generation_kwargs": {…}}}`.
             dataset: rows for the steps that nothing is connected to; see `LoadDataFromDicts`.
             use_cache: False computes everything anew.
             progress: a bar per step; by default only on a terminal.
 
         Returns:
-            A `Distiset` with the rows of each last step (`"default"` if there is one) and, under `"dropped"`, the
-            rows that left on the way, each with its `drop_reason`. `distiset.report` counts them.
+            A `Distiset` with the rows of each last step (`"default"` if there is one) and, under `"dropped"`,
+            the rows that left on the way, each with its `drop_reason`. `distiset.report` counts them.
 
         Raises:
             GraphError, InputError, WeightsError: before any model is loaded, wherever that is possible.
@@ -167,7 +171,7 @@ class _Run:
                 stream.lineage = (*parents[0].lineage, step.name)
                 if len(rows) < len(numbers):
                     self.report.drops[f"removed by {step.name}"] += len(numbers) - len(rows)
-            # Numbers rise over the whole stream, also when only a later batch changed how many rows there are.
+            # Numbers rise over the whole stream, also when only a later batch changed the number of rows.
             if stream.lineage != parents[0].lineage:
                 numbers = range(following, following + len(rows))
             following = max([following - 1, *numbers]) + 1

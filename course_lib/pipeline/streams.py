@@ -18,7 +18,7 @@ Numbered = tuple[int, Row]
 
 
 class Stream:
-    """The rows of a step in a file, shard after shard. `lineage` tells streams whose row numbers mean the same."""
+    """The rows of a step in a file. `lineage` tells streams whose row numbers mean the same."""
 
     def __init__(self, folder: str, name: str, lineage: tuple[str, ...] = ()):
         self.file, self.lineage, self.rows = Path(folder, f"{name}.rows"), lineage, 0
@@ -50,8 +50,8 @@ class Stream:
                     schema = pa.unify_schemas([schema, pa.schema({name: kind})], promote_options="permissive")
                 except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
                     raise InputError(
-                        f"The column {name!r} holds values of several kinds, or of one that a dataset cannot hold "
-                        f"({error}). Give all rows the same kind."
+                        f"The column {name!r} holds values of several kinds, or of one that a dataset cannot "
+                        f"hold ({error}). Give all rows the same kind."
                     ) from error
         return schema
 
@@ -81,12 +81,12 @@ def storing(file: Path | str):
 
 
 def batches(step: Step, parents: list[Stream]) -> Iterator[tuple[list[int], list[list[Row]]]]:
-    """Row numbers, and for each parent the rows that have them: those that all parents still have, in order."""
+    """Numbers, and for each parent the rows with them: those that all parents still have, in order."""
     if len({parent.lineage for parent in parents}) > 1:
         lineages = "; ".join(", ".join(parent.lineage) or "unchanged" for parent in parents)
         raise GraphError(
-            f"Step {step.name!r} joins branches whose rows no longer match: a step before it changed how many there "
-            f"are ({lineages}). Move that step after the join."
+            f"Step {step.name!r} joins branches whose rows no longer match: a step before it changed "
+            f"how many there are ({lineages}). Move that step after the join."
         )
     # Numbers rise in each stream, and the merge keeps the order of the parents.
     merged = heapq.merge(*parents, key=itemgetter(0))

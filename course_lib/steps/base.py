@@ -1,6 +1,6 @@
 """Steps: the pieces of a pipeline. A step maps rows (dicts) to rows; a generator step makes the first ones.
 
-To write one, subclass `Step`, declare its settings as annotated class attributes, name its columns and yield rows:
+To write one, subclass `Step`, declare settings as annotated class attributes, name columns and yield rows:
 
     class Shout(Step):
         mark: str = "!"

@@ -8,14 +8,14 @@ from course_lib.steps.base import Row, Step, StepInput, StepOutput
 
 
 class GroupColumns(Step):
-    """Puts the columns of several branches side by side: one row with lists instead of a row from each branch.
+    """Puts the columns of several branches side by side: a row with lists for a row from each branch.
 
     Args:
         columns: columns to group.
         output_columns: their names afterwards; by default `grouped_` and the name.
 
-    Other columns are kept, where branches differ those of the first; `distilabel_metadata` is merged. Where rows have a
-    `finish_reason`, the list `finish_reasons` says for each branch how its text ended.
+    Other columns are kept, where branches differ those of the first; `distilabel_metadata` is merged. Where
+    rows have a `finish_reason`, the list `finish_reasons` says for each branch how its text ended.
     """
 
     columns: list[str]

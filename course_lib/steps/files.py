@@ -17,7 +17,7 @@ from course_lib.steps.base import Row
 
 
 def read_file(path: Path, limit: int | None = None):
-    """At most `limit` rows of a file, as a list, a `datasets.Dataset`, or for Parquet read again in each iteration.
+    """At most `limit` rows of a file: something with a length that yields dicts.
 
     Raises:
         InputError: unknown ending, missing or empty file, or something in it that is no row.
@@ -96,7 +96,7 @@ def read_csv(path: Path, limit: int | None = None):
 
     text = "".join(line for _, line in text_lines(path))
     header = text.lstrip().partition("\n")[0]
-    # Only an empty cell is nothing: "None" and "NA" are words. More cells than columns are an error, not an index.
+    # Only an empty cell is nothing: "None" and "NA" are words. A cell too many is an error, not an index.
     options = {"index_col": False, "keep_default_na": False, "na_values": [""]}
     try:
         with warnings.catch_warnings(action="error", category=pandas.errors.ParserWarning):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from course_lib.errors import InputError
+from course_lib.llms.base import CUT_OFF
 from course_lib.steps.base import Row, Step, StepInput, StepOutput, dropped
 from course_lib.steps.filtering import similarity
 from course_lib.steps.prompts import OPTIONAL, prompt_of, prompt_text
@@ -23,16 +24,16 @@ class FormatTextGenerationDPO(Step):
 
     A row without a real pair is dropped with a reason: `no instruction`, `empty completion`, `cut off`,
     `missing rating`, `tie`, `identical completions`, `too similar`, `margin too small`, and `duplicate
-    instruction` where an earlier row of the run gave the same pair. A text that was cut off (`length` among the
-    `finish_reasons`, where rows have them) is on neither side: it would teach a model to stop in mid-sentence.
+    instruction` where an earlier row of the run gave the same pair. A text that was cut off (`length` among
+    the `finish_reasons` of rows that have them) is on neither side: it would teach to stop in mid-sentence.
 
     Args:
         min_margin: least difference of ratings; 0 asks only that they differ.
         max_similarity: largest share of common words, 0 to 1 (see `filtering.similarity`).
 
-    `chosen` and `rejected` are whole conversations, as in distilabel, and begin with the `system_prompt` of rows that
-    have one, as `prompt` does; `Distiset.to_trl()` gives what TRL takes. Columns `generation_models` (or
-    `model_names`) name the authors where they are known.
+    `chosen` and `rejected` are whole conversations, as in distilabel, and begin with the `system_prompt` of
+    rows that have one, as `prompt` does; `Distiset.to_trl()` gives what TRL takes. Columns
+    `generation_models` (or `model_names`) name the authors where they are known.
     """
 
     min_margin: float = 0.0
@@ -43,7 +44,8 @@ class FormatTextGenerationDPO(Step):
         **dict.fromkeys([*MODEL_COLUMNS, "finish_reasons", *OPTIONAL], False),
     }
     outputs = [
-        "prompt", "prompt_id", "chosen", "chosen_model", "chosen_rating", "rejected", "rejected_model", "rejected_rating",
+        "prompt", "prompt_id", "chosen", "chosen_model", "chosen_rating",
+        "rejected", "rejected_model", "rejected_rating",
     ]  # fmt: skip
 
     def load(self) -> None:
@@ -57,7 +59,7 @@ class FormatTextGenerationDPO(Step):
         if not isinstance(row["instruction"], str):
             return dropped(row, "no instruction")
         written = [candidate for candidate in _candidates(row) if candidate.text.strip()]
-        whole = [candidate for candidate in written if candidate.finish_reason != "length"]
+        whole = [candidate for candidate in written if candidate.finish_reason != CUT_OFF]
         rated = [candidate for candidate in whole if is_rating(candidate.rating)]
         stages = {"empty completion": written, "cut off": whole, "missing rating": rated}
         for reason, candidates in stages.items():
@@ -114,7 +116,7 @@ def _listed(row: Row, column: str) -> list[Any]:
 
 
 def _text(value: Any, row: Row) -> str:
-    """A completion, which may be a conversation that ends with it; an empty text for None and an empty cell of pandas."""
+    """A completion, or the last message of a conversation; an empty text for None and NaN."""
     if isinstance(value, list | np.ndarray) and len(value) and isinstance(value[-1], dict):
         value = value[-1].get("content")
     if value is None or isinstance(value, float) and math.isnan(value):

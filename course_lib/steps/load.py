@@ -1,4 +1,4 @@
-"""Where rows come from: Python, files, a saved dataset, the hub, or the instructions that ship with the course."""
+"""Where rows come from: Python, files, a saved dataset, the hub, or the instructions of the course."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -12,10 +12,8 @@ from course_lib.paths import DATA
 from course_lib.steps.base import DROP_REASON, GeneratorStep, Row
 from course_lib.steps.files import READERS, ending, read_file, read_jsonl
 
-EARLIER_RUN = (
-    DROP_REASON,
-    "dropped_by",
-)  # columns of rows that left an earlier run: they do not bind this one
+# Columns of rows that left an earlier run, which do not bind this one.
+EARLIER_RUN = (DROP_REASON, "dropped_by")
 
 
 class LoadRows(GeneratorStep):
@@ -66,7 +64,7 @@ def _listed(value: Any) -> Any:
 
 
 class LoadDataFromDicts(LoadRows):
-    """Rows from a list of dicts; a dict of lists, a pandas DataFrame and a `datasets.Dataset` are taken too."""
+    """Rows from a list of dicts, a dict of lists, a pandas DataFrame or a `datasets.Dataset`."""
 
     data: Any
 
@@ -87,8 +85,8 @@ class LoadDataFromDicts(LoadRows):
         if isinstance(self.data, Dataset):
             return self.data
         raise InputError(
-            f"The rows of step {self.name!r} are a {type(self.data).__name__}; allowed: a list of dicts, a dict of "
-            "lists, a pandas DataFrame, or one split of a datasets.Dataset."
+            f"The rows of step {self.name!r} are a {type(self.data).__name__}; allowed: a list of dicts, a "
+            "dict of lists, a pandas DataFrame, or one split of a datasets.Dataset."
         )
 
 
@@ -106,16 +104,16 @@ class LoadDataFromHub(LoadRows):
 
         if not self.repo_id:
             raise InputError(f"Step {self.name!r} needs repo_id='org/name', here or in run(parameters=…).")
-        where = "the folder" if Path(self.repo_id).is_dir() else "the hub"
         try:
             return load_dataset(
                 self.repo_id, self.config, split=self.split, revision=self.revision, token=self.token
             )
         except (OSError, ValueError) as error:
+            place = "the folder" if Path(self.repo_id).is_dir() else "the hub"
             raise InputError(
-                f"The dataset {self.repo_id!r} could not be loaded from {where} ({' '.join(str(error).split())}). "
-                f"Check the name, the config {self.config!r}, the split {self.split!r}, the network and, for a private "
-                "dataset, HF_TOKEN; or give a local file."
+                f"The dataset {self.repo_id!r} could not be loaded from {place} "
+                f"({' '.join(str(error).split())}). Check the name, the config {self.config!r}, the split "
+                f"{self.split!r}, the network and, for a private dataset, HF_TOKEN; or give a local file."
             ) from error
 
 
@@ -167,12 +165,13 @@ def load_from(source: str | Path, **kwargs: Any) -> LoadRows:
     if str(source).count("/") == 1 and ending(path) not in READERS and not str(source).startswith((".", "~")):
         return LoadDataFromHub(repo_id=str(source), **kwargs)
     raise InputError(
-        f"There is no file or folder {source}. Give a .jsonl, .csv or .parquet file, a saved dataset, or a hub id."
+        f"There is no file or folder {source}. Give a .jsonl, .csv or .parquet file, a saved dataset, or a "
+        "hub id."
     )
 
 
 def shipped_instructions(split: str = "train") -> list[Row]:
-    """The instructions of the course, each with `id`, `instruction`, `topic`, `kind`; splits `train` and `test`."""
+    """The instructions of the course with `id`, `topic` and `kind`; splits `train` and `test`."""
     rows = read_jsonl(DATA / "instructions.jsonl")
     chosen = [{k: v for k, v in row.items() if k != "split"} for row in rows if row["split"] == split]
     if not chosen:

@@ -1,7 +1,9 @@
 """Packaged weights: verified, converted once, whole or not at all, quick to load."""
 
 import errno
+import os
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -9,11 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from course_lib.errors import WeightsError
 from course_lib.llms import TransformersLLM, packaged, weights
+from course_lib.llms.folders import check_folder
 
 
 @pytest.fixture
@@ -113,13 +115,63 @@ def test_weights_in_a_folder_that_were_cut_short_are_an_error_that_names_the_fol
         TransformersLLM(str(copy)).load()
 
 
-def test_damaged_weights_of_the_hub_are_to_be_deleted_with_what_their_links_lead_to(tmp_path):
+def test_damaged_weights_of_the_hub_are_to_be_deleted_with_what_their_links_lead_to(
+    tiny_model_folder, tmp_path
+):
     snapshot = tmp_path / "models--org--name" / "snapshots" / "0123"
-    with (
-        pytest.raises(WeightsError, match="Delete the folder .*models--org--name, then"),
-        weights.readable(snapshot),
-    ):
-        raise SafetensorError("cut")
+    shutil.copytree(tiny_model_folder, snapshot)
+    (snapshot / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(WeightsError, match="Delete the folder .*models--org--name, then"):
+        check_folder(snapshot)
+
+
+def test_a_packaged_file_that_changed_is_made_again_and_a_copy_of_the_folder_is_not(elsewhere, monkeypatch):
+    elsewhere(b"fine")
+    monkeypatch.setattr(packaged, "_verify", lambda *arguments: None)
+    monkeypatch.setattr(packaged, "_convert", lambda gguf, target, bar: converted(target, "again"))
+    folder = weights.resolve("smollm2-135m").folder
+    for file in folder.iterdir():
+        os.utime(file, (1, 1))  # as `cp -r` does
+    assert packaged.is_whole(folder)
+    flipped = bytearray((folder / "model.safetensors").read_bytes())
+    flipped[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(flipped)
+    assert not packaged.is_whole(folder)
+    weights.resolve("smollm2-135m")
+    assert packaged.is_whole(folder)
+    (folder / "name").unlink()
+    assert not packaged.is_whole(folder)
+
+
+def test_other_users_may_read_what_the_umask_lets_them(elsewhere, monkeypatch):
+    elsewhere(b"fine")
+    monkeypatch.setattr(packaged, "_verify", lambda *arguments: None)
+    monkeypatch.setattr(packaged, "_convert", lambda gguf, target, bar: converted(target, "again"))
+    before = os.umask(0o027)
+    try:
+        folder = weights.resolve("smollm2-135m").folder
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert modes == {0o640} and stat.S_IMODE(folder.stat().st_mode) == 0o750
+
+
+def test_what_a_killed_conversion_left_is_tidied_and_what_a_running_one_uses_is_not(elsewhere, monkeypatch):
+    folder = elsewhere(b"fine")
+    monkeypatch.setattr(packaged, "_verify", lambda *arguments: None)
+    monkeypatch.setattr(packaged, "_convert", lambda gguf, target, bar: converted(target, "again"))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    names = [
+        f".smollm2-135m-{gone.pid}-abc",
+        ".gemma-3-270m-old_form",
+        f".smollm2-135m-{os.getpid()}-abc",
+        ".mine-1-abc",
+    ]
+    for name in names:
+        (folder / name).mkdir(parents=True)
+    weights.resolve("smollm2-135m")
+    assert sorted(path.name for path in folder.glob(".*")) == sorted(names[2:])
 
 
 def test_a_folder_without_a_model_is_an_error(tmp_path):

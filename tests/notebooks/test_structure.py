@@ -209,3 +209,12 @@ def test_exercises_hold_no_answers(path):
     text = path.read_text(encoding="utf-8")
     assert BEGIN not in text and LINE not in text
     assert not [output for cell in json.loads(text)["cells"] for output in cell.get("outputs", [])]
+
+
+@every_lesson
+def test_the_time_that_is_promised_is_what_its_words_and_cells_take_a_beginner(path):
+    # 150 words a minute, and a minute and a half for each code cell, which is read, run and looked at.
+    minutes = len(text_of(path).split()) / 150 + 1.5 * (len(code_cells(path)) - 1)
+    first = re.search(r"\*\*Time\*\*:? about (\d+ minutes|two hours) to read and try", text_of(path))
+    promised = 120 if first[1] == "two hours" else int(first[1].split()[0])
+    assert abs(promised - minutes) <= 10

@@ -160,7 +160,10 @@ def test_mapping_from_a_column_that_is_not_there():
 def test_mapping_of_an_input_that_the_step_does_not_have():
     with Pipeline() as pipeline:
         ArmedLoad(data=ROWS) >> write(input_mappings={"prompt": "instruction"})
-    refused(pipeline, "'text_generation_0' has no input prompt to map. Its inputs: instruction")
+    refused(
+        pipeline,
+        "'text_generation_0' has no input prompt to map. Its inputs: input, instruction, system_prompt",
+    )
 
 
 def test_two_branches_into_a_step_that_takes_one_ask_for_group_columns():

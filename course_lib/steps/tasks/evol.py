@@ -8,7 +8,7 @@ rewrite is None, so that it can never become a completion to choose.
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from course_lib.llms.base import SAMPLING, Chat, sampling_arguments
+from course_lib.llms.base import CUT_OFF, SAMPLING, Chat, sampling_arguments
 from course_lib.llms.cache import result_key
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.prompts import OPTIONAL, part_of
@@ -50,13 +50,13 @@ class _Evol(Task):
         return [{"role": "user", "content": filled(prompt, **values)}]
 
     def process(self, rows: StepInput) -> StepOutput:
-        traces = [Trace(row, row.get(self.subject), row.get("finish_reason") == "length") for row in rows]
+        traces = [Trace(row, row.get(self.subject), row.get("finish_reason") == CUT_OFF) for row in rows]
         for evolution in range(self.num_evolutions):
             todo = [trace for trace in traces if self._begin(trace, evolution)]
             self._attempt(todo)
             self._attempt([trace for trace in todo if trace.faults[-1]])
             for trace in (trace for trace in todo if not trace.faults[-1]):
-                trace.text, trace.cut = trace.rewrites[-1], trace.ends[-1] == "length"
+                trace.text, trace.cut = trace.rewrites[-1], trace.ends[-1] == CUT_OFF
         yield [self._finished(trace) for trace in traces]
 
     def fault(self, rewrite: str, trace: "Trace", prompt: str) -> str | None:
@@ -95,13 +95,12 @@ class _Evol(Task):
     def _tried(self, trace: "Trace", result: dict[str, Any]) -> None:
         text = trace.rewrites[-1] = result["generations"][0]
         # What was cut off before lacks its end still.
-        trace.ends[-1] = "length" if trace.cut else finish_reason(result)
+        trace.ends[-1] = CUT_OFF if trace.cut else finish_reason(result)
         failed = finish_reason(result) or "no text"
         trace.faults[-1] = failed if text is None else self.fault(text, trace, trace.chats[-1][-1]["content"])
         trace.asked.append(trace.chats[-1])
         trace.attempts.append(text)
-        counts = {name: counts[0] for name, counts in result["statistics"].items()}
-        trace.statistics.append({**counts, "finish_reason": finish_reason(result)})
+        trace.statistics.append({name: counts[0] for name, counts in result["statistics"].items()})
 
     def _sampling(self, times: int) -> dict[str, Any]:
         """The arguments for a chat that was asked so many times before."""
@@ -142,9 +141,9 @@ class _Evol(Task):
         return {
             **trace.row,
             f"evolved_{self.subject}{plural}": [*original, *sound] if plural else sound[last],
-            **({f"finish_reason{plural}": ends if plural else ends[last]} if self.ends_matter else {}),
             "evolution_criteria": trace.criteria,
             "evolution_failures": trace.faults,
+            **({f"finish_reason{plural}": ends if plural else ends[last]} if self.ends_matter else {}),
             "model_name": self.llm.model_name,
             "distilabel_metadata": self.metadata(trace.row, trace.chats, trace.attempts, trace.statistics),
         }

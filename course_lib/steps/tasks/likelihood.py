@@ -20,7 +20,7 @@ from course_lib.steps.formatting import MODEL_COLUMNS
 from course_lib.steps.tasks.base import Task
 from course_lib.steps.tasks.checks import faults_by_code
 from course_lib.steps.tasks.judgements import TOO_LONG
-from course_lib.steps.tasks.rows import asked_of, chat_of, has_words, is_missing, list_of, texts_of
+from course_lib.steps.tasks.rows import chat_of, has_words, instruction_of, is_missing, list_of, texts_of
 from course_lib.steps.tasks.templating import filled, shipped, without_middle
 
 SHORTEST = 200  # characters of a completion that are always read
@@ -93,7 +93,7 @@ class _PointwiseRating(Task):
         """The completion, cut in the middle until every model can read it after the prompt; None without words."""
         if not has_words(whole):
             return None
-        before, text = f"{ROOM}{asked_of(row, self)}\n", whole
+        before, text = f"{ROOM}{instruction_of(row, self)}\n", whole
         while len(text) > SHORTEST and not all(llm.fits(before + text) for llm in self.llms):
             text = without_middle(text)
         column = next((column for column in MODEL_COLUMNS if not is_missing(row.get(column))), None)
@@ -183,7 +183,7 @@ class RewardHeadRating(_PanelRating):
             votes = {**{name: values[i] for name, values in heads.items()}, "likelihood": _mean_z(means)}
             weights = {name: fit()["weights"][name] for name in votes}
             # The input is material, whatever form it asks for.
-            asked = asked_of({**completions[i].row, "input": None}, self)
+            asked = instruction_of({**completions[i].row, "input": None}, self)
             broken = faults_by_code(asked, completions[i].text)
             penalty = fit()["broken"] if broken else 0.0
             mean = sum(weights[name] * vote for name, vote in votes.items()) / sum(weights.values())
@@ -199,7 +199,7 @@ class YesNoRating(_PointwiseRating):
 
     def format_input(self, row: Row) -> Chat:
         text = row["generations"][0]
-        content = filled(shipped("yes_no"), instruction=asked_of(row, self), text=text)
+        content = filled(shipped("yes_no"), instruction=instruction_of(row, self), text=text)
         return [{"role": "user", "content": content}]
 
     def sample(self) -> Row:

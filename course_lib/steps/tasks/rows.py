@@ -41,7 +41,7 @@ def chat_of(row: Row, step: Step) -> Chat:
     return prompt_of(row)
 
 
-def asked_of(row: Row, step: Step) -> str:
+def instruction_of(row: Row, step: Step) -> str:
     """The row's whole prompt as one text: what its system prompt and its input say belongs to what was asked."""
     text_of(row, "instruction", step)
     return prompt_text(row)

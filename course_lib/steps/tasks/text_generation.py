@@ -4,7 +4,7 @@ from typing import Any
 
 from course_lib.llms.base import Chat
 from course_lib.steps.base import Row
-from course_lib.steps.prompts import part_of
+from course_lib.steps.prompts import OPTIONAL, part_of
 from course_lib.steps.tasks.base import Task
 from course_lib.steps.tasks.rows import chat_of, list_of
 from course_lib.steps.tasks.templating import filled, parsed
@@ -22,11 +22,12 @@ class _Writing(Task):
 
 
 class TextGeneration(_Writing):
-    """Answers each `instruction`, a row's `system_prompt` and `input` with it.
+    """Answers each `instruction`.
 
     Args:
-        system_prompt: what the model is told before the instruction, in rows without a system prompt of their own.
-        template: Jinja text for the user's message; its variables are columns of the rows.
+        system_prompt: what the model is told before the instruction; a row's own `system_prompt` is told first.
+        template: Jinja text for the user's message; its variables are columns of the rows. Without one, it is the
+            `instruction`, and the row's `input` below where it has one.
         columns: further columns that the template may use without them being asked for in every row.
 
     Columns: `generation`, `finish_reason` (`length`: it was cut off), `model_name`.
@@ -40,18 +41,18 @@ class TextGeneration(_Writing):
         values = {name: row[name] for name in self.inputs if name in row}
         if self.template == TextGeneration.template:
             values["instruction"] = chat_of(row, self)[-1]["content"]
-        content = filled(self._template, **values)
-        system = part_of(row, "system_prompt") or self.system_prompt
+        own = None if "system_prompt" in self._variables else part_of(row, "system_prompt")
+        system = "\n\n".join(text for text in (own, self.system_prompt) if text)
         messages = [{"role": "system", "content": system}] if system else []
-        return [*messages, {"role": "user", "content": content}]
+        return [*messages, {"role": "user", "content": filled(self._template, **values)}]
 
     def check(self) -> None:
         self._template, self._variables = parsed(self.template)
 
     @property
-    def inputs(self) -> list[str]:
+    def inputs(self) -> dict[str, bool]:
         named = [self.columns] if isinstance(self.columns, str) else self.columns or []
-        return [*named, *(name for name in self._variables if name not in named)]
+        return {**dict.fromkeys(OPTIONAL, False), **dict.fromkeys([*named, *self._variables], True)}
 
 
 class ChatGeneration(_Writing):

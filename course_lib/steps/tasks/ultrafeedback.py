@@ -7,13 +7,13 @@ that mean beats the likeliest token in most comparisons (Wang et al. 2025, 2503.
 
 from typing import Any
 
-from course_lib.llms.base import Chat
+from course_lib.llms.base import CUT_OFF, Chat
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.prompts import OPTIONAL
 from course_lib.steps.tasks.base import Task, finish_reason
 from course_lib.steps.tasks.judgements import TOO_LONG, Judgement, Sheet, averaged, rating_columns, to_rate
 from course_lib.steps.tasks.parsing import parse_ratings
-from course_lib.steps.tasks.rows import asked_of, has_words, texts_of
+from course_lib.steps.tasks.rows import has_words, instruction_of, texts_of
 from course_lib.steps.tasks.templating import filled, framed, names, shipped, without_middle
 
 SCALE = ["1", "2", "3", "4", "5"]
@@ -55,7 +55,7 @@ class UltraFeedback(Task):
         frame, texts = ("listwise", shown) if self.mode == "text" else ("pointwise", shown[:1])
         prompt = shipped(f"ultrafeedback/{aspect or self.aspects[0]}")
         layout = shipped(f"ultrafeedback/_{frame}")
-        content = filled(prompt, layout=layout, instruction=asked_of(row, self), texts=texts)
+        content = filled(prompt, layout=layout, instruction=instruction_of(row, self), texts=texts)
         system = filled(shipped("ultrafeedback/_system"))
         return [{"role": "system", "content": system}, {"role": "user", "content": content}]
 
@@ -113,7 +113,7 @@ class UltraFeedback(Task):
         for sheet, result in zip(sheets, results, strict=True):
             reply = result["generations"][0]
             # What a reply says last, where it was cut off, may be half a number.
-            whole = f"{reply}…" if reply and finish_reason(result) == "length" else reply
+            whole = f"{reply}…" if reply and finish_reason(result) == CUT_OFF else reply
             texts = [judgement.text for judgement in sheet.judgements]
             entries = parse_ratings(whole, len(texts), texts)
             for judgement, entry in zip(sheet.judgements, entries, strict=True):
@@ -135,7 +135,7 @@ class UltraFeedback(Task):
 
         Its longest parts are cut in the middle until it and the answer fit.
         """
-        whole = [asked_of(sheet.row, self), *(judgement.text for judgement in sheet.judgements)]
+        whole = [instruction_of(sheet.row, self), *(judgement.text for judgement in sheet.judgements)]
         parts = list(whole)
         while True:
             asked = {"instruction": parts[0], **dict.fromkeys(OPTIONAL)}
