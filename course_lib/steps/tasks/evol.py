@@ -71,7 +71,7 @@ class _Evol(Task):
         trace.criteria.append(self.criterion(trace.row, evolution))
         trace.rewrites.append(None)
         trace.faults.append(missing)
-        trace.ends.append(missing)
+        trace.ends.append(CUT_OFF if trace.cut else None)
         if not missing:
             row = {**trace.row, self.subject: trace.text}
             trace.chats.append(self.format_input(row, trace.criteria[-1]))
@@ -93,11 +93,12 @@ class _Evol(Task):
                 self._tried(trace, result)
 
     def _tried(self, trace: "Trace", result: dict[str, Any]) -> None:
-        text = trace.rewrites[-1] = result["generations"][0]
+        text, reason = result["generations"][0], finish_reason(result)
+        prompt = trace.chats[-1][-1]["content"]
+        trace.rewrites[-1] = text
+        fault = (reason or "no text") if text is None else self.fault(text, trace, prompt)
         # What was cut off before lacks its end still.
-        trace.ends[-1] = CUT_OFF if trace.cut else finish_reason(result)
-        failed = finish_reason(result) or "no text"
-        trace.faults[-1] = failed if text is None else self.fault(text, trace, trace.chats[-1][-1]["content"])
+        trace.faults[-1], trace.ends[-1] = fault, CUT_OFF if trace.cut else None if fault else reason
         trace.asked.append(trace.chats[-1])
         trace.attempts.append(text)
         trace.statistics.append({name: counts[0] for name, counts in result["statistics"].items()})
