@@ -183,6 +183,8 @@ def _messages(value: Any, role: str) -> list[dict[str, str]]:
 def _fault(row: dict[str, Any], chosen: list[dict], rejected: list[dict]) -> str | None:
     if not row["chosen"] or not row["rejected"]:
         return "no pair"
+    if not chosen[-1]["content"].strip() or not rejected[-1]["content"].strip():
+        return "empty completion"
     if {chosen[-1]["role"], rejected[-1]["role"]} != {"assistant"}:
         return "the last message is not the assistant's"
     if len(chosen) < 2 or len(rejected) < 2:

@@ -114,7 +114,7 @@ def rows_of(out: Path) -> list[dict]:
         (["--limit", "many"], "--help"),
         (["--instructions", "~nobody-here/in.jsonl"], "without ~"),
         (["--models", "echo", "~nobody-here/model"], "without ~"),
-        (["--models", "echo", "m" * 300], "name too long"),
+        (["--models", "echo", "m" * 300], "There is no model"),
         (["--models", "echo", "\x1b[2J"], "There is no model"),
     ],
 )

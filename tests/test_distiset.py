@@ -303,6 +303,7 @@ def test_to_trl_leaves_out_what_is_no_pair_and_prints_how_many(capsys):
         pair("tie", "one", "two", (3.0, 3.0)),
         pair("tie", "one", "three", (2.0, 2.0)),
         pair("same", "one", "one"),
+        pair("empty", "one", " "),
         pair("none", None, None, (None, None)),
         pair("unrated", "yes", "no", (None, None)),
     ]
@@ -312,6 +313,7 @@ def test_to_trl_leaves_out_what_is_no_pair_and_prints_how_many(capsys):
     for line in (
         "2 rows left out: tie",
         "1 rows left out: identical completions",
+        "1 rows left out: empty completion",
         "1 rows left out: no pair",
     ):
         assert f"to_trl: {line}\n" in printed

@@ -15,7 +15,7 @@ from course_lib.__main__ import main
 from course_lib.distiset import Distiset
 from course_lib.llms.cache import default_cache
 
-FEW = ["--limit", "5", "--max-new-tokens", "16"]
+FEW = ["--limit", "4", "--max-new-tokens", "48"]
 
 
 def all_files(folder):
@@ -60,7 +60,7 @@ def test_the_job_writes_a_dataset_a_card_and_two_figures_and_the_second_run_is_t
         assert words in printed
     distiset = Distiset.load_from_disk(tmp_path / "one" / "dataset")
     rows = [row for config in distiset.values() for row in config["train"]]
-    assert len(rows) == 5
+    assert len(rows) == 4
     for row in distiset["default"]["train"]:
         assert row["chosen_rating"] > row["rejected_rating"]
         assert row["chosen"][-1]["content"] != row["rejected"][-1]["content"]

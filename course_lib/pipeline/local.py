@@ -1,7 +1,7 @@
 """Run a pipeline here: one process, one step after the other, rows kept on disk between steps.
 
-Rows pass between steps in files, so memory does not grow with their number; a model is loaded once and unloaded
-after the last step that needs it. A killed run goes on by the cache of results, not by these files.
+Rows pass between steps in files, so memory does not grow with their number; a model is loaded once, and
+unloaded after the last step that needs it. A killed run goes on by the cache of results, not by these files.
 """
 
 import time

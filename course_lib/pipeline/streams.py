@@ -50,8 +50,8 @@ class Stream:
                     schema = pa.unify_schemas([schema, pa.schema({name: kind})], promote_options="permissive")
                 except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
                     raise InputError(
-                        f"The column {name!r} holds values of several kinds, or of one that a dataset cannot "
-                        f"hold ({error}). Give all rows the same kind."
+                        f"The column {name!r} holds values of several kinds, a number too large, or text that "
+                        f"is no Unicode ({error}). Mend these values, or leave the column out."
                     ) from error
         return schema
 
