@@ -12,7 +12,6 @@ from course_lib.errors import InputError
 from course_lib.llms import LLM, plugins
 from course_lib.llms.weights import PACKAGED
 
-
 # A text that is cut off is on neither side of a pair, so models are asked to come to an end.
 BRIEF = "Answer in at most three sentences."
 

@@ -78,11 +78,6 @@ def test_shipped_prompts_are_listed_and_valid():
     assert shipped("ultrafeedback/relevance").environment is environment()
 
 
-def test_a_language_without_prompts_is_an_error_that_lists_those_with():
-    with pytest.raises(InputError, match="language='tlh'; allowed: en"):
-        names("evol_quality", "tlh")
-
-
 def test_the_variables_of_a_template_are_the_inputs():
     made = TextGeneration(
         llm=ScriptedLLM(["x"]),

@@ -299,8 +299,6 @@ def test_wrong_settings_say_what_is_allowed():
         InputError, match="swap=True with mode='logits'.*no order.*mode='text', or leave out swap"
     ):
         UltraFeedback(llm=ToyLLM(), mode="logits", swap=True)
-    with pytest.raises(InputError, match="allowed: en"):
-        UltraFeedback(llm=ToyLLM(), language="xx")
     task = UltraFeedback(llm=ScriptedLLM([REPLY]))
     task.set_parameters({"mode": "logits"})
     with pytest.raises(InputError, match="needs probabilities"):

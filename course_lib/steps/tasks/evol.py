@@ -5,15 +5,16 @@ sampled even where the model decodes greedily. If that fails too, the row keeps 
 rewrite is None, so that it can never become a completion to choose.
 """
 
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from course_lib.errors import InputError
 from course_lib.llms.base import CUT_OFF, SAMPLING, Chat, sampling_arguments
 from course_lib.llms.cache import result_key
 from course_lib.steps.base import Row, StepInput, StepOutput
+from course_lib.steps.prompts import OPTIONAL, part_of
 from course_lib.steps.tasks.base import Task, finish_reason
 from course_lib.steps.tasks.rewrites import rewrite_fault
-from course_lib.steps.tasks.rows import instruction_of, text_of
+from course_lib.steps.tasks.rows import chat_of, text_of
 from course_lib.steps.tasks.templating import filled, names, shipped
 
 
@@ -26,37 +27,17 @@ class _Evol(Task):
         mutation_templates: names of criteria to draw from (the files of the template folder), by default all.
         seed: the criterion of a row depends on the row and the seed, not on its place in a batch.
 
-    Further columns: `evolution_criteria` and `evolution_failures`, a list with an entry per evolution (None: it went
-    well); `finish_reason` (`length`: a rewrite that was used, or the text before it, was cut off).
+    Further columns: `evolution_criteria` and `evolution_failures`, with an entry per evolution (None: it went well).
     """
 
     num_evolutions: int = 1
     store_evolutions: bool = False
     mutation_templates: list[str] | None = None
     seed: int = 0
-    language: str = "en"
 
     folder: ClassVar[str]
     subject: ClassVar[str]
-
-    def __post_init__(self):
-        super().__post_init__()
-        self.check()
-
-    def check(self) -> None:
-        allowed, asked = names(self.folder, self.language), self.mutation_templates
-        self.criteria = [asked] if isinstance(asked, str) else list(asked or allowed)
-        unknown = sorted(set(self.criteria) - set(allowed))
-        if unknown:
-            raise InputError(
-                f"Step {self.name!r}: unknown criterion {', '.join(unknown)}; allowed: {', '.join(allowed)}."
-            )
-        if self.num_evolutions < 1:
-            raise InputError(f"Step {self.name!r}: num_evolutions={self.num_evolutions}; allowed: 1 or more.")
-        if getattr(self, f"include_original_{self.subject}") and not self.store_evolutions:
-            raise InputError(
-                f"Step {self.name!r}: include_original_{self.subject}=True needs store_evolutions=True."
-            )
+    ends_matter: ClassVar[bool] = False  # whether a row's `finish_reason` is that of the subject
 
     def criterion(self, row: Row, evolution: int = 0) -> str:
         """The criterion for `row`: the same wherever the row stands."""
@@ -64,93 +45,128 @@ class _Evol(Task):
         return self.criteria[int(drawn, 16) % len(self.criteria)]
 
     def format_input(self, row: Row, criterion: str | None = None) -> Chat:
-        values = self._values(row)
-        prompt = shipped(f"{self.folder}/{criterion or self.criterion(row)}", self.language)
+        values = {name: text_of(row, name, self) for name in self.inputs}
+        prompt = shipped(f"{self.folder}/{criterion or self.criterion(row)}")
         return [{"role": "user", "content": filled(prompt, **values)}]
 
-    def _values(self, row: Row) -> Row:
-        """What the template is filled with."""
-        return {name: text_of(row, name, self) for name in self.inputs}
-
     def process(self, rows: StepInput) -> StepOutput:
-        traces = [_Trace(row, self.subject, self._missing(row)) for row in rows]
+        traces = [Trace(row, row.get(self.subject), row.get("finish_reason") == CUT_OFF) for row in rows]
         for evolution in range(self.num_evolutions):
-            self._evolve([t for t in traces if not t.missing], evolution)
-        for trace in traces:
-            if trace.missing:
-                trace.skipped(
-                    [self.criterion(trace.row, evolution) for evolution in range(self.num_evolutions)]
-                )
+            todo = [trace for trace in traces if self._begin(trace, evolution)]
+            self._attempt(todo)
+            self._attempt([trace for trace in todo if trace.faults[-1]])
+            for trace in (trace for trace in todo if not trace.faults[-1]):
+                trace.text, trace.cut = trace.rewrites[-1], trace.ends[-1] == CUT_OFF
         yield [self._finished(trace) for trace in traces]
 
-    def _evolve(self, traces: list["_Trace"], evolution: int) -> None:
-        """One rewrite of each; those that fail are drawn once more."""
-        todo = traces
-        for again in (False, True):
-            chats = [
-                self.format_input({**t.row, self.subject: t.text}, self.criterion(t.row, evolution))
-                for t in todo
-            ]
-            for trace, chat, result in zip(todo, chats, self._draws(todo, chats), strict=True):
-                text = result["generations"][0]
-                fault = (
-                    finish_reason(result) or "no text"
-                    if text is None
-                    else self.fault(text, trace, chat[-1]["content"])
-                )
-                trace.tried(chat, text, fault, result, again)
-            todo = [trace for trace in todo if trace.faults[-1]]
-        for trace in traces:
-            trace.criteria.append(self.criterion(trace.row, evolution))
-            trace.text = trace.text if trace.faults[-1] else trace.raw[-1]
-
-    def _draws(self, traces: list["_Trace"], chats: list[Chat]) -> list[dict[str, Any]]:
-        """The model's answer to each chat, with a seed that its row has not used for the same chat."""
-        times = [trace.asked.count(chat) for trace, chat in zip(traces, chats, strict=True)]
-        groups = {
-            n: [chat for chat, count in zip(chats, times, strict=True) if count == n]
-            for n in sorted(set(times))
-        }
-        answers = {n: iter(self.llm.generate(group, **self._sampling(n))) for n, group in groups.items()}
-        return [next(answers[n]) for n in times]
-
-    def _sampling(self, asked: int) -> dict[str, Any]:
-        given = sampling_arguments(self.llm.generation_kwargs)
-        greedy = asked and not given["temperature"]
-        warmth = {"do_sample": True, "temperature": SAMPLING["temperature"]} if greedy else {}
-        return {"seed": given["seed"] + asked, **warmth}
-
-    def fault(self, rewrite: str, trace: "_Trace", prompt: str) -> str | None:
+    def fault(self, rewrite: str, trace: "Trace", prompt: str) -> str | None:
         """Why `rewrite` cannot be used, or None. Override it to add checks of your own."""
         given = [trace.text, *(trace.row[name] for name in self.inputs)]
+        given += [text for column in OPTIONAL if (text := part_of(trace.row, column))]
         return rewrite_fault(rewrite, trace.text, prompt, given)
 
-    def _finished(self, trace: "_Trace") -> Row:
-        good = [raw if fault is None else None for raw, fault in zip(trace.raw, trace.faults, strict=True)]
-        last = next((text for text in reversed(good) if text is not None), None)
-        outputs = (
-            {f"evolved_{self.subject}s": [*self._original(trace), *good]} if self.store_evolutions else {}
-        )
-        if not self.store_evolutions:
-            outputs = {f"evolved_{self.subject}": last}
-        metadata = self.metadata(trace.row, trace.chats, trace.attempts, trace.statistics)
-        return {
-            **trace.row,
-            **outputs,
-            "evolution_criteria": trace.criteria,
-            "evolution_failures": trace.faults,
-            "finish_reason": trace.finish_reason,
-            "model_name": self.llm.model_name,
-            "distilabel_metadata": metadata,
-        }
+    def _begin(self, trace: "Trace", evolution: int) -> bool:
+        """Draw the criterion and make the chat; False where there is nothing to rewrite."""
+        missing = self.missing(trace.row)
+        trace.criteria.append(self.criterion(trace.row, evolution))
+        trace.rewrites.append(None)
+        trace.faults.append(missing)
+        trace.ends.append(CUT_OFF if trace.cut else None)
+        if not missing:
+            row = {**trace.row, self.subject: trace.text}
+            trace.chats.append(self.format_input(row, trace.criteria[-1]))
+        return not missing
 
-    def _original(self, trace: "_Trace") -> list[str]:
-        return [trace.row[self.subject]] if getattr(self, f"include_original_{self.subject}") else []
+    def missing(self, row: Row) -> str | None:
+        # Nothing to rewrite, such as a completion that failed before: the model is not asked.
+        empty = None if str(row.get(self.subject)).strip() else f"no {self.subject}"
+        return super().missing(row) or empty
+
+    def _attempt(self, traces: list["Trace"]) -> None:
+        """Ask for a rewrite of each, with a seed that its row has not used for the same chat."""
+        by_times: dict[int, list[Trace]] = {}
+        for trace in traces:
+            by_times.setdefault(trace.asked.count(trace.chats[-1]), []).append(trace)
+        for times, some in sorted(by_times.items()):
+            results = self.llm.generate([trace.chats[-1] for trace in some], **self._sampling(times))
+            for trace, result in zip(some, results, strict=True):
+                self._tried(trace, result)
+
+    def _tried(self, trace: "Trace", result: dict[str, Any]) -> None:
+        text, reason = result["generations"][0], finish_reason(result)
+        prompt = trace.chats[-1][-1]["content"]
+        trace.rewrites[-1] = text
+        fault = (reason or "no text") if text is None else self.fault(text, trace, prompt)
+        # What was cut off before lacks its end still.
+        trace.faults[-1], trace.ends[-1] = fault, CUT_OFF if trace.cut else None if fault else reason
+        trace.asked.append(trace.chats[-1])
+        trace.attempts.append(text)
+        trace.statistics.append({name: counts[0] for name, counts in result["statistics"].items()})
+
+    def _sampling(self, times: int) -> dict[str, Any]:
+        """The arguments for a chat that was asked so many times before."""
+        given = sampling_arguments(self.llm.generation_kwargs)
+        greedy = times and not given["temperature"]
+        warmth = {"do_sample": True, "temperature": SAMPLING["temperature"]} if greedy else {}
+        return {"seed": given["seed"] + times, **warmth}
+
+    # --- settings and columns -----------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        allowed, given = names(self.folder), self.mutation_templates
+        self.criteria = [given] if isinstance(given, str) else list(given or allowed)
+        unknown = ", ".join(sorted(set(self.criteria) - set(allowed)))
+        original = f"include_original_{self.subject}"
+        lone = getattr(self, original) and not self.store_evolutions
+        self.refuse(
+            {
+                f"unknown criterion {unknown}; allowed: {', '.join(allowed)}.": unknown,
+                f"num_evolutions={self.num_evolutions}; allowed: 1 or more.": self.num_evolutions < 1,
+                f"{original}=True needs store_evolutions=True.": lone,
+            }
+        )
 
     @property
     def outputs(self) -> list[str]:
-        name = f"evolved_{self.subject}s" if self.store_evolutions else f"evolved_{self.subject}"
-        return [name, "evolution_criteria", "evolution_failures", "finish_reason", "model_name"]
+        plural = "s" if self.store_evolutions else ""
+        ends = [f"finish_reason{plural}"] if self.ends_matter else []
+        evolved = f"evolved_{self.subject}{plural}"
+        return [evolved, "evolution_criteria", "evolution_failures", *ends, "model_name"]
+
+    def _finished(self, trace: "Trace") -> Row:
+        original = [trace.row[self.subject]] if getattr(self, f"include_original_{self.subject}") else []
+        sound = [None if fault else text for text, fault in zip(trace.rewrites, trace.faults, strict=True)]
+        last = next((i for i in reversed(range(len(sound))) if sound[i] is not None), -1)
+        plural = "s" if self.store_evolutions else ""
+        ends = [*([trace.row.get("finish_reason")] if original else []), *trace.ends]
+        return {
+            **trace.row,
+            f"evolved_{self.subject}{plural}": [*original, *sound] if plural else sound[last],
+            "evolution_criteria": trace.criteria,
+            "evolution_failures": trace.faults,
+            **({f"finish_reason{plural}": ends if plural else ends[last]} if self.ends_matter else {}),
+            "model_name": self.llm.model_name,
+            "distilabel_metadata": self.metadata(trace.row, trace.chats, trace.attempts, trace.statistics),
+        }
+
+
+@dataclass
+class Trace:
+    """What happened to one row: its current text, whether that is cut off, and the tries to better it."""
+
+    row: Row
+    text: str
+    cut: bool
+    # An entry for each evolution; `ends`: why the model stopped, `length` for what is cut off.
+    criteria: list[str] = field(default_factory=list)
+    chats: list[Chat] = field(default_factory=list)
+    rewrites: list[str | None] = field(default_factory=list)
+    ends: list[str | None] = field(default_factory=list)
+    faults: list[str | None] = field(default_factory=list)
+    # An entry for each attempt, of which an evolution has one or two.
+    asked: list[Chat] = field(default_factory=list)
+    attempts: list[str | None] = field(default_factory=list)
+    statistics: list[dict[str, Any]] = field(default_factory=list)
 
 
 class EvolInstruct(_Evol):
@@ -169,7 +185,8 @@ class EvolInstruct(_Evol):
 class EvolQuality(_Evol):
     """Rewrites each `response` to be better by a criterion: creativity, deepening, details, helpfulness, relevance.
 
-    Columns: `evolved_response`, or with `store_evolutions` the list `evolved_responses`.
+    Columns: `evolved_response`, or with `store_evolutions` the list `evolved_responses`; `finish_reason` or the list
+    `finish_reasons`: `length` for a rewrite that was cut off, or whose original was.
     """
 
     include_original_response: bool = False
@@ -177,46 +194,9 @@ class EvolQuality(_Evol):
     inputs = ["instruction", "response"]
     folder = "evol_quality"
     subject = "response"
+    ends_matter = True
 
-    def _values(self, row: Row) -> Row:
-        return {**super()._values(row), "instruction": instruction_of(row, self)}
-
-
-class _Trace:
-    """What happened to one row: its current text, and for each evolution the criterion, raw text and fault."""
-
-    def __init__(self, row: Row, subject: str, missing: str | None):
-        self.row, self.text = row, row.get(subject)
-        # Nothing to rewrite, such as a completion that failed before: the model is not asked.
-        self.missing = missing or (None if str(self.text).strip() else f"no {subject}")
-        self.criteria: list[str] = []
-        self.asked: list[Chat] = []
-        self.chats: list[Chat] = []
-        self.raw: list[str | None] = []
-        self.faults: list[str | None] = []
-        self.attempts: list[str | None] = []
-        self.statistics: list[dict[str, Any]] = []
-        # A rewrite of a text that was cut off is cut off too.
-        self.finish_reason: str | None = CUT_OFF if row.get("finish_reason") == CUT_OFF else None
-
-    def skipped(self, criteria: list[str]) -> None:
-        self.criteria, self.raw, self.faults = (
-            criteria,
-            [None] * len(criteria),
-            [self.missing] * len(criteria),
-        )
-
-    def tried(
-        self, chat: Chat, text: str | None, fault: str | None, result: dict[str, Any], again: bool
-    ) -> None:
-        self.asked.append(chat)
-        self.attempts.append(text)
-        self.statistics.append({name: counts[0] for name, counts in result["statistics"].items()})
-        if fault is None and self.finish_reason != CUT_OFF:
-            self.finish_reason = finish_reason(result)
-        if again:
-            self.raw[-1], self.faults[-1] = text, fault
-        else:
-            self.chats.append(chat)
-            self.raw.append(text)
-            self.faults.append(fault)
+    def format_input(self, row: Row, criterion: str | None = None) -> Chat:
+        *system, question = chat_of(row, self)
+        whole = {**row, "instruction": question["content"]}
+        return [*system, *super().format_input(whole, criterion or self.criterion(row))]

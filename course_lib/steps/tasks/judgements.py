@@ -4,8 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from course_lib.llms.base import Chat
+from course_lib.llms.base import Chat, continued
+from course_lib.steps.base import Row
 from course_lib.steps.tasks.rows import has_words
+
+TOO_LONG = "longer than the context of the judge"  # the reason for no rating where cutting does not help
 
 
 @dataclass
@@ -16,7 +19,7 @@ class Judgement:
         text: the completion, cut in the middle where it is too long for the model (`shortened`).
         rating: from 1 to 5, or None with a `reason`.
         distribution: the model's probabilities of the five ratings.
-        disagreement, orders: with `swap`, the difference between both orders, and rating and reason in each.
+        disagreement, orders: with `swap`, the difference between both orders, and what each said.
         chat, replies: the prompt, and the replies that were parsed.
     """
 
@@ -39,6 +42,26 @@ class Judgement:
         return {name: getattr(self, name) for name in names}
 
 
+@dataclass
+class Sheet:
+    """What a judge has before it: completions of a row, its prompt, and the answer as far as it is written."""
+
+    row: Row
+    judgements: list[Judgement]
+    chat: Chat | None = None
+    answer: str = ""
+
+    @property
+    def chat_so_far(self) -> Chat:
+        return continued(self.chat, self.answer)
+
+    def rate(self, number: int, rating: float, distribution: list[float]) -> None:
+        """Note the rating of a text, and begin its rationale."""
+        self.judgements[number].rating = rating
+        self.judgements[number].distribution = [round(p, 4) for p in distribution]
+        self.answer += f"{round(rating)}\nRationale:"
+
+
 def to_rate(judgements: list[Judgement]) -> list[Judgement]:
     """Those with something to read; the others get their reason."""
     for judgement in judgements:
@@ -47,12 +70,11 @@ def to_rate(judgements: list[Judgement]) -> list[Judgement]:
 
 
 def averaged(first: Judgement, second: Judgement) -> Judgement:
-    """One judgement from those in either order: the mean of the ratings, the words of the first that has a rating."""
+    """One judgement from those in either order: the mean rating, the words of the first that has a rating."""
     if not has_words(first.text):
         return first
-    orders = [
-        {name: getattr(j, name) for name in ("rating", "reason", "distribution")} for j in (first, second)
-    ]
+    kept = ("rating", "reason", "distribution")
+    orders = [{name: getattr(order, name) for name in kept} for order in (first, second)]
     rated = first if first.rating is not None or second.rating is None else second
     both = None not in (first.rating, second.rating)
     return replace(
@@ -65,18 +87,25 @@ def averaged(first: Judgement, second: Judgement) -> Judgement:
     )
 
 
-def over_aspects(columns: dict[str, dict[str, list[Any]]]) -> dict[str, list[Any]]:
-    """The columns of several aspects as one of each name: means, and rationales with the names of their aspects."""
-    shared = {}
-    for name in next(iter(columns.values())):
-        texts = zip(*(column[name] for column in columns.values()), strict=True)
-        shared[name] = [
-            _named(columns, values) if name == "rationales" else _mean(values) for values in texts
-        ]
-    return shared
+def rating_columns(judged: dict[str, list[Judgement]], swap: bool) -> dict[str, list[Any]]:
+    """The columns of a row from its judgements by aspect: those of each, and the means, if there are several."""
+    fields = {"ratings": "rating", "rationales": "rationale"}
+    fields |= {"ratings_disagreement": "disagreement"} if swap else {}
+    apart, shared = {}, {}
+    for aspect, judgements in judged.items():
+        apart |= {f"{name}_{aspect}": [getattr(j, key) for j in judgements] for name, key in fields.items()}
+    for name in fields:
+        texts = list(zip(*(apart[f"{name}_{aspect}"] for aspect in judged), strict=True))
+        if len(judged) == 1:
+            shared[name] = [value for (value,) in texts]
+        elif name == "rationales":
+            shared[name] = [_with_aspects(judged, rationales) for rationales in texts]
+        else:
+            shared[name] = [_mean(values) for values in texts]
+    return {**apart, **shared} if len(judged) > 1 else shared
 
 
-def _named(aspects: Iterable[str], rationales: Iterable[str | None]) -> str | None:
+def _with_aspects(aspects: Iterable[str], rationales: Iterable[str | None]) -> str | None:
     pairs = zip(aspects, rationales, strict=True)
     return "\n\n".join(f"{aspect}: {rationale}" for aspect, rationale in pairs if rationale) or None
 
@@ -84,12 +113,3 @@ def _named(aspects: Iterable[str], rationales: Iterable[str | None]) -> str | No
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return round(sum(known) / len(known), 4) if known else None
-
-
-def rounded(distribution: list[float]) -> list[float]:
-    return [round(p, 4) for p in distribution]
-
-
-def first(values: Iterable[Any]) -> Any:
-    """What all texts of a row share, such as the prompt; None where the model was not asked."""
-    return next(filter(None, values), None)

@@ -8,22 +8,26 @@ into ties. `benchmarks/fit_judges.py` makes the numbers, `data/judge_fit.json` k
 
 import json
 import math
-from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from course_lib.errors import InputError
+import numpy as np
+
 from course_lib.llms.base import LLM, Chat, LinearHead
+from course_lib.paths import DATA
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.formatting import MODEL_COLUMNS
-from course_lib.steps.load import DATA
 from course_lib.steps.tasks.base import Task
 from course_lib.steps.tasks.checks import faults_by_code
-from course_lib.steps.tasks.rows import has_words, instruction_of, text_of, texts_of
-from course_lib.steps.tasks.templating import TOO_LONG, filled, shipped, without_middle
+from course_lib.steps.tasks.judgements import TOO_LONG
+from course_lib.steps.tasks.rows import chat_of, has_words, instruction_of, is_missing, list_of, texts_of
+from course_lib.steps.tasks.templating import filled, shipped, without_middle
 
 SHORTEST = 200  # characters of a completion that are always read
 ROOM = " and" * 512  # as many tokens as a judge may put around instruction and completion
+
+Score = dict[str, Any]  # {"rating": float | None, …} with whatever explains it
+EMPTY: Score = {"rating": None, "reason": "empty completion"}
 
 
 @cache
@@ -35,16 +39,22 @@ def fit() -> dict[str, Any]:
 @cache
 def reward_head(model: str) -> LinearHead:
     """The head fitted for a packaged model; its scores have mean 0 and standard deviation 1 over labelled answers."""
-    import numpy as np
-
-    kept = fit()["heads"][model]
     weights = np.load(DATA / "judge_heads.npz", allow_pickle=False)[model]
-    return LinearHead(tuple(kept["layers"]), weights, kept["bias"])
+    return LinearHead(tuple(fit()["heads"][model]["layers"]), weights, fit()["heads"][model]["bias"])
 
 
 def squashed(z: float) -> float:
     """A rating from 1 to 5 for a score `z` standard deviations above the mean."""
     return round(3 + 2 * z / (1 + abs(z)), 4)
+
+
+class Completion(NamedTuple):
+    """A completion to rate; `shortened`: its middle was cut out."""
+
+    row: Row
+    text: str
+    author: str | None
+    shortened: bool
 
 
 class _PointwiseRating(Task):
@@ -60,49 +70,43 @@ class _PointwiseRating(Task):
     inputs = {"instruction": True, "generations": True, **dict.fromkeys(MODEL_COLUMNS, False)}
     outputs = ["ratings", "model_name"]
 
-    @property
-    def judge_name(self) -> str:
-        return " + ".join(dict.fromkeys(llm.model_name for llm in self.llms))
+    def check(self) -> None:
+        hidden = [llm for llm in self.llms if not llm.can_score]
+        needed = "it needs models whose probabilities can be seen, such as TransformersLLM"
+        self.refuse({f"{needed}; got {hidden}.": hidden or not self.llms})
 
-    def score(
-        self, instructions: list[str], texts: list[str], authors: list[str | None]
-    ) -> list[dict[str, Any]]:
-        """For each text `{"rating": float | None, …}` with whatever explains it."""
+    def score(self, completions: list[Completion]) -> list[Score]:
         raise TypeError(f"{type(self).__name__} must define score")
 
     def process(self, rows: StepInput) -> StepOutput:
-        completions = [
-            (row, place)
+        read = [
+            [self._read(row, place, text) for place, text in enumerate(texts_of(row, "generations", self))]
             for row in rows
-            for place, text in enumerate(texts_of(row, "generations", self))
-            if has_words(text)
         ]
-        instructions = [instruction_of(row, self) for row, _ in completions]
-        whole = [row["generations"][place] for row, place in completions]
-        texts = list(map(self._fitting, instructions, whole))
-        scores = self.score(instructions, texts, [_author(row, place) for row, place in completions])
-        judgements = iter(
-            [
-                {**score, "shortened": text != original}
-                for score, text, original in zip(scores, texts, whole, strict=True)
-            ]
-        )
-        yield [self._finished(row, judgements) for row in rows]
+        scores = iter(self.score([completion for own in read for completion in own if completion]))
+        rated = [
+            [{**next(scores), "shortened": each.shortened} if each else EMPTY for each in own] for own in read
+        ]
+        yield [self._finished(row, own) for row, own in zip(rows, rated, strict=True)]
 
-    def _fitting(self, instruction: str, text: str) -> str:
-        """`text`, cut in the middle until every model can read it after the instruction."""
-        while len(text) > SHORTEST and not all(llm.fits(f"{ROOM}{instruction}\n{text}") for llm in self.llms):
+    def _read(self, row: Row, place: int, whole: str | None) -> Completion | None:
+        """The completion, cut in the middle until every model can read it after the prompt; None without words."""
+        if not has_words(whole):
+            return None
+        before, text = f"{ROOM}{instruction_of(row, self)}\n", whole
+        while len(text) > SHORTEST and not all(llm.fits(before + text) for llm in self.llms):
             text = without_middle(text)
-        return text
+        column = next((column for column in MODEL_COLUMNS if not is_missing(row.get(column))), None)
+        authors = list_of(row, column, self)[place:] if column else []
+        return Completion(row, text, authors[0] if authors else None, text != whole)
 
-    def _finished(self, row: Row, judgements: Iterator[dict[str, Any]]) -> Row:
-        empty = {"rating": None, "reason": "empty completion"}
-        own = [next(judgements) if has_words(text) else empty for text in row["generations"]]
-        judge = {"judge": f"{type(self).__name__}, {self.judge_name}", "mode": "pointwise"}
-        kept = {f"raw_output_{self.name}": [{**judge, **j} for j in own]} if self.add_raw_output else {}
+    def _finished(self, row: Row, scores: list[Score]) -> Row:
+        panel = " + ".join(dict.fromkeys(llm.model_name for llm in self.llms))
+        judge = {"judge": f"{type(self).__name__}, {panel}", "mode": "pointwise"}
+        kept = {f"raw_output_{self.name}": [{**judge, **s} for s in scores]} if self.add_raw_output else {}
         metadata = {**(row.get("distilabel_metadata") or {}), **kept}
-        ratings = [judgement["rating"] for judgement in own]
-        return {**row, "ratings": ratings, "model_name": self.judge_name, "distilabel_metadata": metadata}
+        ratings = [score["rating"] for score in scores]
+        return {**row, "ratings": ratings, "model_name": panel, "distilabel_metadata": metadata}
 
 
 class _PanelRating(_PointwiseRating):
@@ -111,31 +115,26 @@ class _PanelRating(_PointwiseRating):
     panel: list[LLM]
     leave_author_out: bool = True
 
-    def __post_init__(self):
-        super().__post_init__()
-        _need_probabilities(self, self.panel)
-
     @property
     def llms(self) -> list[LLM]:
         return self.panel
 
     def format_input(self, row: Row) -> Chat:
-        return [{"role": "user", "content": text_of(row, "instruction", self)}]
+        return chat_of(row, self)
 
-    def chats(self, instructions: list[str]) -> list[Chat]:
-        return [self.format_input({"instruction": instruction}) for instruction in instructions]
+    def pairs(self, completions: list[Completion]) -> tuple[list[Chat], list[str]]:
+        """What the models read: the prompts, and the texts."""
+        return [self.format_input(each.row) for each in completions], [each.text for each in completions]
 
-    def log_likelihoods(
-        self, chats: list[Chat], texts: list[str], authors: list[str | None]
-    ) -> list[dict[str, float]]:
+    def log_likelihoods(self, completions: list[Completion]) -> list[dict[str, float]]:
         """For each text its mean log-probability per token, by model; without its author, if other models remain."""
-        means: list[dict[str, float]] = [{} for _ in texts]
+        means: list[dict[str, float]] = [{} for _ in completions]
         alone = len({llm.model_name for llm in self.panel}) == 1
         for llm in self.panel:
             skipped = {llm.model_name} if self.leave_author_out and not alone else set()
-            mine = [i for i, author in enumerate(authors) if author not in skipped]
-            by_text = llm.log_likelihood([chats[i] for i in mine], [texts[i] for i in mine])
-            for i, mean in zip(mine, by_text.tolist(), strict=True):
+            others = [i for i, completion in enumerate(completions) if completion.author not in skipped]
+            by_text = llm.log_likelihood(*self.pairs([completions[i] for i in others]))
+            for i, mean in zip(others, by_text.tolist(), strict=True):
                 means[i][llm.model_name] = mean
         return means
 
@@ -150,10 +149,8 @@ class LikelihoodRating(_PanelRating):
     Likelihood prefers what is easy to predict, padding included; `docs/judges.md` has its figures.
     """
 
-    def score(
-        self, instructions: list[str], texts: list[str], authors: list[str | None]
-    ) -> list[dict[str, Any]]:
-        likelihoods = self.log_likelihoods(self.chats(instructions), texts, authors)
+    def score(self, completions: list[Completion]) -> list[Score]:
+        likelihoods = self.log_likelihoods(completions)
         return [_explained(_mean_z(means), log_likelihoods=_rounded(means)) for means in likelihoods]
 
 
@@ -171,32 +168,27 @@ class RewardHeadRating(_PanelRating):
         leave_author_out: the likelihood under a model does not count for what it wrote itself, as long as another one is left.
     """
 
-    def __post_init__(self):
-        super().__post_init__()
-        unknown = [llm.model_name for llm in self.panel if llm.model_name not in fit()["heads"]]
-        if unknown:
-            known = ", ".join(fit()["heads"])
-            raise InputError(
-                f"Step {self.name!r}: there is no reward head for {', '.join(unknown)}; there is one for {known}."
-            )
+    def check(self) -> None:
+        super().check()
+        known = fit()["heads"]
+        unknown = ", ".join(llm.model_name for llm in self.panel if llm.model_name not in known)
+        self.refuse({f"no reward head for {unknown}; there is one for {', '.join(known)}.": unknown})
 
-    def score(
-        self, instructions: list[str], texts: list[str], authors: list[str | None]
-    ) -> list[dict[str, Any]]:
-        chats, kept = self.chats(instructions), fit()
-        votes = {
-            llm.model_name: llm.head_scores(chats, texts, reward_head(llm.model_name)) for llm in self.panel
-        }
-        likelihoods = self.log_likelihoods(chats, texts, authors)
+    def score(self, completions: list[Completion]) -> list[Score]:
+        pairs, heads = self.pairs(completions), {}
+        for llm in self.panel:
+            heads[llm.model_name] = llm.head_scores(*pairs, reward_head(llm.model_name)).tolist()
         scores = []
-        for i, (instruction, text, means) in enumerate(zip(instructions, texts, likelihoods, strict=True)):
-            own = {**{name: float(heads[i]) for name, heads in votes.items()}, "likelihood": _mean_z(means)}
-            weights = {name: kept["weights"][name] for name in own}
-            broken = faults_by_code(instruction, text)
-            penalty = kept["broken"] if broken else 0.0
-            z = sum(weights[name] * vote for name, vote in own.items()) / sum(weights.values()) - penalty
-            how = {"votes": _rounded(own), "weights": weights, "log_likelihoods": _rounded(means)}
-            scores.append(_explained(z, **how, broken=", ".join(broken), penalty=penalty))
+        for i, means in enumerate(self.log_likelihoods(completions)):
+            votes = {**{name: values[i] for name, values in heads.items()}, "likelihood": _mean_z(means)}
+            weights = {name: fit()["weights"][name] for name in votes}
+            # The input is material, whatever form it asks for.
+            asked = instruction_of({**completions[i].row, "input": None}, self)
+            broken = faults_by_code(asked, completions[i].text)
+            penalty = fit()["broken"] if broken else 0.0
+            mean = sum(weights[name] * vote for name, vote in votes.items()) / sum(weights.values())
+            how = {"votes": _rounded(votes), "weights": weights, "log_likelihoods": _rounded(means)}
+            scores.append(_explained(mean - penalty, **how, broken=", ".join(broken), penalty=penalty))
         return scores
 
 
@@ -205,31 +197,21 @@ class YesNoRating(_PointwiseRating):
 
     llm: LLM
 
-    def __post_init__(self):
-        super().__post_init__()
-        _need_probabilities(self, self.llms)
-
     def format_input(self, row: Row) -> Chat:
         text = row["generations"][0]
-        content = filled(shipped("yes_no"), instruction=text_of(row, "instruction", self), text=text)
+        content = filled(shipped("yes_no"), instruction=instruction_of(row, self), text=text)
         return [{"role": "user", "content": content}]
 
     def sample(self) -> Row:
         return {"generations": ["<GENERATION>"]}
 
-    def score(
-        self, instructions: list[str], texts: list[str], authors: list[str | None]
-    ) -> list[dict[str, Any]]:
-        rows = [
-            {"instruction": i, "generations": [text]} for i, text in zip(instructions, texts, strict=True)
-        ]
-        answers = self.llm.choice_probabilities([self.format_input(row) for row in rows], ["Yes", "No"])
-        return [
-            {"rating": round(1 + 4 * p, 4), "probability_yes": round(p, 4)} for p in answers[:, 0].tolist()
-        ]
+    def score(self, completions: list[Completion]) -> list[Score]:
+        chats = [self.format_input({**each.row, "generations": [each.text]}) for each in completions]
+        yes = self.llm.choice_probabilities(chats, ["Yes", "No"])[:, 0].tolist()
+        return [{"rating": round(1 + 4 * p, 4), "probability_yes": round(p, 4)} for p in yes]
 
 
-def _explained(z: float, **features: Any) -> dict[str, Any]:
+def _explained(z: float, **features: Any) -> Score:
     if math.isnan(z):
         return {"rating": None, "reason": TOO_LONG}
     return {"rating": squashed(z), "z": round(z, 4), **features}
@@ -243,23 +225,9 @@ def _mean_z(log_likelihoods: dict[str, float]) -> float:
     known = fit()["likelihood"]
     usual = {key: sum(model[key] for model in known.values()) / len(known) for key in ("mean", "sd")}
     fits = {name: known.get(name, usual) for name in log_likelihoods}
-    return sum(
-        (mean - fits[name]["mean"]) / fits[name]["sd"] for name, mean in log_likelihoods.items()
-    ) / len(log_likelihoods)
+    z = ((mean - fits[name]["mean"]) / fits[name]["sd"] for name, mean in log_likelihoods.items())
+    return sum(z) / len(log_likelihoods)
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in values.items()}
-
-
-def _need_probabilities(step: Task, llms: list[LLM]) -> None:
-    hidden = [llm for llm in llms if not llm.can_score]
-    if hidden or not llms:
-        raise InputError(
-            f"Step {step.name!r} needs models whose probabilities can be seen, such as TransformersLLM; got {hidden}."
-        )
-
-
-def _author(row: Row, place: int) -> str | None:
-    models = next((row[column] for column in MODEL_COLUMNS if row.get(column)), [])
-    return models[place] if place < len(models) else None

@@ -1,48 +1,46 @@
 """Reading ratings out of a judge's reply, for models that only write text.
 
-The reply is cut at the headings that the prompt asks for ("#### Text 1") and each block is read on its own, so that a
-preamble, a missing block or a second paragraph never moves a rating to another text. Common slips are read too: bold
-marks, "4/5", "4 (Good)", a word of the scale, no headings but one rating for each text in order. Whatever is unclear
-or contradicts itself has no rating, but a reason.
+The reply must have the form that the prompt asks for, a heading for each text and its rating on the next line:
+
+    #### Text 1
+    Rating: 4
+    Rationale: Right, but terse.
+
+Common slips are read too: bold marks, "4/5", "4 (Good)", words before the first heading, a rationale of several
+paragraphs. Anything else is no rating but a reason, and so is whatever contradicts itself or may be quoted from a text.
 """
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from course_lib.llms.prompts import encodable
 
-# One character for one character, so that a place in the plain reply is the same place in the reply as written.
-PLAIN = str.maketrans("０１２３４５６７８９：／．，＝（）％～−–－‐‑⁄∕＊*_`", "0123456789:/.,=()%~-----//    ")
-STEPS = ("poor weak fair good excellent", "one two three four five")
-WORDS = {word: float(step) for words in STEPS for step, word in enumerate(words.split(), start=1)}
-
-# All repetitions have a limit, or a reply of 20,000 spaces would take minutes. ">" marks a quotation.
-MARK = r"^[^\w\n>]{0,20}"
-HEADING = re.compile(
-    MARK + r"(?:\d{1,2}[.)][^\w\n>]{0,9})?(?:[a-z]{3,12} for )?<?text[ \t#]{1,3}(\d{1,4})"
-    r"(?=[^\w\n]{0,10}$|>|\]|[ \t]{0,5}[:(=]|[ \t]{1,5}-[ \t])",
-    re.I | re.M,
+# ">" would mark a quotation. All repetitions have a limit, or a long reply of spaces would take minutes.
+MARK = r"^[-#*_ \t]{0,20}"
+HEADING = re.compile(MARK + r"(?:output for )?text[ #]{1,3}(\d{1,4})[*_: \t]{0,10}$", re.I | re.M)
+RATING = re.compile(MARK + r"rating[*_ ]{0,9}:(.*(?:\n[ \t]{0,9}\(?(?:/|out of).*)?)$", re.I | re.M)
+RATIONALE = re.compile(MARK + r"rationale[*_ ]{0,9}:[*_]{0,3}", re.I | re.M)
+# A rating stated once more, "Final rating: 3" or "Overall score (1-5): 3", and one in a summary, "Text 2: 3".
+AGAIN = re.compile(MARK + r"(?:[\w']{1,12} ){0,4}(?:rating|score)s?\b[^:=\n]{0,20}[:=](.*)$", re.I | re.M)
+SUMMARY = re.compile(MARK + r"text[ #]{1,3}(\d{1,4})[^\w\n]{1,9}(\d.*)$", re.I | re.M)
+# What a text says of a rating, and may be quoted: of a text, and of nobody.
+QUOTABLE = re.compile(r"text\W{0,3}(\d{1,4})(?:[^\d>]|\n>){1,60}?(\d(?:[.,]\d)?)", re.I)
+LONE = re.compile(r"(?:rating|score)\W{0,9}(\d(?:[.,]\d)?)", re.I)
+OTHER_SCALE = re.compile(r"\bscale\b[^.\n]{0,30}\b(?:[06-9]|\d\d+|zero|six|seven|ten|hundred)\b", re.I)
+WORDS = ["poor", "weak", "fair", "good", "excellent"]
+SCALE = r"(?P<scale>\s*%|\s*(?:/|out of)\s*(?P<top>\d+))?"
+VALUE = re.compile(
+    rf"(?P<number>-?\d+(?:[.,]\d{{1,2}})?){SCALE}(?:\s*\((?:very )?(?P<word>{'|'.join(WORDS)})\))?", re.I
 )
-RATING = re.compile(
-    MARK + r"(?:[a-z]{1,12}[ \t]{1,3}){0,2}(?:rating|score)[^\w\n:=]{0,9}[:=](?P<value>.*)$", re.I | re.M
-)
-RATIONALE = re.compile(MARK + r"(?:rationale|reason|explanation)[^\w\n:]{0,9}:\s{0,9}", re.I | re.M)
-MENTION = re.compile(r"\btext[ \t#]{0,3}\d|\b(?:first|second|third|fourth|fifth)\b", re.I)
 
-NUMBER = r"[-+]?\d+(?:[.,]\d+)?"
-STEP = rf"(?:(?P<number>{NUMBER})|(?:very[ \t])?(?P<word>{'|'.join(WORDS)})\b)"
-UNIT = r"(?:[ \t]?(?:points?|stars?)\b)?"
-SCALE = r"(?P<scale>[ \t]{0,5}(?:/|\(?(?:out[ \t])?of\b)[ \t]{0,5}(?P<top>\w+(?:\.\d+)?)?|[ \t]?%|[ \t]percent\b)?"
-VALUE = re.compile(rf"[^\w\n+\-/<>|≥≤±~]{{0,9}}{STEP}{UNIT}{SCALE}", re.I)
-AGAIN = re.compile(rf"[^\w\n+]{{1,5}}{STEP}(?:/5)?(?=[^\w\n]{{0,5}}$)", re.I)
-CLOSED = re.compile(r"[ \t\"']{0,9}(?:(?![.,:-]{1,4}\d)[.,;:)\]|(-]|[—…](?!\d)|$)")
-OTHER_SCALE = re.compile(r"\d|scale|out of|\bmax|-point|percent|hundred|thousand", re.I)
-BROKEN = re.compile(
-    r"\s{0,9}\n[ \t]{0,9}(?=\(?(?:/|out of)\W{0,3}\d)", re.I
-)  # "4" and "/10" on the next line
 
-Value = tuple[float | None, str | None, int]  # the rating, or why there is none; the length of what was read
+class Block(NamedTuple):
+    """What stands under one heading: each rating stated there, or why it is none, and the rationale."""
+
+    number: int
+    ratings: list[float | str]
+    rationale: str | None
 
 
 def parse_ratings(reply: str | None, count: int, shown: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -54,24 +52,61 @@ def parse_ratings(reply: str | None, count: int, shown: Sequence[str] = ()) -> l
         shown: these texts. Where the reply repeats one whole, that part is not read.
 
     Returns:
-        `count` dicts `{"rating": float in 1-5 | None, "rationale": str | None, "reason": str | None,
-        "distribution": None}`; `reason` says why a rating is None: `no reply`, `missing block`, `no rating`,
-        `off the scale: …`, `unclear: …`, `contradicting ratings: …` (for one text), or why none of the texts has one:
-        `2 ratings without headings for 3 texts`, `headings without the numbers of the texts`, `headings count from 0`.
+        `count` dicts `{"rating": float in 1-5 | None, "rationale": str | None, "reason": str | None}`; the reason for
+        None is `no reply`, `missing block`, `no rating`, `off the scale: …`, `unclear: …`, `contradicting ratings: …`,
+        `may be quoted from a text`, `2 ratings without headings for 3 texts`, `headings count from 0`,
+        `a rating above the first heading` or `another scale`.
     """
-    reply = BROKEN.sub(" ", _own_words(reply or "", shown).replace("\r\n", "\n"))
-    if not reply.strip() or not count:
-        return [entry(reason="no reply") for _ in range(count)]
-    plain = reply.translate(PLAIN)
-    blocks, fault = _blocks(plain, count)
-    readings: dict[int, list[dict[str, Any]]] = {}
-    for number, start, end in blocks:
-        readings.setdefault(number, []).append(_reading(plain[start:end], reply[start:end], headed=start > 0))
-    return [_merged(readings.get(number, []), fault or "missing block") for number in range(1, count + 1)]
+    own = _own_words(reply or "", shown)
+    blocks = list(_blocks(own, count))
+    fault = _fault(own, blocks, count)
+    # Where a text poses as a rating, headings in another order may be quoted from it.
+    numbers = [block.number for block in blocks]
+    in_order = numbers == sorted(set(numbers))
+    summary = [(int(line[1]), _value(line[2])) for line in SUMMARY.finditer(own)]
+    quotable = {pair for text in shown for pair in _quotable(text, count)}
+    in_order |= not any(pattern.search(text) for text in shown for pattern in (LONE, HEADING))
+    entries = []
+    for number in range(1, count + 1):
+        mine = [block for block in blocks if block.number == number]
+        stated = [rating for block in mine for rating in block.ratings if rating != "no rating"]
+        different = list(dict.fromkeys([*stated, *(rating for n, rating in summary if n == number)]))
+        if fault or not stated:
+            reason = fault or ("no rating" if mine else "missing block")
+        elif len(different) > 1:
+            reason = f"contradicting ratings: {', '.join(map(_brief, different))}"
+        elif (number, different[0]) in quotable or not in_order:
+            reason = "may be quoted from a text"
+        else:
+            reason = different[0] if isinstance(different[0], str) else None
+        rationale = next((block.rationale for block in mine if block.rationale), None)
+        entries.append({"rating": None if reason else different[0], "rationale": rationale, "reason": reason})
+    return entries
 
 
-def entry(rating=None, rationale=None, reason=None, distribution=None) -> dict[str, Any]:
-    return {"rating": rating, "rationale": rationale, "reason": reason, "distribution": distribution}
+def _fault(reply: str, blocks: list[Block], count: int) -> str | None:
+    """Why no text can have a rating, whatever the blocks say."""
+    numbers, ratings = [block.number for block in blocks], len(RATING.findall(reply))
+    if not blocks:
+        unread = f"{ratings} ratings without headings for {count} texts" if ratings else "no rating"
+        return unread if reply.strip() else "no reply"
+    if min(numbers) == 0 or (min(numbers) > 1 and max(numbers) > count):
+        return f"headings count from {min(numbers)}"
+    above = reply[: first.start()] if (first := HEADING.search(reply)) else ""
+    if any(_value(line[1]) != "no rating" for line in AGAIN.finditer(above)):
+        return "a rating above the first heading"  # its heading may be the one below
+    return "another scale" if OTHER_SCALE.search(above) else None
+
+
+def _quotable(text: str, count: int) -> Iterator[tuple[int, float]]:
+    """The ratings that `text` gives to texts, in whatever form."""
+    lone = [("1", rating) for rating in LONE.findall(text) if count == 1]
+    for number, rating in [*QUOTABLE.findall(text), *lone]:
+        yield int(number), float(rating.replace(",", "."))
+
+
+def _brief(rating: float | str) -> str:
+    return rating if isinstance(rating, str) else f"{rating:g}"
 
 
 def _own_words(reply: str, shown: Sequence[str]) -> str:
@@ -79,104 +114,41 @@ def _own_words(reply: str, shown: Sequence[str]) -> str:
     texts = [encodable(text) for text in shown]  # as the prompt holds them
     parts = [f"<text {number}>\n{text}" for number, text in enumerate(texts, start=1)]
     parts += [text.strip() for text in texts if len(text.strip()) >= 60]
-    reply = re.sub(r"\A\s*<think>.*?</think>", "", reply, flags=re.S)
+    reply = re.sub(r"\A\s*<think>.*?</think>", "", reply.replace("\r\n", "\n"), flags=re.S)
     for part in sorted(parts, key=len, reverse=True):  # one text may hold another
         reply = reply.replace(part, " ")
     return reply
 
 
-def _blocks(plain: str, count: int) -> tuple[list[tuple[int, int, int]], str | None]:
-    """`(number of the text, start, end)` of each block, or why there are none."""
-    headings, ratings = list(HEADING.finditer(plain)), list(RATING.finditer(plain))
-    numbers = [int(heading[1]) for heading in headings]
-    if 0 in numbers:
-        return [], "headings count from 0"
-    if not headings and count == 1:
-        return [(1, 0, len(plain))], None
-    if not headings and len(ratings) != count:
-        return [], f"{len(ratings)} ratings without headings for {count} texts" if ratings else "no rating"
-    if not headings and _names_texts(plain, ratings):
-        return [], "headings without the numbers of the texts"
-    marks = headings or ratings
-    starts = [mark.end() if headings else mark.start() for mark in marks]
-    ends = [*(mark.start() for mark in marks[1:]), len(plain)]
-    return list(zip(numbers or range(1, count + 1), starts, ends, strict=True)), None
+def _blocks(reply: str, count: int) -> Iterator[Block]:
+    """The blocks of `reply`. One text alone needs no heading."""
+    headings = list(HEADING.finditer(reply))
+    if not headings and count == 1 and (rating := RATING.search(reply)):
+        yield _block(1, reply[rating.start() :])
+    ends = [*(heading.start() for heading in headings[1:]), len(reply)]
+    for heading, end in zip(headings, ends, strict=False):
+        yield _block(int(heading[1]), reply[heading.end() : end].strip())
 
 
-def _names_texts(plain: str, ratings: list[re.Match]) -> bool:
-    """Whether lines around the ratings may say whose they are: "Candidate B", "The second text is worse."."""
-    starts = [0, *(rating.end() for rating in ratings)]
-    gaps = [plain[start : rating.start()] for start, rating in zip(starts, ratings, strict=False)]
-    lines = [line.strip("\"')]} \t") for gap in gaps[1:] for line in gap.splitlines()]
-    titles = [line for line in lines if re.search(r"\w", line) and len(line) <= 60 and line[-1] not in ".!?"]
-    return any(MENTION.search(gap) for gap in gaps) or any(not RATIONALE.match(title) for title in titles)
+def _block(number: int, text: str) -> Block:
+    rating, label = RATING.match(text), RATIONALE.search(text)
+    values = [_value(again[1]) for again in AGAIN.finditer(text, rating.end() if rating else 0)]
+    others = [value for value in values if value != "no rating"]
+    first = _value(rating[1]) if rating else "no rating"
+    if first == "no rating" and others:
+        first, others = f"unclear: {_brief(others[0])}, not below the heading", []
+    rationale = text[label.end() :].strip() if label else None
+    return Block(number, [first, *others], rationale or None)
 
 
-def _merged(readings: list[dict[str, Any]], missing: str) -> dict[str, Any]:
-    """The reading that counts. Two that disagree, such as a quoted one and the judge's own, give no rating."""
-    stated = [reading for reading in readings if reading["reason"] != "no rating"]
-    first = next(iter(stated or readings), entry(reason=missing))
-    rationale = next((reading["rationale"] for reading in [first, *readings] if reading["rationale"]), None)
-    rating, reason = _agreed([(reading["rating"], reading["reason"]) for reading in stated or [first]])
-    return entry(rating, rationale, reason)
-
-
-def _agreed(values: list[tuple[float | None, str | None]]) -> tuple[float | None, str | None]:
-    different = dict.fromkeys(reason or f"{rating:g}" for rating, reason in values)
-    return values[0] if len(different) == 1 else (None, f"contradicting ratings: {', '.join(different)}")
-
-
-def _reading(plain: str, raw: str, headed: bool) -> dict[str, Any]:
-    """A block's rating and rationale; `headed`: it begins beside its heading."""
-    ratings, label = list(RATING.finditer(plain)), RATIONALE.search(plain)
-    values = [(rating.start("value"), *read_value(rating["value"])) for rating in ratings]
-    if not ratings:
-        line = re.search(r"^.*\w.*$|\Z", plain, re.M)
-        values = [(line.start(), *read_value(line[0], beside=headed and line.start() == 0))]
-    rating, reason = _agreed([value[1:3] for value in values])
-    if not ratings and not rating:
-        reason = "no rating"
-    start, end = values[0][0] + values[0][3], len(raw)
-    if label:
-        start, end = (
-            label.end(),
-            ratings[0].start() if ratings and label.start() < ratings[0].start() else end,
-        )
-    return entry(rating, _tidy(raw[start:end]), reason)
-
-
-def read_value(line: str, beside: bool = True) -> Value:
-    """The rating at the beginning of `line`; not `beside` a label or heading, "1. Clear" is an item of a list."""
-    value = VALUE.match(line)
+def _value(text: str) -> float | str:
+    """The rating that `text` is, or why it is none."""
+    plain = re.sub(r"[*_`]", "", text).strip().removesuffix(".")
+    value, brief = VALUE.fullmatch(plain), plain[:40]
     if not value:
-        return None, "no rating", 0
-    rest, rating, end = line[value.end() :], _step(value), value.end()
-    if rating is None or (value["scale"] and (value["top"] or "").lower() not in ("5", "5.0", "five")):
-        return None, f"off the scale: {value[0].strip()[:40]}", end
-    clause = re.split(r"[|;]|\.(?!\d)", rest, maxsplit=1)[0]
-    again = AGAIN.match(clause)
-    closed = CLOSED.match(rest) and (beside or not re.match(r"[.)][ \t]*\w", rest))
-    agrees = (
-        abs((_step(again) or 0) - rating) < (1 if again["word"] else 0.01)
-        if again
-        else not re.search(r"\d/\d" if value["scale"] else OTHER_SCALE, clause)
-    )
-    return (rating, None, end) if closed and agrees else (None, f"unclear: {line.strip()[:40]}", end)
-
-
-def _step(value: re.Match) -> float | None:
-    if value["word"]:
-        return WORDS[value["word"].lower()]
+        return f"unclear: {brief}" if re.search(r"\d", plain) else "no rating"
     number = float(value["number"].replace(",", "."))
-    return number if 1 <= number <= 5 and not re.search(r",\d{3}$", value["number"]) else None
-
-
-def _tidy(text: str) -> str | None:
-    """A rationale without the marks around it."""
-    text = text.strip().lstrip("|:;,.)]-–—* \t\n").rstrip("| \t\n")
-    text = text.removesuffix("**") if text.count("**") % 2 else text
-    return (
-        text
-        if re.search(r"\w", text) and not re.fullmatch(rf"\W*(?:{'|'.join(WORDS)})\W*\)", text, re.I)
-        else None
-    )
+    if not 1 <= number <= 5 or (value["scale"] and value["top"] != "5"):
+        return f"off the scale: {brief}"
+    agrees = not value["word"] or abs(WORDS.index(value["word"].lower()) + 1 - number) < 1
+    return number if agrees else f"unclear: {brief}"

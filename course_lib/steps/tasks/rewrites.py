@@ -7,11 +7,11 @@ refusals, labels and announcements ("Here is the answer:") by how they begin (`d
 import json
 import re
 from collections.abc import Sequence
-from difflib import SequenceMatcher
 from functools import cache
 
 from course_lib.llms.prompts import encodable
-from course_lib.steps.load import DATA
+from course_lib.paths import DATA
+from course_lib.steps.filtering import similarity
 
 TALK = re.compile(
     r"\b(?:rewritten|revised|improved|enhanced|refined|original|better|updated|expanded|alternative|draft)"
@@ -44,18 +44,16 @@ def rewrite_fault(rewrite: str, original: str, prompt: str = "", given: Sequence
         `empty`, `no change`, `prompt leaked` (it repeats the prompt or its instruction, or begins with a label or with
         talk about the rewriting), `refusal`, `language switch`, `too long`, `repetition`, or None.
     """
-    known = [original, *given]
+    known, words = [original, *given], _words(rewrite)
+    # Nothing but a text of the prompt, once or several times; a greeting may answer a greeting.
+    inside = [_words(text) for text in given if text in prompt or not prompt]
+    echoes = any(len(text) > 2 and words == text * (len(words) // len(text)) for text in inside)
+    talks = TALK.search(rewrite) and not any(map(TALK.search, known))
+    leaked = talks or echoes or leaks(rewrite, prompt, known) or _opens("prompt leaked", rewrite, known)
     checks = {
         "empty": not re.search(r"\w", rewrite),
-        "no change": _alike(rewrite, original),
-        "prompt leaked": any(
-            (
-                leaks(rewrite, prompt, known),
-                _echoes(rewrite, prompt, given),
-                _opens("prompt leaked", rewrite, known),
-                TALK.search(rewrite) and not any(map(TALK.search, known)),
-            )
-        ),
+        "no change": words == _words(original) or similarity(rewrite, original) > 0.95,
+        "prompt leaked": leaked,
         "refusal": _opens("refusal", rewrite, [original]),
         "language switch": switches_language(rewrite, known),
         "too long": len(rewrite) > 4 * len(original) + 300,
@@ -64,23 +62,56 @@ def rewrite_fault(rewrite: str, original: str, prompt: str = "", given: Sequence
     return next((reason for reason, failed in checks.items() if failed), None)
 
 
-@cache
-def openings() -> dict[str, tuple[str, ...]]:
-    """How rewrites of a fault begin, in lower case."""
-    listed = json.loads((DATA / "rewrite_openings.json").read_text(encoding="utf-8"))
-    return {fault: tuple(beginnings) for fault, beginnings in listed.items()}
+def leaks(rewrite: str, prompt: str, given: Sequence[str] = (), words: int = 5) -> bool:
+    """Whether `rewrite` repeats a heading or a sentence of `prompt`, or `words` words in a row of it, not of `given`."""
+    for text in sorted(filter(None, given), key=len, reverse=True):
+        # A break in its place, so that no run of words reaches from ours into a given text.
+        prompt = f"\n{prompt}\n".replace(f"\n{text}\n", "\n\0\n").strip("\n")
+    headings = {_bare(line) for line in prompt.splitlines() if line.startswith("#")} - {""}
+    ours = _sentences(prompt).union(*(_runs(part, words) for part in prompt.split("\0")))
+    theirs = set().union(*(_runs(text, words) | _sentences(text) for text in given))
+    label_leaks = _labels(rewrite) & headings - _labels(*given)
+    return bool(label_leaks or (_runs(rewrite, words) | _sentences(rewrite)) & ours - theirs)
+
+
+def _bare(line: str) -> str:
+    """What a line says without marks: "**Better answer**" says "better answer"."""
+    return re.sub(r"^[\W_]+|[\W_]+$", "", line).lower()
+
+
+def _labels(*texts: str) -> set[str]:
+    """What stands before the first colon of each line."""
+    return {_bare(line.partition(":")[0]) for text in texts for line in text.splitlines()}
+
+
+def _sentences(text: str) -> set[tuple[str, ...]]:
+    """Sentences of four words or more; shorter ones may be anybody's."""
+    return {tuple(words) for part in re.split(r"[.!?:\n\0]", text) if len(words := _words(part)) > 3}
+
+
+def _runs(text: str, length: int) -> set[tuple[str, ...]]:
+    words = _words(text)
+    return {tuple(words[i : i + length]) for i in range(len(words) - length + 1)}
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
 
 
 def _opens(fault: str, rewrite: str, known: Sequence[str]) -> bool:
     """Whether `rewrite` begins as a fault does, and no known text holds the same words."""
     # "**Answer:**" begins with "answer:", "# Answer" with "answer" and the end of the line.
-    plain = re.sub(
-        r"^(?!\s*[-*•] )(?:<\|\w+\|>|\W)+|[*_]+|[)\]]+(?=\n)", "", f"{rewrite[:200]}\n".replace("’", "'")
-    ).lower()
+    marks = r"^(?!\s*[-*•] )(?:<\|\w+\|>|\W)+|[*_]+|[)\]]+(?=\n)"
+    plain = re.sub(marks, "", f"{rewrite[:200]}\n".replace("’", "'")).lower()
     opening = next((words for words in openings()[fault] if plain.startswith(words)), None)
-    return opening is not None and not any(
-        opening.strip() in text.replace("’", "'").lower() for text in known
-    )
+    held = [text.replace("’", "'").lower() for text in known]
+    return opening is not None and not any(opening.strip() in text for text in held)
+
+
+@cache
+def openings() -> dict[str, list[str]]:
+    """How rewrites of a fault begin, in lower case."""
+    return json.loads((DATA / "rewrite_openings.json").read_text(encoding="utf-8"))
 
 
 def switches_language(rewrite: str, known: Sequence[str]) -> bool:
@@ -106,27 +137,6 @@ def _identifier():
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
-
-
-def _alike(a: str, b: str) -> bool:
-    words_a, words_b = _words(a), _words(b)
-    if words_a == words_b:
-        return True
-    matcher = SequenceMatcher(None, words_a, words_b, autojunk=False)
-    # The quick ratio is never below the true one, which takes minutes on long texts of one word.
-    return matcher.quick_ratio() > 0.95 and max(len(words_a), len(words_b)) < 2000 and matcher.ratio() > 0.95
-
-
-def _echoes(rewrite: str, prompt: str, given: Sequence[str]) -> bool:
-    """Whether `rewrite` is nothing but a text of `given` that stands in the prompt, once or several times."""
-    written = _words(rewrite)
-    texts = [_words(text) for text in given if text in prompt or not prompt]
-    # A greeting answers a greeting.
-    return any(len(words) > 2 and written == words * (len(written) // len(words)) for words in texts)
-
-
 def _repeats(text: str) -> bool:
     """Whether a third of its runs of three words, or of six signs in Chinese and Japanese, have been there before."""
     prose = CODE.sub("", text).lower()
@@ -134,42 +144,3 @@ def _repeats(text: str) -> bool:
     runs = [tuple(words[i : i + length]) for i in range(len(words) - length + 1)]
     runs = [run for run in runs if not all(word.isdigit() for word in run)]
     return bool(STUCK.search(prose)) or len(runs) > 1 and len(set(runs)) < len(runs) * 2 / 3
-
-
-def leaks(rewrite: str, prompt: str, given: Sequence[str] = (), words: int = 5) -> bool:
-    """Whether `rewrite` repeats a heading or a sentence of `prompt`, or `words` words in a row of it, not those of `given`."""
-    ours = _without(prompt, given)
-    headings = {_bare(line) for line in ours.splitlines() if line.startswith("#")} - {""}
-    known = {_label(line) for text in given for line in text.splitlines()}
-    runs = {run for part in ours.split("\0") for run in _runs(part, words)}
-    runs = runs.difference(*(_runs(text, words) for text in given))
-    labels = {_label(line) for line in rewrite.splitlines()}
-    sentences = _sentences(ours).difference(*map(_sentences, given))
-    return bool(labels & headings - known or _runs(rewrite, words) & runs or _sentences(rewrite) & sentences)
-
-
-def _without(prompt: str, given: Sequence[str]) -> str:
-    """`prompt` with a break in place of each text of `given`, so that no run of words reaches from ours into one."""
-    for text in sorted(filter(None, given), key=len, reverse=True):
-        prompt = f"\n{prompt}\n".replace(f"\n{text}\n", "\n\0\n").strip("\n")
-    return prompt
-
-
-def _label(line: str) -> str:
-    """What a line says, or what stands before its first colon: "**Better answer:** Paris" says "better answer"."""
-    return _bare(line.partition(":")[0])
-
-
-def _bare(line: str) -> str:
-    letters = re.search(r"[^\W_](?:.*[^\W_])?", line, re.S)
-    return letters[0].lower() if letters else ""
-
-
-def _sentences(text: str) -> set[tuple[str, ...]]:
-    """Sentences of four words or more; shorter ones may be anybody's."""
-    return {tuple(words) for part in re.split(r"[.!?:\n\0]", text) if len(words := _words(part)) > 3}
-
-
-def _runs(text: str, length: int) -> set[tuple[str, ...]]:
-    words = _words(text)
-    return {tuple(words[i : i + length]) for i in range(len(words) - length + 1)}

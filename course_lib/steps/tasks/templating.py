@@ -1,10 +1,9 @@
-"""Prompts are Jinja files under `templates/<language>/`: sandboxed, and strict about unknown variables.
+"""Prompts are Jinja files under `templates/en/`: sandboxed, and strict about unknown variables.
 
 Text from rows enters a prompt as a value and is never read as a template.
 """
 
 from functools import cache
-from pathlib import Path
 
 from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, meta
 from jinja2.sandbox import SandboxedEnvironment
@@ -12,11 +11,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from course_lib.errors import InputError
 from course_lib.llms.base import Chat
 from course_lib.llms.prompts import encodable
-
-TOO_LONG = (
-    "longer than the context of the judge"  # the reason for no rating, where cutting does not help either
-)
-FOLDER = Path(__file__).parent.parent.parent / "templates"
+from course_lib.paths import TEMPLATES as FOLDER
 
 
 @cache
@@ -25,30 +20,18 @@ def environment() -> SandboxedEnvironment:
     return SandboxedEnvironment(loader=FileSystemLoader(FOLDER), undefined=StrictUndefined)
 
 
-def shipped(name: str, language: str = "en") -> Template:
+def shipped(name: str) -> Template:
     """The template `name`, such as `evol_quality/creativity`."""
-    return environment().get_template(f"{language}/{name}.jinja2")
+    return environment().get_template(f"en/{name}.jinja2")
 
 
-def names(folder: str, language: str = "en") -> list[str]:
-    """The templates in a folder; those that begin with `_` are frames for the others.
-
-    Raises:
-        InputError: a language without these templates.
-    """
-    found = sorted(f.stem for f in (FOLDER / language / folder).glob("[!_]*.jinja2"))
-    if not found:
-        languages = ", ".join(sorted(f.parent.name for f in FOLDER.glob(f"*/{folder}")))
-        raise InputError(f"There are no {folder} prompts for language={language!r}; allowed: {languages}.")
-    return found
+def names(folder: str) -> list[str]:
+    """The templates in a folder; those that begin with `_` are frames for the others."""
+    return sorted(file.stem for file in (FOLDER / "en" / folder).glob("[!_]*.jinja2"))
 
 
 def parsed(source: str) -> tuple[Template, list[str]]:
-    """A template given as text, and the variables that it uses.
-
-    Raises:
-        InputError: not valid Jinja.
-    """
+    """A template given as text, and the variables that it uses; `InputError` if it is not valid Jinja."""
     try:
         variables = meta.find_undeclared_variables(environment().parse(source))
         return environment().from_string(source), sorted(variables)
@@ -60,14 +43,13 @@ def filled(template: Template, **values) -> str:
     """The text of `template` with `values`.
 
     Raises:
-        InputError: a variable without a value, or an expression that the sandbox forbids or that fails.
+        InputError: a variable without a value, or an expression that fails or that the sandbox forbids.
     """
     try:
         return encodable(template.render(**values).strip())
     except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
-        raise InputError(
-            f"The template cannot be filled: {error}. Values at hand: {', '.join(sorted(values))}."
-        ) from error
+        at_hand = ", ".join(sorted(values))
+        raise InputError(f"The template cannot be filled: {error}. Values at hand: {at_hand}.") from error
 
 
 def without_middle(text: str) -> str:

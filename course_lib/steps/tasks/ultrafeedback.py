@@ -7,15 +7,14 @@ that mean beats the likeliest token in most comparisons (Wang et al. 2025, 2503.
 
 from typing import Any
 
-from course_lib.errors import InputError
-from course_lib.llms.base import Chat, continued
+from course_lib.llms.base import CUT_OFF, Chat
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.prompts import OPTIONAL
-from course_lib.steps.tasks.base import Task
-from course_lib.steps.tasks.judgements import Judgement, averaged, first, over_aspects, rounded, to_rate
+from course_lib.steps.tasks.base import Task, finish_reason
+from course_lib.steps.tasks.judgements import TOO_LONG, Judgement, Sheet, averaged, rating_columns, to_rate
 from course_lib.steps.tasks.parsing import parse_ratings
 from course_lib.steps.tasks.rows import has_words, instruction_of, texts_of
-from course_lib.steps.tasks.templating import TOO_LONG, filled, framed, names, shipped, without_middle
+from course_lib.steps.tasks.templating import filled, framed, names, shipped, without_middle
 
 SCALE = ["1", "2", "3", "4", "5"]
 SHORTEST = 40  # characters; nothing is cut below this
@@ -32,16 +31,13 @@ class UltraFeedback(Task):
         swap: text mode: rate in both orders and average; the difference is kept in `ratings_disagreement`.
         rationale_tokens: longest rationale.
 
-    Columns: `ratings` (float in 1-5, or None) and `rationales`, one per completion and in their order; `model_name`.
-    Several aspects give each of these columns for each aspect, as in `ratings_<aspect>`, and one for all: then `ratings`
-    and `ratings_disagreement` are the means of those that are there, and `rationales` has all rationales of a completion,
-    each after the name of its aspect. How each rating came about stands in `distilabel_metadata`: judge, mode, distribution,
-    reason for None, whether the text or the instruction was too long for the model and cut in the middle, both orders with
-    `swap`, and under `raw_replies_<step>` what a model wrote whose reply was parsed.
+    Columns: `ratings` (float in 1-5, or None) and `rationales`, one per completion and in their order;
+    `model_name`. Several aspects give `ratings_<aspect>` and so on for each; then `ratings` are the means, and
+    `rationales` has them all, by name. How each rating came about stands in `distilabel_metadata`.
 
-    On a model whose probabilities can be seen, the frame of the answer is written by us and the model fills in only
-    rating and rationale, so N completions always give N ratings, unless they are too many for its context. The reply of any
-    other model is parsed.
+    On a model whose probabilities can be seen, the frame of the answer is written by us and the model fills in
+    only rating and rationale, so N completions always give N ratings, unless they are too many for its context.
+    The reply of any other model is parsed.
     """
 
     aspect: str | list[str] = "overall-rating"
@@ -49,116 +45,112 @@ class UltraFeedback(Task):
     rationales: bool | None = None
     swap: bool = False
     rationale_tokens: int = 60
-    language: str = "en"
 
     inputs = ["instruction", "generations"]
-
-    def __post_init__(self):
-        super().__post_init__()
-        self.check()
-
-    def check(self) -> None:
-        allowed = names("ultrafeedback", self.language)
-        unknown = [aspect for aspect in self.aspects if aspect not in allowed]
-        if unknown or not self.aspects:
-            raise InputError(f"Step {self.name!r}: unknown aspect {unknown}; allowed: {', '.join(allowed)}.")
-        if self.mode not in ("text", "logits"):
-            raise InputError(f"Step {self.name!r}: mode={self.mode!r}; allowed: 'text', 'logits'.")
-        if self.mode == "logits" and self.swap:
-            raise InputError(
-                f"Step {self.name!r}: swap=True with mode='logits', which rates each text alone, so that there is no order to "
-                "swap. Use mode='text', or leave out swap."
-            )
-        if self.mode == "logits" and not self.llm.can_score:
-            raise InputError(
-                f"Step {self.name!r}: mode='logits' needs probabilities, which {self.llm!r} hides. Use mode='text'."
-            )
-
-    @property
-    def aspects(self) -> list[str]:
-        return [self.aspect] if isinstance(self.aspect, str) else list(self.aspect)
-
-    @property
-    def outputs(self) -> list[str]:
-        rated = ["ratings", "rationales", *(["ratings_disagreement"] if self.swap else [])]
-        each = [f"{column}_{aspect}" for aspect in self.aspects for column in rated]
-        return [*rated, "model_name", *(each if len(self.aspects) > 1 else [])]
 
     def format_input(self, row: Row, aspect: str | None = None, shown: list[str] | None = None) -> Chat:
         """The listwise prompt in text mode; in logits mode the prompt for the one text in `shown`."""
         if shown is None:
             shown = [text for text in texts_of(row, "generations", self) if has_words(text)]
         frame, texts = ("listwise", shown) if self.mode == "text" else ("pointwise", shown[:1])
-        layout = shipped(f"ultrafeedback/_{frame}", self.language)
-        prompt = shipped(f"ultrafeedback/{aspect or self.aspects[0]}", self.language)
+        prompt = shipped(f"ultrafeedback/{aspect or self.aspects[0]}")
+        layout = shipped(f"ultrafeedback/_{frame}")
         content = filled(prompt, layout=layout, instruction=instruction_of(row, self), texts=texts)
-        system = filled(shipped("ultrafeedback/_system", self.language))
+        system = filled(shipped("ultrafeedback/_system"))
         return [{"role": "system", "content": system}, {"role": "user", "content": content}]
-
-    def sample(self) -> Row:
-        return {"generations": ["<GENERATION 1>", "<GENERATION 2>"]}
 
     def process(self, rows: StepInput) -> StepOutput:
         judged = {aspect: self._judged(rows, aspect) for aspect in self.aspects}
         yield [self._finished(row, {a: judged[a][i] for a in self.aspects}) for i, row in enumerate(rows)]
 
-    # --- rating -------------------------------------------------------------------------------------------------
-
     def _judged(self, rows: StepInput, aspect: str) -> list[list[Judgement]]:
         """For each row the judgements of its completions."""
-        rate = self._pointwise if self.mode == "logits" else self._listwise
+        listwise = self._fill_in if self.llm.can_score else self._parse
+        rate = listwise if self.mode == "text" else self._believe
         orders = []
         for step in (1, -1) if self.swap else (1,):
             judged = [[Judgement(text) for text in texts_of(row, "generations", self)] for row in rows]
-            rate(rows, [to_rate(judgements)[::step] for judgements in judged], aspect)
+            sheets: list[Sheet] = []
+            for row, judgements in zip(rows, judged, strict=True):
+                texts = to_rate(judgements)[::step]
+                groups = [texts] if self.mode == "text" else [[text] for text in texts]
+                sheets += [Sheet(row, group) for group in groups if group]
+            rate([sheet for sheet in sheets if self._prompted(sheet, aspect)])
             orders.append(judged)
         return [list(map(averaged, *both)) for both in zip(*orders, strict=True)] if self.swap else orders[0]
 
-    def _pointwise(self, rows: StepInput, lists: list[list[Judgement]], aspect: str) -> None:
+    def _believe(self, sheets: list[Sheet]) -> None:
         """Each text on its own: the mean of the distribution over the scale."""
-        pairs = [
-            (row, judgement) for row, judgements in zip(rows, lists, strict=True) for judgement in judgements
-        ]
-        readable = [judgement for row, judgement in pairs if self._prompted(row, [judgement], aspect)]
-        chats = [judgement.chat for judgement in readable]
+        chats = [sheet.chat for sheet in sheets]
         distributions = self.llm.choice_probabilities(chats, SCALE, prefill="Rating: ").tolist()
-        for judgement, distribution in zip(readable, distributions, strict=True):
-            judgement.rating = round(sum(k * p for k, p in enumerate(distribution, start=1)), 4)
-            judgement.distribution = rounded(distribution)
+        for sheet, distribution in zip(sheets, distributions, strict=True):
+            sheet.answer = "Rating: "
+            sheet.rate(0, round(sum(k * p for k, p in enumerate(distribution, start=1)), 4), distribution)
         if self.rationales:
-            self._explain(
-                readable, [f"Rating: {round(judgement.rating)}\nRationale:" for judgement in readable]
-            )
+            self._explain(sheets, 0)
 
-    def _listwise(self, rows: StepInput, lists: list[list[Judgement]], aspect: str) -> None:
-        """All texts of a row at once, in the order of its judgements."""
-        pairs = zip(rows, lists, strict=True)
-        readable = [
-            judgements for row, judgements in pairs if judgements and self._prompted(row, judgements, aspect)
-        ]
-        rate = self._fill_in if self.llm.can_score else self._parse
-        rate(readable)
+    def _fill_in(self, sheets: list[Sheet]) -> None:
+        """Text after text, the frame of the answer is ours: the model chooses a digit, then writes a rationale."""
+        for number in range(max((len(sheet.judgements) for sheet in sheets), default=0)):
+            current = [sheet for sheet in sheets if len(sheet.judgements) > number]
+            for sheet in current:
+                sheet.answer += f"#### Text {number + 1}\nRating: "
+            chats = [sheet.chat_so_far for sheet in current]
+            distributions = self.llm.choice_probabilities(chats, SCALE).tolist()
+            for sheet, distribution in zip(current, distributions, strict=True):
+                sheet.rate(number, float(1 + max(range(5), key=distribution.__getitem__)), distribution)
+            explained = self.rationales is not False
+            rationales = self._explain(current, number) if explained else [""] * len(current)
+            for sheet, rationale in zip(current, rationales, strict=True):
+                opening, sheet.answer = sheet.answer, f"{sheet.answer} {rationale or ''}\n\n"
+                # Odd text can be more tokens to read than it was to write.
+                if not self._fits(sheet.chat_so_far, len(sheet.judgements) - number - 1):
+                    sheet.answer = f"{opening} […]\n\n"
 
-    def _prompted(self, row: Row, judgements: list[Judgement], aspect: str) -> bool:
-        """Give the judgements of a row their prompt; False and a reason if it never fits the model.
+    def _parse(self, sheets: list[Sheet]) -> None:
+        """The model writes the whole answer, and what it wrote is read."""
+        results = self.llm.generate([sheet.chat for sheet in sheets])
+        for sheet, result in zip(sheets, results, strict=True):
+            reply = result["generations"][0]
+            # What a reply says last, where it was cut off, may be half a number.
+            whole = f"{reply}…" if reply and finish_reason(result) == CUT_OFF else reply
+            texts = [judgement.text for judgement in sheet.judgements]
+            entries = parse_ratings(whole, len(texts), texts)
+            for judgement, entry in zip(sheet.judgements, entries, strict=True):
+                vars(judgement).update(entry, replies=[reply])
+
+    def _explain(self, sheets: list[Sheet], number: int) -> list[str | None]:
+        """What the model writes as the rationale of the rating that each sheet ends with."""
+        limits = {"max_new_tokens": self.rationale_tokens, "stop_strings": ["\n\n", "####"]}
+        results = self.llm.generate([sheet.chat_so_far for sheet in sheets], **limits)
+        rationales = [result["generations"][0] for result in results]
+        for sheet, rationale in zip(sheets, rationales, strict=True):
+            sheet.judgements[number].rationale = rationale if has_words(rationale) else None
+        return rationales
+
+    # --- prompts that fit ---------------------------------------------------------------------------------------
+
+    def _prompted(self, sheet: Sheet, aspect: str) -> bool:
+        """Give a sheet its prompt; False and a reason if it never fits the model.
 
         Its longest parts are cut in the middle until it and the answer fit.
         """
-        whole = [instruction_of(row, self), *(judgement.text for judgement in judgements)]
+        whole = [instruction_of(sheet.row, self), *(judgement.text for judgement in sheet.judgements)]
         parts = list(whole)
-        bare = {**row, **dict.fromkeys(OPTIONAL)}  # the first part has them already
-        while not self._fits(
-            chat := self.format_input({**bare, "instruction": parts[0]}, aspect, parts[1:]), len(judgements)
-        ):
+        while True:
+            asked = {"instruction": parts[0], **dict.fromkeys(OPTIONAL)}
+            sheet.chat = self.format_input({**sheet.row, **asked}, aspect, parts[1:])
+            if self._fits(sheet.chat, len(sheet.judgements)):
+                break
             longest = max(range(len(parts)), key=lambda i: len(parts[i]))
             if len(parts[longest]) // 2 < SHORTEST:
-                for judgement in judgements:
+                for judgement in sheet.judgements:
                     judgement.reason = TOO_LONG
                 return False
             parts[longest] = without_middle(parts[longest])
-        for judgement, part, text in zip(judgements, parts[1:], whole[1:], strict=True):
-            judgement.chat, judgement.text = chat, part
-            judgement.shortened = parts[0] != whole[0] or part != text
+        for judgement, part in zip(sheet.judgements, parts[1:], strict=True):
+            judgement.shortened = parts[0] != whole[0] or part != judgement.text
+            judgement.chat, judgement.text = sheet.chat, part
         return True
 
     def _fits(self, chat: Chat, unrated: int) -> bool:
@@ -166,75 +158,46 @@ class UltraFeedback(Task):
         block = " and" * (self.rationale_tokens + 20)
         return self.llm.fits("\n".join(message["content"] for message in chat) + block * unrated)
 
-    def _fill_in(self, lists: list[list[Judgement]]) -> None:
-        """Text after text, the frame of the answer is ours: the model chooses a digit, then writes a rationale."""
-        frames = [""] * len(lists)
-        for number in range(max(map(len, lists), default=0)):
-            places = [place for place, judgements in enumerate(lists) if len(judgements) > number]
-            current = [lists[place][number] for place in places]
-            heads = [f"{frames[place]}#### Text {number + 1}\nRating: " for place in places]
-            chats = [continued(judgement.chat, head) for judgement, head in zip(current, heads, strict=True)]
-            distributions = self.llm.choice_probabilities(chats, SCALE).tolist()
-            for judgement, distribution in zip(current, distributions, strict=True):
-                judgement.rating = float(1 + max(range(5), key=distribution.__getitem__))
-                judgement.distribution = rounded(distribution)
-            openings = [f"{head}{j.rating:.0f}\nRationale:" for j, head in zip(current, heads, strict=True)]
-            written = (
-                self._explain(current, openings) if self.rationales is not False else [""] * len(current)
-            )
-            for place, judgement, opening, rationale in zip(places, current, openings, written, strict=True):
-                frame = f"{opening} {rationale or ''}\n\n"
-                # Odd text can be more tokens to read than it was to write.
-                fits = self._fits(continued(judgement.chat, frame), len(lists[place]) - number - 1)
-                frames[place] = frame if fits else f"{opening} […]\n\n"
+    # --- settings and columns -----------------------------------------------------------------------------------
 
-    def _parse(self, lists: list[list[Judgement]]) -> None:
-        results = self.llm.generate([judgements[0].chat for judgements in lists])
-        for judgements, result in zip(lists, results, strict=True):
-            reply = result["generations"][0]
-            entries = parse_ratings(reply, len(judgements), [judgement.text for judgement in judgements])
-            for judgement, entry in zip(judgements, entries, strict=True):
-                judgement.rating, judgement.rationale = entry["rating"], entry["rationale"]
-                judgement.reason, judgement.replies = entry["reason"], [reply]
+    def check(self) -> None:
+        allowed, logits = names("ultrafeedback"), self.mode == "logits"
+        unknown = [aspect for aspect in self.aspects if aspect not in allowed]
+        alone = "swap=True with mode='logits', which rates each text alone: there is no order to swap."
+        hidden = f"mode='logits' needs probabilities, which {self.llm!r} hides. Use mode='text'."
+        self.refuse(
+            {
+                f"unknown aspect {unknown}; allowed: {', '.join(allowed)}.": unknown or not self.aspects,
+                f"mode={self.mode!r}; allowed: 'text', 'logits'.": self.mode not in ("text", "logits"),
+                f"{alone} Use mode='text', or leave out swap.": logits and self.swap,
+                hidden: logits and not self.llm.can_score,
+            }
+        )
 
-    def _explain(self, judgements: list[Judgement], openings: list[str]) -> list[str | None]:
-        """What the model writes after the openings of its rationales."""
-        chats = [
-            continued(judgement.chat, opening)
-            for judgement, opening in zip(judgements, openings, strict=True)
-        ]
-        limits = {"max_new_tokens": self.rationale_tokens, "stop_strings": ["\n\n", "####"]}
-        written = [result["generations"][0] for result in self.llm.generate(chats, **limits)]
-        for judgement, rationale in zip(judgements, written, strict=True):
-            judgement.rationale = rationale if has_words(rationale) else None
-        return written
+    @property
+    def aspects(self) -> list[str]:
+        return [self.aspect] if isinstance(self.aspect, str) else list(self.aspect)
 
-    # --- columns ------------------------------------------------------------------------------------------------
+    @property
+    def outputs(self) -> list[str]:
+        return [*rating_columns({aspect: [] for aspect in self.aspects}, self.swap), "model_name"]
+
+    def sample(self) -> Row:
+        return {"generations": ["<GENERATION 1>", "<GENERATION 2>"]}
 
     def _finished(self, row: Row, judged: dict[str, list[Judgement]]) -> Row:
-        columns = {aspect: self._columns(judgements) for aspect, judgements in judged.items()}
-        several = {f"{name}_{a}": values for a, column in columns.items() for name, values in column.items()}
-        shared = over_aspects(columns) if len(columns) > 1 else columns[self.aspects[0]]
         rest = {"model_name": self.llm.model_name, "distilabel_metadata": self._metadata(row, judged)}
-        return {**row, **(several if len(columns) > 1 else {}), **shared, **rest}
-
-    def _columns(self, judgements: list[Judgement]) -> dict[str, list[Any]]:
-        columns = {"ratings": "rating", "rationales": "rationale"}
-        columns |= {"ratings_disagreement": "disagreement"} if self.swap else {}
-        return {name: [getattr(judgement, key) for judgement in judgements] for name, key in columns.items()}
+        return {**row, **rating_columns(judged, self.swap), **rest}
 
     def _metadata(self, row: Row, judged: dict[str, list[Judgement]]) -> dict[str, Any]:
         """The row's metadata: what the model read, and how each rating came about."""
         judge = {"judge": f"{type(self).__name__}, {self.llm.model_name}", "mode": self.mode}
-        how = {
-            aspect: [{**judge, **j.explained()} for j in judgements] for aspect, judgements in judged.items()
-        }
-        chats = [chat for judgements in judged.values() if (chat := first(j.chat for j in judgements))]
-        read = "\n\n".join(framed("Prompt", chat) for chat in chats) if self.mode == "text" else None
-        metadata = self.metadata(row, read, how)
-        if self.add_raw_output and not self.llm.can_score:
-            replies = {
-                aspect: first(j.replies for j in judgements) or [] for aspect, judgements in judged.items()
-            }
-            metadata[f"raw_replies_{self.name}"] = replies
-        return metadata
+        how, prompts, replies = {}, [], {}
+        for aspect, judgements in judged.items():
+            how[aspect] = [{**judge, **judgement.explained()} for judgement in judgements]
+            asked = [judgement for judgement in judgements if judgement.chat][:1]
+            prompts += [framed("Prompt", judgement.chat) for judgement in asked]
+            replies[aspect] = [reply for judgement in asked for reply in judgement.replies]
+        metadata = self.metadata(row, "\n\n".join(prompts) if self.mode == "text" else None, how)
+        parsed = {f"raw_replies_{self.name}": replies} if not self.llm.can_score else {}
+        return {**metadata, **(parsed if self.add_raw_output else {})}
