@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from contextlib import contextmanager
@@ -77,6 +78,10 @@ class Distiset(dict):
     def _write(self, folder: Path) -> None:
         folder.mkdir()
         for name, datasets in self.items():
+            if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
+                raise InputError(
+                    f"A dataset cannot be named {name!r}. Allowed: letters, digits, '_', '-', '.'."
+                )
             # datasets writes no file for no rows, and then cannot read the folder back.
             with no_progress_bars():
                 shards = {split: None if len(dataset) else 1 for split, dataset in datasets.items()}
@@ -93,10 +98,12 @@ class Distiset(dict):
         folder = Path(distiset_path).expanduser()
         if not (folder / MARK).is_file():
             raise InputError(f"{folder} holds no Distiset. Give a folder that Distiset.save_to_disk wrote.")
-        configs = json.loads((folder / MARK).read_text(encoding="utf-8"))["configs"]
-        distiset = cls({name: load_from_disk(str(folder / name)) for name in configs})
-        card = folder / CARD
-        distiset.card = card.read_text(encoding="utf-8") if card.is_file() else ""
+        try:
+            configs = json.loads((folder / MARK).read_text(encoding="utf-8"))["configs"]
+            distiset = cls({name: load_from_disk(str(folder / name)) for name in configs})
+            distiset.card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{folder} is damaged: {error}. Save the Distiset again.") from error
         return distiset
 
     def push_to_hub(self, repo_id: str, private: bool = False, token: str | None = None) -> None:
@@ -123,9 +130,8 @@ class Distiset(dict):
                 drop them without a word.
 
         Returns:
-            `datasets.DatasetDict` with `prompt`, `chosen`, `rejected`, each a list of messages; `chosen` and
-            `rejected` hold the completion only. Rows that are no pair are left out, and their number for each
-            reason is printed.
+            `datasets.DatasetDict` with lists of messages `prompt`, `chosen`, `rejected`, the last two without
+            the prompt. Rows that are no pair are left out, and their number for each reason is printed.
         """
         if config not in self:
             raise InputError(f"There is no dataset {config!r}; allowed: {', '.join(self)}.")

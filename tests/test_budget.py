@@ -17,7 +17,7 @@ LINES = {
     "__main__": 188,
     "card": 64,
     "declared": 20,
-    "distiset": 244,
+    "distiset": 250,
     "errors": 57,
     "exercises": 9,
     "job": 161,

@@ -195,6 +195,35 @@ def test_folder_without_a_distiset_says_so(tmp_path):
             Distiset.load_from_disk(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["distiset.json", "default/dataset_dict.json", "default/train/state.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"configs": 3}', b"\xff\xfe", None])
+def test_damaged_folder_is_said_to_be_damaged(tmp_path, name, content):
+    distiset_of(*PAIRS).save_to_disk(tmp_path / "saved")
+    if content is None:
+        (tmp_path / "saved" / name).unlink()
+    else:
+        (tmp_path / "saved" / name).write_bytes(content)
+    with pytest.raises(InputError, match="saved (is damaged: .*Save the Distiset again|holds no Distiset)"):
+        Distiset.load_from_disk(tmp_path / "saved")
+
+
+def test_cut_rows_are_said_to_be_damaged(tmp_path):
+    distiset_of(*PAIRS).save_to_disk(tmp_path / "saved")
+    [rows] = (tmp_path / "saved").rglob("*.arrow")
+    rows.write_bytes(rows.read_bytes()[:99])
+    with pytest.raises(InputError, match="saved is damaged"):
+        Distiset.load_from_disk(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/b", "", ".", "..", 3, None, "a b", "a\n"], ids=repr)
+def test_name_that_is_no_name_of_a_folder_is_refused_and_nothing_is_written(tmp_path, name):
+    distiset = distiset_of(*PAIRS)
+    distiset[name] = distiset["default"]
+    with pytest.raises(InputError, match="cannot be named.*Allowed"):
+        distiset.save_to_disk(tmp_path / "saved")
+    assert not list(tmp_path.iterdir())
+
+
 def test_equal_rows_give_byte_identical_folders(tmp_path):
     for name in ("one", "two"):
         made_here().save_to_disk(tmp_path / name)

@@ -97,7 +97,7 @@ def read_csv(path: Path, limit: int | None = None):
     text = "".join(line for _, line in text_lines(path))
     header = text.lstrip().partition("\n")[0]
     # Only an empty cell is nothing: "None" and "NA" are words. A cell too many is an error, not an index.
-    options = {"index_col": False, "keep_default_na": False, "na_values": [""]}
+    options = {"index_col": False, "keep_default_na": False, "na_values": [""], "low_memory": False}
     try:
         with warnings.catch_warnings(action="error", category=pandas.errors.ParserWarning):
             table = pandas.read_csv(

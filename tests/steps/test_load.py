@@ -241,6 +241,12 @@ TABLES = {
 }
 
 
+def test_column_of_a_long_table_is_of_one_kind(tmp_path):
+    ids = [*map(str, range(300_000)), "2a"]
+    (tmp_path / "rows.csv").write_text("instruction,id\n" + "".join(f"x,{name}\n" for name in ids))
+    assert [row["id"] for row in rows_of(load_from(tmp_path / "rows.csv"))] == ids
+
+
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("name", TABLES)
