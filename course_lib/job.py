@@ -19,6 +19,7 @@ from course_lib.settings import Settings
 from course_lib.steps import FormatTextGenerationDPO, GroupColumns, LoadDataFromDicts
 from course_lib.steps.base import GeneratorStep, Step
 from course_lib.steps.load import load_from, shipped_instructions
+from course_lib.steps.prompts import prompt_text
 from course_lib.steps.tasks import EvolQuality, Task, TextGeneration, UltraFeedback
 
 JUDGES = {"default": default_judge, "likelihood": likelihood_panel}
@@ -125,6 +126,7 @@ def check_instructions(load: GeneratorStep, llms: list[LLM]) -> None:
         if not isinstance(text, str) or not text.strip():
             kind = "empty" if isinstance(text, str) else f"{type(text).__name__} {repr(text)[:60]}"
             raise InputError(f"The instruction in row {number} is {kind}; allowed: text. Mend that row.")
+        text = prompt_text(row)
         if full := next((llm for llm in llms if not llm.fits(text)), None):
             raise InputError(
                 f"The instruction in row {number} ({len(text)} characters, {text[:40]!r}…) is longer than "

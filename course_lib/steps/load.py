@@ -11,6 +11,7 @@ from course_lib.errors import InputError
 from course_lib.paths import DATA
 from course_lib.steps.base import DROP_REASON, GeneratorStep, Row
 from course_lib.steps.files import READERS, ending, read_file, read_jsonl
+from course_lib.steps.prompts import question_of
 
 # Columns of rows that left an earlier run, which do not bind this one.
 EARLIER_RUN = (DROP_REASON, "dropped_by")
@@ -33,10 +34,20 @@ class LoadRows(GeneratorStep):
 
     @property
     def outputs(self) -> list[str]:
+        return [*self._columns, "instruction"] if self._asks_in_messages else self._columns
+
+    @property
+    def _columns(self) -> list[str]:
         columns = getattr(self.dataset, "column_names", None) or (
             name for row in self.dataset for name in row
         )
         return [name for name in dict.fromkeys(columns) if name not in EARLIER_RUN]
+
+    @property
+    def _asks_in_messages(self) -> bool:
+        """Whether rows are conversations, whose last question is the instruction."""
+        columns = self._columns
+        return "messages" in columns and "instruction" not in {*columns, *self.output_mappings.values()}
 
     def check(self) -> None:
         if not self.count():
@@ -49,13 +60,23 @@ class LoadRows(GeneratorStep):
         return rows if self.num_examples is None else min(rows, self.num_examples)
 
     def process(self, offset: int = 0) -> Iterator[tuple[list[Row], bool]]:
-        total, columns = self.count(), self.outputs
+        total, columns, in_messages = self.count(), self._columns, self._asks_in_messages
         rows = iter(islice(self.dataset, offset, total))
         for start in range(offset, max(total, 1), self.batch_size):
             batch = [
                 {name: _listed(row.get(name)) for name in columns} for row in islice(rows, self.batch_size)
             ]
+            if in_messages:
+                batch = [_with_instruction(row, number) for number, row in enumerate(batch, start + 1)]
             yield batch, start + self.batch_size >= total
+
+
+def _with_instruction(row: Row, number: int) -> Row:
+    try:
+        chat = question_of(row["messages"])
+    except InputError as error:
+        raise InputError(f"Row {number}, 'messages': {error}") from error
+    return {**row, "instruction": chat[-1]["content"] if chat else None}
 
 
 def _listed(value: Any) -> Any:

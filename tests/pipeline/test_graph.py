@@ -162,7 +162,7 @@ def test_mapping_of_an_input_that_the_step_does_not_have():
         ArmedLoad(data=ROWS) >> write(input_mappings={"prompt": "instruction"})
     refused(
         pipeline,
-        "'text_generation_0' has no input prompt to map. Its inputs: input, instruction, system_prompt",
+        "'text_generation_0' has no input prompt to map. Its inputs: input, instruction, messages, system_prompt",
     )
 
 

@@ -160,3 +160,53 @@ def test_the_drop_reason_of_an_earlier_run_does_not_bind():
     rows = [{"instruction": "Go.", "drop_reason": "tie"}]
     distiset = pool([Writer(text="Le chat dort."), Writer(text="Chat.")], rows)
     assert len(rows_of(distiset, "default")) == 1 and "dropped" not in distiset
+
+
+TALK = [
+    {"role": "system", "content": "You are terse."},
+    {"role": "user", "content": "What is the capital of France?"},
+    {"role": "assistant", "content": "Paris."},
+    {"role": "user", "content": "And of Spain?"},
+]
+
+
+def test_a_conversation_is_answered_in_its_context_and_exported_whole():
+    distiset = pool([Writer(text="Madrid, of course."), Writer(text="Rome.")], [{"id": 1, "messages": TALK}])
+    [row] = rows_of(distiset, "default")
+    assert row["instruction"] == "And of Spain?" and row["chosen"][:-1] == row["rejected"][:-1] == TALK
+    [pair] = distiset.to_trl()["train"]
+    assert pair["prompt"] == TALK and pair["rejected"] == [{"role": "assistant", "content": "Rome."}]
+
+
+def test_writers_and_judges_read_the_turns_before():
+    row = {"instruction": "And of Spain?", "messages": TALK, "generations": ["Madrid.", "Rome."]}
+    writer = TextGeneration(llm=ScriptedLLM(["x"]), system_prompt="One word.")
+    assert writer.format_input(row) == [
+        {"role": "system", "content": "You are terse.\n\nOne word."},
+        *TALK[1:],
+    ]
+    judged = UltraFeedback(llm=ScriptedLLM(["x"])).format_input(row)[-1]["content"]
+    assert "User: What is the capital of France?\n\nAssistant: Paris.\n\nUser: And of Spain?" in judged
+
+
+def test_an_answer_at_the_end_of_a_conversation_is_not_part_of_its_prompt():
+    load = LoadDataFromDicts(data=[{"messages": [*TALK, {"role": "assistant", "content": "Madrid."}]}])
+    [[row]] = list(load.generate_rows())
+    assert row["instruction"] == "And of Spain?"
+    assert TextGeneration(llm=ScriptedLLM(["x"])).format_input(row) == TALK
+
+
+def test_messages_beside_another_instruction_are_no_part_of_it():
+    row = {"instruction": "Name a fruit.", "messages": TALK}
+    assert TextGeneration(llm=ScriptedLLM(["x"])).format_input(row) == [
+        {"role": "user", "content": "Name a fruit."}
+    ]
+
+
+@pytest.mark.parametrize(
+    "messages", [[], "Hi", [{"role": "user"}], [{"role": "bot", "content": "x"}], [TALK[0]], [3]]
+)
+def test_what_is_no_conversation_is_an_error_with_its_row(messages):
+    load = LoadDataFromDicts(data=[{"messages": TALK}, {"messages": messages}])
+    with pytest.raises(InputError, match="Row 2, 'messages': A conversation has"):
+        list(load.generate_rows())

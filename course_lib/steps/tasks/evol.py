@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from course_lib.llms.base import CUT_OFF, SAMPLING, Chat, sampling_arguments
 from course_lib.llms.cache import result_key
 from course_lib.steps.base import Row, StepInput, StepOutput
-from course_lib.steps.prompts import OPTIONAL, part_of
+from course_lib.steps.prompts import TEXTS, part_of
 from course_lib.steps.tasks.base import Task, finish_reason
 from course_lib.steps.tasks.rewrites import rewrite_fault
 from course_lib.steps.tasks.rows import chat_of, text_of
@@ -62,7 +62,7 @@ class _Evol(Task):
     def fault(self, rewrite: str, trace: "Trace", prompt: str) -> str | None:
         """Why `rewrite` cannot be used, or None. Override it to add checks of your own."""
         given = [trace.text, *(trace.row[name] for name in self.inputs)]
-        given += [text for column in OPTIONAL if (text := part_of(trace.row, column))]
+        given += [text for column in TEXTS if (text := part_of(trace.row, column))]
         return rewrite_fault(rewrite, trace.text, prompt, given)
 
     def _begin(self, trace: "Trace", evolution: int) -> bool:

@@ -26,8 +26,8 @@ class TextGeneration(_Writing):
 
     Args:
         system_prompt: what the model is told before the instruction; a row's own `system_prompt` is told first.
-        template: Jinja text for the user's message; its variables are columns of the rows. Without one, it is the
-            `instruction`, and the row's `input` below where it has one.
+        template: Jinja text for the user's message; its variables are columns of the rows. Without one, the whole
+            prompt is asked: the `instruction`, with the row's `input` and the `messages` before it (see `prompts`).
         columns: further columns that the template may use without them being asked for in every row.
 
     Columns: `generation`, `finish_reason` (`length`: it was cut off), `model_name`.
@@ -39,12 +39,16 @@ class TextGeneration(_Writing):
 
     def format_input(self, row: Row) -> Chat:
         values = {name: row[name] for name in self.inputs if name in row}
-        if self.template == TextGeneration.template:
-            values["instruction"] = chat_of(row, self)[-1]["content"]
         own = None if "system_prompt" in self._variables else part_of(row, "system_prompt")
-        system = "\n\n".join(text for text in (own, self.system_prompt) if text)
+        before = [{"role": "system", "content": own}] if own else []
+        if self.template == TextGeneration.template:
+            *before, question = chat_of(row, self)
+            values["instruction"] = question["content"]
+        told = [message["content"] for message in before if message["role"] == "system"]
+        system = "\n\n".join(filter(None, [*told, self.system_prompt]))
         messages = [{"role": "system", "content": system}] if system else []
-        return [*messages, {"role": "user", "content": filled(self._template, **values)}]
+        turns = [message for message in before if message["role"] != "system"]
+        return [*messages, *turns, {"role": "user", "content": filled(self._template, **values)}]
 
     def check(self) -> None:
         self._template, self._variables = parsed(self.template)
