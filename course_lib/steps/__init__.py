@@ -1,15 +1,19 @@
 """The pieces of a pipeline that need no language model; those that do are in `course_lib.steps.tasks`."""
 
-from course_lib.steps.base import GeneratorStep, Step, StepColumns, StepInput, StepOutput
-from course_lib.steps.columns import GroupColumns, KeepColumns
+from course_lib.steps.base import GeneratorStep, GlobalStep, Step, StepColumns, StepInput, StepOutput, step
+from course_lib.steps.columns import CombineOutputs, ExpandColumns, GroupColumns, KeepColumns
 from course_lib.steps.filtering import FilterRows
-from course_lib.steps.formatting import FormatTextGenerationDPO
+from course_lib.steps.formatting import FormatTextGenerationDPO, FormatTextGenerationSFT
 from course_lib.steps.load import LoadDataFromDicts, LoadDataFromDisk, LoadDataFromFileSystem, LoadDataFromHub
 
 __all__ = [
+    "CombineOutputs",
+    "ExpandColumns",
     "FilterRows",
     "FormatTextGenerationDPO",
+    "FormatTextGenerationSFT",
     "GeneratorStep",
+    "GlobalStep",
     "GroupColumns",
     "KeepColumns",
     "LoadDataFromDicts",
@@ -20,4 +24,5 @@ __all__ = [
     "StepColumns",
     "StepInput",
     "StepOutput",
+    "step",
 ]

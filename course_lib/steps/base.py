@@ -14,8 +14,10 @@ A row with a `drop_reason` leaves the pipeline there and is counted; it is never
 """
 
 import re
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import field, fields
+from inspect import Parameter, Signature, signature
 from typing import Any, ClassVar
 
 from course_lib.declared import Declared
@@ -152,6 +154,12 @@ class Step(Declared):
         return {**row, **hidden, **restored, **renamed}
 
 
+class GlobalStep(Step):
+    """A step whose `process` gets all rows at once, and so needs them all in memory."""
+
+    input_batch_size: int = sys.maxsize
+
+
 class GeneratorStep(Step):
     """A step without rows before it: `process(offset)` yields `(rows, is_last)`."""
 
@@ -170,6 +178,38 @@ class GeneratorStep(Step):
             yield [self._mapped_out(row) for row in rows]
             if is_last:
                 return
+
+
+def step(
+    inputs: StepColumns | None = None, outputs: StepColumns | None = None, step_type: str = "normal"
+) -> Callable[[Callable], type[Step]]:
+    """Make a class of step from a function: `@step(inputs=["text"], outputs=["loud"])`.
+
+    Args:
+        inputs, outputs: the columns that it reads and adds.
+        step_type: "normal"; "global", for all rows at once; or "generator", for a function of `offset`.
+    """
+    kinds: dict[str, type[Step]] = {"normal": Step, "global": GlobalStep, "generator": GeneratorStep}
+    if step_type not in kinds:
+        raise InputError(f"step_type={step_type!r}; allowed: {', '.join(kinds)}.")
+
+    def made(function: Callable) -> type[Step]:
+        # Steps find by its signature whether `process` takes rows of several steps.
+        def process(self, *arguments):
+            return function(*arguments)
+
+        own = [Parameter("self", Parameter.POSITIONAL_ONLY), *signature(function).parameters.values()]
+        process.__signature__ = Signature([p.replace(kind=_by_place(p)) for p in own])
+        names = {"inputs": list(inputs or []), "outputs": list(outputs or []), "process": process}
+        about = {"__doc__": function.__doc__, "__module__": function.__module__}
+        return type(function.__name__, (kinds[step_type],), {**names, **about})
+
+    return made
+
+
+def _by_place(parameter: Parameter):
+    several = parameter.kind == Parameter.VAR_POSITIONAL
+    return Parameter.VAR_POSITIONAL if several else Parameter.POSITIONAL_ONLY
 
 
 def snake_case(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import zip_longest
+from typing import Any
 
 from course_lib.errors import GraphError
 from course_lib.steps.base import Row, Step, StepInput, StepOutput
@@ -14,8 +15,9 @@ class GroupColumns(Step):
         columns: columns to group.
         output_columns: their names afterwards; by default `grouped_` and the name.
 
-    Other columns are kept, where branches differ those of the first; `distilabel_metadata` is merged. Where
-    rows have a `finish_reason`, the list `finish_reasons` says for each branch how its text ended.
+    Other columns are kept, where branches differ those of the first. `distilabel_metadata` is merged: what differs
+    between branches under one key is a list, in their order. Where rows have a `finish_reason`, the list
+    `finish_reasons` says for each branch how its text ended.
     """
 
     columns: list[str]
@@ -56,10 +58,55 @@ class GroupColumns(Step):
         merged = {key: value for row in reversed(rows) for key, value in row.items()}
         names = self._names(merged)
         kept = {key: value for key, value in merged.items() if key not in names}
-        metadata = [row["distilabel_metadata"] for row in rows if row.get("distilabel_metadata")]
-        if metadata:
-            kept["distilabel_metadata"] = {key: value for entry in metadata for key, value in entry.items()}
+        if metadata := merged_metadata(rows):
+            kept["distilabel_metadata"] = metadata
         return {**kept, **{new: [row.get(old) for row in rows] for old, new in names.items()}}
+
+
+def merged_metadata(rows: Iterable[Row]) -> dict[str, Any]:
+    """The `distilabel_metadata` of several rows: what differs under the same key is kept as a list, in their order."""
+    values: dict[str, list[Any]] = {}
+    for row in rows:
+        for key, value in (row.get("distilabel_metadata") or {}).items():
+            values.setdefault(key, []).append(value)
+    # A key that the branches have from a step before them says the same in each.
+    return {key: each[0] if all(value == each[0] for value in each) else each for key, each in values.items()}
+
+
+class CombineOutputs(Step):
+    """Puts the rows of several branches together, column by column; where two have a column, the later one's stays."""
+
+    def process(self, *inputs: StepInput) -> StepOutput:
+        yield [self._combined(rows) for rows in zip_longest(*inputs, fillvalue={})]
+
+    def _combined(self, rows: tuple[Row, ...]) -> Row:
+        metadata = merged_metadata(rows)
+        combined = {key: value for row in rows for key, value in row.items()}
+        return {**combined, **({"distilabel_metadata": metadata} if metadata else {})}
+
+
+class ExpandColumns(Step):
+    """Makes a row of each place in the lists of `columns`, a list of names or a dict to new names."""
+
+    columns: list[str] | dict[str, str]
+
+    @property
+    def inputs(self) -> list[str]:
+        return list(self.columns)
+
+    @property
+    def outputs(self) -> list[str]:
+        return list(self.columns.values() if isinstance(self.columns, dict) else self.columns)
+
+    def process(self, rows: StepInput) -> StepOutput:
+        yield [expanded for row in rows for expanded in self._expanded(row)]
+
+    def _expanded(self, row: Row) -> list[Row]:
+        kept = {key: value for key, value in row.items() if key not in self.columns}
+        lists = [
+            row[column] if isinstance(row[column], list | tuple) else [row[column]] for column in self.columns
+        ]
+        return [{**kept, **dict(zip(self.outputs, values, strict=True))} for values in zip_longest(*lists)]
 
 
 class KeepColumns(Step):

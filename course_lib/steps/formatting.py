@@ -87,6 +87,24 @@ class FormatTextGenerationDPO(Step):
         return "too similar" if alike > self.max_similarity else None
 
 
+class FormatTextGenerationSFT(Step):
+    """Makes a row for supervised fine-tuning of a prompt and its `generation`: `prompt`, `prompt_id`, `messages`."""
+
+    inputs = {"instruction": True, "generation": True, **dict.fromkeys(OPTIONAL, False)}
+    outputs = ["prompt", "prompt_id", "messages"]
+
+    def process(self, rows: StepInput) -> StepOutput:
+        yield [self._formatted(row) for row in rows]
+
+    def _formatted(self, row: Row) -> Row:
+        if not _text(row["generation"], row).strip():
+            return dropped(row, "empty completion")
+        if row.get("finish_reason") == CUT_OFF:
+            return dropped(row, "cut off")
+        messages = [*prompt_of(row), {"role": "assistant", "content": row["generation"]}]
+        return {**row, **_named(row), "messages": messages}
+
+
 @dataclass
 class Candidate:
     """A completion and what is known of it."""
@@ -130,9 +148,13 @@ def is_rating(value) -> bool:
     return isinstance(value, Real) and math.isfinite(value)
 
 
-def _pair(row: Row, best: Candidate, worst: Candidate) -> Row:
+def _named(row: Row) -> Row:
     prompt = prompt_text(row)
-    pair: Row = {"prompt": prompt, "prompt_id": hashlib.sha256(prompt.encode("utf-8", "replace")).hexdigest()}
+    return {"prompt": prompt, "prompt_id": hashlib.sha256(prompt.encode("utf-8", "replace")).hexdigest()}
+
+
+def _pair(row: Row, best: Candidate, worst: Candidate) -> Row:
+    pair = _named(row)
     for side, candidate in (("chosen", best), ("rejected", worst)):
         pair[side] = [*prompt_of(row), {"role": "assistant", "content": candidate.text}]
         pair[f"{side}_model"], pair[f"{side}_rating"] = candidate.model, candidate.rating
