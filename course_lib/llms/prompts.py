@@ -2,9 +2,22 @@
 
 from functools import cached_property
 
+from jinja2 import TemplateError
+
 from course_lib.errors import InputError
 from course_lib.llms.base import Chat
 from course_lib.llms.weights import Weights
+
+
+def folded(chat: Chat) -> Chat:
+    """`chat` with its system messages in front of the first message of the user, for templates that take none."""
+    system = [message["content"] for message in chat if message["role"] == "system"]
+    rest = [message for message in chat if message["role"] != "system"]
+    first = next((place for place, message in enumerate(rest) if message["role"] == "user"), None)
+    if not system or first is None:
+        return chat
+    question = {"role": "user", "content": "\n\n".join([*system, rest[first]["content"]])}
+    return [*rest[:first], question, *rest[first + 1 :]]
 
 
 class Prompts:
@@ -29,8 +42,29 @@ class Prompts:
         messages, prefill = (
             (chat[:-1], chat[-1]["content"]) if chat[-1]["role"] == "assistant" else (chat, None)
         )
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        text = self._templated(messages if self._takes_system else folded(messages))
         return encodable(text if prefill is None else text + self.weights.completion_prefix + prefill)
+
+    def _templated(self, messages: Chat) -> str:
+        try:
+            return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except TemplateError as error:
+            roles = ", ".join(message["role"] for message in messages) or "none"
+            raise InputError(
+                f"The chat template of {self.weights.name} refuses messages of these roles: {roles} ({error}). "
+                "Ask in another form, or give another one with chat_template=…."
+            ) from error
+
+    @cached_property
+    def _takes_system(self) -> bool:
+        """Whether the template shows a system message; that of Gemma 2 raises, others leave it out without a word."""
+        mark = "\ue000"
+        try:
+            return mark in self._templated(
+                [{"role": "system", "content": mark}, {"role": "user", "content": "Hello."}]
+            )
+        except InputError:
+            return False
 
     def encode(self, chat: Chat) -> list[int]:
         """Token ids of `chat`, each control token of the template once; for an empty chat, one that begins a text."""

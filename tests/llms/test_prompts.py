@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from course_lib.errors import InputError
 from course_lib.llms import TransformersLLM
 from course_lib.llms.base import LinearHead
 
@@ -51,3 +52,39 @@ def test_any_text_has_tokens_that_spell_it(tiny, text):
         tiny.tokenizer.decode(tiny.prompts.encode_completion(text), clean_up_tokenization_spaces=False)
         == expected
     )
+
+
+REFUSES = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+IGNORES = "{% set messages = messages | rejectattr('role', 'equalto', 'system') | list %}"
+TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+
+
+@pytest.mark.parametrize("before", [REFUSES, IGNORES])
+def test_a_template_without_a_place_for_the_system_message_gets_it_in_the_users_turn(
+    tiny_model_folder, before
+):
+    llm = TransformersLLM(str(tiny_model_folder), chat_template=before + TURNS)
+    turns = [("system", "Be brief."), ("user", "Hi."), ("assistant", "Hello."), ("user", "Bye.")]
+    text = llm.render([{"role": role, "content": content} for role, content in turns])
+    shown = "<|im_start|>user\nBe brief.\n\nHi.<|im_end|>\n<|im_start|>assistant\nHello.<|im_end|>\n"
+    assert text == shown + "<|im_start|>user\nBye.<|im_end|>\n"
+    system = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi."}]
+    assert llm.choice_probabilities([system], ["1", "2"]).shape == (1, 2)
+    assert llm.generate([system], max_new_tokens=2)[0]["finish_reasons"]
+
+
+def test_a_template_that_refuses_a_chat_is_one_error_that_says_which(tiny_model_folder):
+    own = "{% if messages | length > 1 %}{{ raise_exception('one turn only') }}{% endif %}" + TURNS
+    llm = TransformersLLM(str(tiny_model_folder), chat_template=own)
+    turns = [{"role": role, "content": "x"} for role in ("user", "assistant", "user")]
+    with pytest.raises(
+        InputError, match="refuses messages of these roles: user, assistant, user .one turn only"
+    ):
+        llm.generate([turns])
+
+
+def test_a_template_that_cannot_be_read_is_one_error(tiny_model_folder):
+    with pytest.raises(InputError, match="chat template of .* refuses"):
+        TransformersLLM(str(tiny_model_folder), chat_template="{% for %}").render(
+            [{"role": "user", "content": "x"}]
+        )
