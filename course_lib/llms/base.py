@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 from course_lib.errors import InputError
 from course_lib.llms.cache import result_key
-from course_lib.llms.chats import SAMPLING, Chat, check_chat, continued, sampling_arguments
+from course_lib.llms.chats import SAMPLING, Chat, check_chat, check_chats, continued, sampling_arguments
 from course_lib.llms.results import Computed, Usage
 
 __all__ = [
@@ -176,8 +176,7 @@ class LLM(Computed):
         arguments = sampling_arguments({**self.generation_kwargs, **kwargs})
         if not isinstance(num_generations, int) or num_generations < 1:
             raise InputError(f"num_generations={num_generations!r}; allowed: a whole number from 1.")
-        for position, chat in enumerate(inputs):
-            check_chat(chat, position)
+        check_chats(inputs)
         requests = [Request(chat, draw, arguments) for chat in inputs for draw in range(num_generations)]
         keys = [(request.chat, request.draw, arguments) for request in requests]
         results = self.results("generate", keys, partial(self._written, requests))
@@ -193,8 +192,7 @@ class LLM(Computed):
 
         self._must_score("choice_probabilities")
         chats, choices = [continued(chat, prefill) for chat in inputs], list(choices)
-        for position, chat in enumerate(chats):
-            check_chat(chat, position)
+        check_chats(chats)
         keys = [(chat, choices) for chat in chats]
         scores = self.results("choices", keys, partial(self.score_choices, chats, choices))
         logs = np.array(scores, dtype=np.float64).reshape(len(chats), len(choices))
@@ -239,8 +237,7 @@ class LLM(Computed):
             raise InputError(
                 f"{len(inputs)} inputs but {len(completions)} completions; one completion per input."
             )
-        for position, chat in enumerate(inputs):
-            check_chat(chat, position, may_be_empty=True)
+        check_chats(inputs, may_be_empty=True)
         return list(zip(inputs, completions, strict=True))
 
     def _must_score(self, method: str) -> None:

@@ -1,5 +1,6 @@
 """Chats and sampling arguments: what a model is asked, and whether it can be asked that."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from course_lib.errors import InputError
@@ -26,6 +27,7 @@ RANGES = {
     "repetition_penalty": (0.01, 100),
     "seed": (-(2**63), 2**63 - 1),
 }
+EXAMPLE = '[{"role": "user", "content": "…"}]'
 
 
 def continued(chat: Chat, prefill: str) -> Chat:
@@ -35,45 +37,68 @@ def continued(chat: Chat, prefill: str) -> Chat:
 
 def check_chat(chat: Any, position: int, may_be_empty: bool = False) -> None:
     """Raise `InputError` unless `chat` is a list of `{"role": str, "content": str}`."""
-    allowed = '[{"role": "user", "content": "…"}]'
     if not isinstance(chat, list) or not (chat or may_be_empty):
-        given = repr(chat)[:80]
         raise InputError(
-            f"Input {position} is {given}, not a chat. Allowed: a list of messages such as {allowed}."
+            f"Input {position} is {repr(chat)[:80]}, not a chat. Allowed: a list of messages such as {EXAMPLE}."
         )
     for message in chat:
-        well_formed = isinstance(message, dict) and all(
-            isinstance(message.get(k), str) for k in ("role", "content")
-        )
+        texts = [message.get(k) for k in ("role", "content")] if isinstance(message, dict) else [None]
+        well_formed = all(isinstance(text, str) for text in texts)
         if not well_formed or message["role"] not in ("system", "user", "assistant"):
             raise InputError(
                 f"Input {position} holds the message {repr(message)[:120]}. Allowed: 'role' is system, user or "
-                f"assistant, and 'content' is text, such as {allowed}."
+                f"assistant, and 'content' is text, such as {EXAMPLE}."
             )
 
 
-def sampling_arguments(given: dict[str, Any]) -> dict[str, Any]:
+def check_chats(chats: Any, may_be_empty: bool = False) -> None:
+    """Raise `InputError` unless `chats` is a sequence of chats."""
+    if not isinstance(chats, Sequence) or isinstance(chats, str):
+        raise InputError(f"The inputs are {repr(chats)[:80]}. Allowed: a list of chats such as [{EXAMPLE}].")
+    for position, chat in enumerate(chats):
+        check_chat(chat, position, may_be_empty)
+
+
+def sampling_arguments(given: Mapping[str, Any] | None) -> dict[str, Any]:
     """`SAMPLING` with `given` over it, checked. `do_sample=False` is another way to say `temperature=0`.
 
     Raises:
-        InputError: an unknown name or a value out of range.
+        InputError: an unknown name, or a value of the wrong type or out of range.
     """
-    given = dict(given)
-    if given.pop("do_sample", True) is False:
-        given["temperature"] = 0
-    unknown = sorted(set(given) - set(SAMPLING))
-    if unknown:
+    if not isinstance(given, Mapping | None):
+        raise InputError(
+            f"Sampling arguments are {given!r:.80}; allowed: a dict, such as {{'temperature': 0.7}}."
+        )
+    arguments = {name: value for name, value in (given or {}).items() if value is not None}
+    sampled = arguments.pop("do_sample", True)
+    if not isinstance(sampled, bool):
+        raise InputError(f"do_sample={sampled!r:.80}; allowed: True or False.")
+    if not sampled:
+        arguments["temperature"] = 0
+    if unknown := sorted(str(name) for name in arguments if name not in SAMPLING):
         raise InputError(
             f"Unknown sampling argument {', '.join(unknown)}. Allowed: do_sample, {', '.join(SAMPLING)}."
         )
-    merged = {**SAMPLING, **{k: v for k, v in given.items() if v is not None}}
-    stops = merged["stop_strings"]
-    merged["stop_strings"] = [stops] if isinstance(stops, str) else list(stops)
-    for name, (low, high) in RANGES.items():
-        value = merged[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise InputError(f"{name}={value!r}; allowed: a number from {low} to {high}.")
-    for name in ("max_new_tokens", "top_k", "seed"):
-        if merged[name] != int(merged[name]):
-            raise InputError(f"{name}={merged[name]!r}; allowed: a whole number.")
-    return merged
+    arguments = {**SAMPLING, **arguments}
+    arguments["stop_strings"] = _stop_strings(arguments["stop_strings"])
+    return arguments | {name: _number(name, arguments[name]) for name in RANGES}
+
+
+def _stop_strings(value: Any) -> list[str]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) and text for text in texts):
+        raise InputError(
+            f"stop_strings={value!r:.80}; allowed: a text, or a list of texts, none of them empty."
+        )
+    return list(texts)
+
+
+def _number(name: str, value: Any) -> int | float:
+    low, high = RANGES[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise InputError(f"{name}={value!r:.80}; allowed: a number from {low} to {high}.")
+    if not isinstance(SAMPLING[name], int):
+        return value
+    if value != int(value):
+        raise InputError(f"{name}={value!r}; allowed: a whole number.")
+    return int(value)

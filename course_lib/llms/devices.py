@@ -2,17 +2,11 @@
 
 import json
 
+from course_lib.memory import memory_ran_out
+
 MOST_ROWS = 256
 CPU_ROWS, CPU_TOKENS = 64, 16_384
 CPU_NODES, GPU_NODES = 256, 4096
-# What PyTorch says where it has no exception of its own; "illegal memory access" and the like are other errors.
-OUT_OF_MEMORY = (
-    "DefaultCPUAllocator: can't allocate memory",
-    "DefaultCPUAllocator: not enough memory",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "MPS backend out of memory",
-)
 
 
 def best_device() -> str:
@@ -25,11 +19,11 @@ def best_device() -> str:
 
 
 def best_dtype(device: str, folder) -> str:
-    """float32 on a CPU; bfloat16 where a GPU computes in it; else float16, but float32 for Gemma, which overflows it."""
+    """float32 on a CPU; bfloat16 where a GPU has it; else float16, but float32 for Gemma, which overflows it."""
     import torch
 
     if device.startswith("cuda"):
-        # `is_bf16_supported` also says yes where bfloat16 is only emulated; compute capability 8 has it in hardware.
+        # `is_bf16_supported` also says yes where it is only emulated; compute capability 8 has it in hardware.
         if torch.cuda.get_device_capability(device)[0] >= 8:
             return "bfloat16"
     elif not device.startswith("mps"):
@@ -39,7 +33,7 @@ def best_dtype(device: str, folder) -> str:
 
 
 def batch_budget(model) -> tuple[int, int]:
-    """Most rows, and most tokens (prompt and completion, padding included), that one batch of `model` may hold."""
+    """Most rows, and most tokens (prompt, completion, padding), that one batch of `model` may hold."""
     if model.device.type != "cuda":
         return CPU_ROWS, CPU_TOKENS
     import torch
@@ -60,15 +54,11 @@ def most_nodes(model) -> int:
 
 def out_of_memory(error: Exception) -> bool:
     """Whether a smaller batch may help."""
-    import torch
-
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        text in str(error) for text in OUT_OF_MEMORY
-    )
+    return memory_ran_out(error) or "CUBLAS_STATUS_ALLOC_FAILED" in str(error)
 
 
 def filled_batches(sizes: dict[int, int], most_rows: int, most_tokens: int) -> list[list[int]]:
-    """Positions in batches, longest first, each of at most `most_rows` and of `most_tokens` with the padding."""
+    """Positions in batches, longest first, each of at most `most_rows`, and `most_tokens` with the padding."""
     batches: list[list[int]] = []
     for position in sorted(sizes, key=lambda p: (-sizes[p], p)):
         if batches and len(batches[-1]) < min(most_rows, most_tokens // sizes[batches[-1][0]]):

@@ -396,3 +396,28 @@ def test_models_of_installed_packages_are_made_by_name(monkeypatch, tiny_model_f
 def test_backend_without_a_name_is_told_what_is_missing():
     with pytest.raises(TypeError, match="LLM must define model_name"):
         LLM().generate(chats("a"))
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("stop_strings", 5), ("stop_strings", [5]), ("stop_strings", [""]), ("stop_strings", {"a": 1})]
+    + [
+        ("temperature", "hot"),
+        ("temperature", float("nan")),
+        ("temperature", True),
+        ("seed", 1.5),
+        ("seed", "1"),
+    ]
+    + [("max_new_tokens", [1]), ("top_p", None.__class__), ("do_sample", "no"), ("colour", 1)],
+)
+def test_a_sampling_argument_of_a_wrong_kind_is_one_error_that_names_it(name, value):
+    with pytest.raises(InputError, match=name):
+        ScriptedLLM(["x"]).generate([[{"role": "user", "content": "Hi"}]], **{name: value})
+
+
+@pytest.mark.parametrize(
+    "inputs", ["Hi", 3, None, {"role": "user", "content": "Hi"}, [["Hi"]], [{"role": "user"}]]
+)
+def test_what_is_no_list_of_chats_is_one_error(inputs):
+    with pytest.raises(InputError, match="chat|message"):
+        ScriptedLLM(["x"]).generate(inputs)
