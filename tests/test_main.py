@@ -70,7 +70,7 @@ def test_the_job_writes_a_dataset_a_card_and_two_figures_and_the_second_run_is_t
         "Apache-2.0",
         "Gemma Terms of Use",
         "| `seed` | 0 |",
-        "| instructions | 5 |",
+        "| instructions | 4 |",
         "DPOTrainer",
     ):
         assert words in card

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -79,31 +79,20 @@ class ResultCache:
             "SELECT model, COUNT(*), SUM(LENGTH(value)) FROM results GROUP BY model ORDER BY model"
         )
 
-    def count_damaged(self) -> int:
-        """How many results are damaged, those included that no lookup finds; all are read for it."""
-        count = lambda rows: sum(checksum != _checksum(key, value) for key, checksum, value in rows)  # noqa: E731
-        return self._run("SELECT key, checksum, value FROM results", read=count)
-
-    def clear(self, older_than_days: float | None = None, model: str | None = None) -> int | None:
-        """Delete all results (and damaged files) or those that match; how many, None if unknown."""
-        conditions = {}
-        if older_than_days is not None:
-            conditions["created < ?"] = time.time() - older_than_days * 86400
-        if model is not None:
-            conditions["model = ?"] = model
-        where, count = " AND ".join(["1", *conditions]), None
+    def clear(self) -> int | None:
+        """Delete all results, and damaged files; how many results, None if unknown."""
+        count = None
         try:
-            [(count,)] = self._run(f"SELECT COUNT(*) FROM results WHERE {where}", [*conditions.values()])
-            self._run(f"DELETE FROM results WHERE {where}", [*conditions.values()])
+            [(count,)] = self._run("SELECT COUNT(*) FROM results")
+            self._run("DELETE FROM results")
             self._run("VACUUM")
         except CacheError as error:
             # On a full disk SQLite can neither open the file nor delete from it; deleting the file takes no room.
-            if conditions or _primary_code(error.__cause__) not in NO_ROOM:
+            if _primary_code(error.__cause__) not in NO_ROOM:
                 raise
             self.close()
             self._delete(self.files())
-        if not conditions:
-            self._delete(self.damaged_files())
+        self._delete(self.damaged_files())
         return count
 
     def copy_to(self, folder: Path) -> None:
@@ -135,23 +124,23 @@ class ResultCache:
         except OSError as error:
             raise self._explained(error) from error
 
-    def _run(self, statement: str, values: Sequence = (), many: bool = False, read: Callable = list) -> Any:
+    def _run(self, statement: str, values: Sequence = (), many: bool = False) -> Any:
         with self._lock:
             try:
-                return self._execute(statement, values, many, read)
+                return self._execute(statement, values, many)
             except sqlite3.Error as error:
                 if _primary_code(error) not in DAMAGED:
                     raise self._explained(error) from error
             try:
                 self._set_aside()
-                return self._execute(statement, values, many, read)
+                return self._execute(statement, values, many)
             except (sqlite3.Error, OSError) as error:
                 raise self._explained(error) from error
 
-    def _execute(self, statement: str, values: Sequence, many: bool, read: Callable) -> Any:
+    def _execute(self, statement: str, values: Sequence, many: bool) -> list[tuple]:
         with self._open() as connection:
             execute = connection.executemany if many else connection.execute
-            return read(execute(statement, values))
+            return list(execute(statement, values))
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
