@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import nbformat
 from nbclient import NotebookClient
@@ -34,14 +35,12 @@ def line(path: Path) -> str:
     taken = []
     with tempfile.TemporaryDirectory() as cache:
         notebooks.link_weights(Path(cache))
-        os.environ["COURSE_LIB_CACHE"] = cache
-        taken += [seconds(path), seconds(path)]
-        del os.environ["COURSE_LIB_CACHE"]
+        with patch.dict(os.environ, COURSE_LIB_CACHE=cache):
+            taken += [seconds(path), seconds(path)]
     with tempfile.TemporaryDirectory() as cache:
         notebooks.fill_cache(Path(cache))
-        os.environ.update(COURSE_LIB_CACHE=cache, COURSE_LIB_REPLAY="1")
-        taken.append(seconds(path))
-        del os.environ["COURSE_LIB_CACHE"], os.environ["COURSE_LIB_REPLAY"]
+        with patch.dict(os.environ, COURSE_LIB_CACHE=cache, COURSE_LIB_REPLAY="1"):
+            taken.append(seconds(path))
     return f"| {path.parent.name}/{path.stem} | {' | '.join(f'{t:.0f}' for t in taken)} |"
 
 
