@@ -151,6 +151,7 @@ def pair_text(row) -> str:
 
 def run_cache(given: list[str]) -> int:
     from course_lib.llms.cache import default_cache
+    from course_lib.llms.packaged import tidy
 
     parser = Parser(prog="python -m course_lib cache", description="Where results and weights lie.")
     parser.add_argument("--clear", action="store_true", help="delete all results, not the weights")
@@ -165,6 +166,7 @@ def run_cache(given: list[str]) -> int:
         say(f"{folder / name}  {size / 1e6:.1f} MB")
     if options.clear and (options.yes or _agreed("Delete these results? [y/N] ")):
         count = default_cache().clear()
+        tidy(folder / "weights")
         say(f"Deleted {'all' if count is None else count} results.")
     elif options.clear:
         say("Nothing was deleted.")

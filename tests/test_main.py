@@ -274,3 +274,11 @@ def test_too_little_memory_is_one_sentence_at_whatever_point_it_runs_out(tmp_pat
     assert done.returncode == 2, done.stderr[-500:]
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ") and "emory" in last and "Traceback" not in done.stderr
+
+
+def test_clearing_the_cache_removes_what_killed_downloads_left(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_LIB_CACHE", str(tmp_path))
+    (tmp_path / "weights" / ".smollm2-135m-left_over" / "converted").mkdir(parents=True)
+    (tmp_path / "weights" / "mine").mkdir()
+    assert main(["cache", "--clear", "--yes"]) == 0
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["mine"]

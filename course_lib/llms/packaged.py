@@ -106,14 +106,12 @@ def _write_manifest(folder: Path) -> None:
     folder.chmod(0o777 & ~umask)
 
 
-def leftovers(folder: Path) -> list[Path]:
-    """What killed downloads and conversions left in `folder`: the working folders of processes that are gone."""
-    found = [
-        path
-        for path in folder.glob(".*-*")
-        if path.is_dir() and path.name.lstrip(".").startswith(tuple(PACKAGED))
-    ]
-    return [path for path in found if not _alive(path.name.rsplit("-", 2)[-2])]
+def tidy(folder: Path) -> None:
+    """Remove what killed downloads and conversions left in `folder`: the working folders of processes that are gone."""
+    for path in folder.glob(".*-*"):
+        ours = path.is_dir() and path.name.lstrip(".").startswith(tuple(PACKAGED))
+        if ours and not _alive(path.name.rsplit("-", 2)[-2]):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _alive(number: str) -> bool:
@@ -142,8 +140,7 @@ def fetch(name: str, folder: Path) -> None:
         require_package(package, f"Converting {name}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for path in leftovers(folder.parent):
-            shutil.rmtree(path, ignore_errors=True)
+        tidy(folder.parent)
         _check_space(name, folder.parent)
         with (
             tempfile.TemporaryDirectory(
