@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from course_lib.errors import CourseLibError
 from course_lib.steps.load import DATA, read_jsonl
 
@@ -97,7 +99,7 @@ def _judged(item: Question, answer: Any) -> Outcome:
     try:
         if unattempted(answer):
             raise NotAttempted
-        item.check(answer)
+        item.check(plain(answer))
     except NotAttempted:
         return Outcome(item.name, "not attempted")
     except Wrong as wrong:
@@ -160,7 +162,18 @@ def call(function: Any, *arguments: Any, **named: Any) -> Any:
         ) from error
     if returned is ...:
         raise NotAttempted
-    return returned
+    return plain(returned)
+
+
+def plain(value: Any) -> Any:
+    """`value` with Python's own numbers and lists for those of numpy, wherever they stand in it."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(map(plain, value))
+    if type(value) is dict:
+        return {plain(key): plain(kept) for key, kept in value.items()}
+    return value
 
 
 def alike(value: Any, expected: Any, tolerance: float = 1e-3) -> bool:

@@ -5,6 +5,7 @@ import threading
 import time
 import types
 
+import numpy as np
 import pytest
 
 from course_lib.errors import InputError
@@ -16,6 +17,7 @@ from course_lib.exercises.questions import (
     equal,
     of_type,
     outcome_of,
+    plain,
     question,
     require,
     unattempted,
@@ -300,3 +302,12 @@ def test_a_question_without_hints_or_of_an_unknown_level_cannot_be_declared():
             question(bad["level"], "hint", kind=bad.get("kind", "code"))
     with pytest.raises(ValueError):
         question("🐢")
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.array(0.5)])
+def test_numbers_of_numpy_are_numbers_wherever_they_stand(number):
+    assert plain(number) == 0.5 and type(plain(number)) is float
+    assert plain({"a": [number, (number,)]}) == {"a": [0.5, (0.5,)]}
+    assert plain(np.arange(3)) == [0, 1, 2] and plain([np.int64(3)]) == [3]
+    own = type("Own", (list,), {})([number])
+    assert plain(own) is own
