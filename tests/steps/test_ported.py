@@ -106,7 +106,10 @@ def test_rows_for_fine_tuning_hold_whole_conversations_and_no_fragments():
     rows = [
         {"instruction": "Hi.", "system_prompt": "Be kind.", "generation": "Hello!", "finish_reason": "stop"}
     ]
-    rows += [{**rows[0], "generation": "Hello th", "finish_reason": "length"}, {**rows[0], "generation": None}]
+    rows += [
+        {**rows[0], "generation": "Hello th", "finish_reason": "length"},
+        {**rows[0], "generation": None},
+    ]
     made = next(FormatTextGenerationSFT().process(rows))
     roles = [(message["role"], message["content"]) for message in made[0]["messages"]]
     assert roles == [("system", "Be kind."), ("user", "Hi."), ("assistant", "Hello!")]
