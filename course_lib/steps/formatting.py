@@ -51,8 +51,11 @@ class FormatTextGenerationDPO(Step):
     def load(self) -> None:
         self._known: set[int] = set()
 
+    def unload(self) -> None:
+        del self._known
+
     def process(self, rows: StepInput) -> StepOutput:
-        known = getattr(self, "_known", set())
+        known = getattr(self, "_known", set())  # outside a run each call stands alone
         yield [self._formatted(row, known) for row in rows]
 
     def _formatted(self, row: Row, known: set[int]) -> Row:
@@ -144,8 +147,9 @@ def _text(value: Any, row: Row) -> str:
     raise InputError(f"A completion must be text, but a row has {repr(value)[:60]}: {repr(row)[:200]}")
 
 
-def is_rating(value) -> bool:
-    return isinstance(value, Real) and math.isfinite(value)
+def is_rating(value: Any) -> bool:
+    """Whether `value` is a finite number; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _named(row: Row) -> Row:

@@ -168,6 +168,14 @@ def test_the_same_pair_again_is_a_duplicate_within_a_run_and_over_its_batches():
             done.get("drop_reason") for rows in ([row, row], [*others, row]) for done in run(step, rows)
         ]
         assert reasons == [None, "duplicate instruction", None, None, None, "duplicate instruction"]
+        step.unload()
+    for _ in range(2):  # outside a run each call stands alone
+        assert [done.get("drop_reason") for done in run(step, [row])] == [None]
+
+
+def test_true_and_false_are_no_ratings():
+    assert formatted(["one", "two"], [True, False])["drop_reason"] == "missing rating"
+    assert formatted(["one", "two", "three"], [True, 2, 4])["chosen_rating"] == 4
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,32 @@ def test_a_template_that_places_the_parts_itself_gets_them_once():
     assert chat == [{"role": "user", "content": "You are terse. | Translate to French. | The cat sleeps."}]
 
 
+@pytest.mark.parametrize(
+    ("template", "question"),
+    [
+        ("Please: {{ instruction }}", "Please: Translate to French.\n\nThe cat sleeps."),
+        ("{{ instruction }}\n\n{{ input }}", "Translate to French.\n\nThe cat sleeps."),
+        ("{{ instruction }} ({{ input }})", "Translate to French. (The cat sleeps.)"),
+    ],
+)
+def test_a_template_of_ones_own_asks_the_whole_prompt(template, question):
+    task = TextGeneration(llm=ScriptedLLM(["x"]), template=template)
+    assert task.format_input(ALPACA) == [CHAT[0], {"role": "user", "content": question}]
+    before = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
+    talk = {**ALPACA, "messages": [*before, {"role": "user", "content": "Translate to French."}]}
+    assert task.format_input(talk) == [CHAT[0], *before, {"role": "user", "content": question}]
+
+
+@pytest.mark.parametrize("empty", [{}, {"input": None}, {"input": ""}, {"input": float("nan")}])
+def test_a_template_that_places_the_input_takes_rows_without_one(empty):
+    task = TextGeneration(
+        llm=ScriptedLLM(["x"]), template="{{ instruction }}{% if input %}: {{ input }}{% endif %}"
+    )
+    [rows] = task.process([{"instruction": "Say hi.", **empty}])
+    assert rows[0]["distilabel_metadata"]["raw_input_text_generation_0"][-1]["content"] == "Say hi."
+    assert rows[0]["generation"] == "x"
+
+
 def test_judges_and_rewriters_read_the_whole_prompt():
     row = {**ALPACA, "generations": ["Le chat dort.", "Chat."], "response": "Chat."}
     for task in (UltraFeedback(llm=ScriptedLLM(["x"])), EvolQuality(llm=ScriptedLLM(["x"]))):

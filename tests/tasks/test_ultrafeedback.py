@@ -396,6 +396,18 @@ def test_an_instruction_too_long_for_the_model_is_cut_in_the_middle_and_marked(m
 
 
 @pytest.mark.parametrize("mode", ["text", "logits"])
+def test_room_is_kept_for_rationales_only_where_they_are_written(mode):
+    text = "word " * 60
+    row = {"instruction": "Say a word.", "generations": [text]}
+    frame = UltraFeedback(llm=ToyLLM(), mode=mode).format_input(row)
+    length = sum(len(message["content"]) for message in frame)
+    for rationales, whole in ((False, True), (True, False)):
+        llm = ToyLLM(context=length + 150)
+        made = one(UltraFeedback(llm=llm, mode=mode, rationales=rationales, rationale_tokens=60), row)
+        assert explained(made)["overall-rating"][0]["shortened"] is not whole
+
+
+@pytest.mark.parametrize("mode", ["text", "logits"])
 def test_what_cannot_be_made_to_fit_has_a_reason_and_is_not_read_in_part(mode):
     llm = ToyLLM(context=600)
     short, long = next(UltraFeedback(llm=llm, mode=mode).process([{**ROW, "generations": [""]}, {**ROW}]))

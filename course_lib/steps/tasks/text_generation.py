@@ -4,7 +4,7 @@ from typing import Any
 
 from course_lib.llms.base import Chat
 from course_lib.steps.base import Row
-from course_lib.steps.prompts import OPTIONAL, part_of
+from course_lib.steps.prompts import OPTIONAL, TEXTS, part_of
 from course_lib.steps.tasks.base import Task
 from course_lib.steps.tasks.rows import chat_of, list_of
 from course_lib.steps.tasks.templating import filled, parsed
@@ -26,8 +26,9 @@ class TextGeneration(_Writing):
 
     Args:
         system_prompt: what the model is told before the instruction; a row's own `system_prompt` is told first.
-        template: Jinja text for the user's message; its variables are columns of the rows. Without one, the whole
-            prompt is asked: the `instruction`, with the row's `input` and the `messages` before it (see `prompts`).
+        template: Jinja text for the user's message; its variables are columns of the rows. `instruction` stands
+            for the whole question: a row's `input` follows it unless the template places it, and the `messages`
+            before it are said before (see `prompts`).
         columns: further columns that the template may use without them being asked for in every row.
 
     Columns: `generation`, `finish_reason` (`length`: it was cut off), `model_name`.
@@ -38,14 +39,18 @@ class TextGeneration(_Writing):
     columns: str | list[str] | None = None
 
     def format_input(self, row: Row) -> Chat:
-        values = {name: row[name] for name in self.inputs if name in row}
-        own = None if "system_prompt" in self._variables else part_of(row, "system_prompt")
-        before = [{"role": "system", "content": own}] if own else []
-        if self.template == TextGeneration.template:
-            *before, question = chat_of(row, self)
+        values = {name: part_of(row, name) or "" for name in TEXTS if name in self._variables}
+        values |= {name: row[name] for name in self.inputs if name in row and name not in values}
+        # What the template places itself is not placed around it once more.
+        around = {**row, **{name: None for name in OPTIONAL if name in self._variables}}
+        if "instruction" in self._variables:
+            *before, question = chat_of(around, self)
             values["instruction"] = question["content"]
-        told = [message["content"] for message in before if message["role"] == "system"]
-        system = "\n\n".join(filter(None, [*told, self.system_prompt]))
+        else:
+            system = part_of(around, "system_prompt")
+            before = [{"role": "system", "content": system}] if system else []
+        systems = [message["content"] for message in before if message["role"] == "system"]
+        system = "\n\n".join(filter(None, [*systems, self.system_prompt]))
         messages = [{"role": "system", "content": system}] if system else []
         turns = [message for message in before if message["role"] != "system"]
         return [*messages, *turns, {"role": "user", "content": filled(self._template, **values)}]
@@ -56,7 +61,8 @@ class TextGeneration(_Writing):
     @property
     def inputs(self) -> dict[str, bool]:
         named = [self.columns] if isinstance(self.columns, str) else self.columns or []
-        return {**dict.fromkeys(OPTIONAL, False), **dict.fromkeys([*named, *self._variables], True)}
+        required = dict.fromkeys([*named, *self._variables], True)
+        return {**required, **dict.fromkeys(OPTIONAL, False)}
 
 
 class ChatGeneration(_Writing):

@@ -86,7 +86,7 @@ class UltraFeedback(Task):
         for sheet, distribution in zip(sheets, distributions, strict=True):
             sheet.answer = "Rating: "
             sheet.rate(0, round(sum(k * p for k, p in enumerate(distribution, start=1)), 4), distribution)
-        if self.rationales:
+        if self._explains:
             self._explain(sheets, 0)
 
     def _fill_in(self, sheets: list[Sheet]) -> None:
@@ -99,8 +99,7 @@ class UltraFeedback(Task):
             distributions = self.llm.choice_probabilities(chats, SCALE).tolist()
             for sheet, distribution in zip(current, distributions, strict=True):
                 sheet.rate(number, float(1 + max(range(5), key=distribution.__getitem__)), distribution)
-            explained = self.rationales is not False
-            rationales = self._explain(current, number) if explained else [""] * len(current)
+            rationales = self._explain(current, number) if self._explains else [""] * len(current)
             for sheet, rationale in zip(current, rationales, strict=True):
                 opening, sheet.answer = sheet.answer, f"{sheet.answer} {rationale or ''}\n\n"
                 # Odd text can be more tokens to read than it was to write.
@@ -155,7 +154,8 @@ class UltraFeedback(Task):
 
     def _fits(self, chat: Chat, unrated: int) -> bool:
         """Whether the model has room for `chat` and the blocks of the texts that are still unrated."""
-        block = " and" * (self.rationale_tokens + 20)
+        explains = self._explains or not self.llm.can_score
+        block = " and" * (20 + self.rationale_tokens * explains)
         return self.llm.fits("\n".join(message["content"] for message in chat) + block * unrated)
 
     # --- settings and columns -----------------------------------------------------------------------------------
@@ -181,6 +181,10 @@ class UltraFeedback(Task):
     @property
     def outputs(self) -> list[str]:
         return [*rating_columns({aspect: [] for aspect in self.aspects}, self.swap), "model_name"]
+
+    @property
+    def _explains(self) -> bool:
+        return self.mode == "text" if self.rationales is None else bool(self.rationales)
 
     def sample(self) -> Row:
         return {"generations": ["<GENERATION 1>", "<GENERATION 2>"]}
