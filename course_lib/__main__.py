@@ -1,4 +1,4 @@
-"""`python -m course_lib`: make a preference dataset. `cache`: where results are. `grade`: exercises."""
+"""`python -m course_lib`: make a preference dataset. `audit`: its faults. `cache`: results. `grade`: exercises."""
 
 import argparse
 import os
@@ -33,9 +33,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; exit status 0, 2 for what a user can mend, 1 for a fault of ours, 130 after Ctrl-C."""
+    """Run a command.
+
+    Returns:
+        The exit status: 0; 1 where an audit found faults, or for a fault of ours, which says so; 2 for what a user
+        can mend; 130 after Ctrl-C.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    command = {"cache": run_cache, "grade": run_grade}.get(given[0] if given else "")
+    command = {"audit": run_audit, "cache": run_cache, "grade": run_grade}.get(given[0] if given else "")
     try:
         return command(given[1:]) if command else run_dataset(given)
     except KeyboardInterrupt:
@@ -115,7 +120,7 @@ def dataset_parser() -> Parser:
     parser = Parser(
         prog="python -m course_lib",
         description="Make preference data: several completions per instruction, best and worst as a pair.",
-        epilog="Other commands: python -m course_lib cache --help, python -m course_lib grade --help",
+        epilog="Other commands, each with --help: python -m course_lib audit, cache, grade",
     )
     for option in fields(Settings):
         parser.add_argument(f"--{option.name.replace('_', '-')}", **option.metadata)
@@ -147,6 +152,44 @@ def pair_text(row) -> str:
         lines.append(f"  {side} ({row[f'{side}_model']}, rated {row[f'{side}_rating']:.2f}):")
         lines.append("    " + row[side][-1]["content"].replace("\n", "\n    "))
     return "\n".join(lines)
+
+
+def run_audit(given: list[str]) -> int:
+    """Print what is wrong with preference data; 1 if anything is."""
+    parser = Parser(
+        prog="python -m course_lib audit",
+        description="Find faults of preference data: chosen and rejected, or completions with ratings.",
+        epilog="Exit status 1 where faults were found, 0 where none was.",
+    )
+    parser.add_argument("source", nargs="+", help="files, a folder of files, a saved dataset or a hub id")
+    parser.add_argument("--tokenizer", metavar="MODEL", help="find pairs that are too long for this model")
+    parser.add_argument("--max-length", type=int, metavar="N", help="longest pair in tokens (default: 1024)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("audit"), metavar="FOLDER", help="for report and figure"
+    )
+    parser.add_argument(
+        "--write", type=Path, metavar="FOLDER", help="also write the rows that have no faults"
+    )
+    options = parser.parse_args(given)
+    if options.max_length is not None and (options.tokenizer is None or options.max_length < 1):
+        raise InputError(
+            "--max-length counts tokens of --tokenizer MODEL; allowed: 1 or more, with --tokenizer."
+        )
+    from course_lib.audit import audit
+    from course_lib.audit_report import check_folder, text, write_remaining, write_report
+    from course_lib.llms import plugins
+
+    if options.write:
+        check_folder(options.write)
+    tokenizer = plugins.llm(options.tokenizer, None).tokenizer if options.tokenizer else None
+    report = audit(options.source, tokenizer, options.max_length or 1024)
+    say(text(report))
+    files = write_report(report, ", ".join(options.source), options.out)
+    say(f"Written: {', '.join(map(str, files))}")
+    if options.write:
+        for name, count in write_remaining(options.source, report, options.write).items():
+            say(f"Written: {options.write / name}, {count} rows")
+    return 1 if report.faults else 0
 
 
 def run_cache(given: list[str]) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.errors import InputError, writing
+from course_lib.pairs import Pair, pair_fault, reader
 
 CARD = "README.md"
 MARK = "distiset.json"
@@ -152,13 +153,15 @@ def trl_pairs(dataset: Any, tokenizer: Any = None, max_length: int = 1024):
         )
     columns: dict[str, list] = {"prompt": [], "chosen": [], "rejected": []}
     faults: Counter = Counter()
+    read = reader(dataset.column_names)
     for row in dataset:
-        chosen, rejected = (_conversation(row, side) for side in ("chosen", "rejected"))
-        fault = _fault(row, chosen, rejected) or _too_long(chosen[:-1], tokenizer, max_length)
+        pair = read(row)
+        fault = pair if isinstance(pair, str) else pair_fault(pair) or _too_long(pair, tokenizer, max_length)
         if fault:
             faults[fault] += 1
             continue
-        for name, messages in zip(columns, (chosen[:-1], chosen[-1:], rejected[-1:]), strict=True):
+        parts = (pair.chosen[:-1], pair.chosen[-1:], pair.rejected[-1:])
+        for name, messages in zip(columns, parts, strict=True):
             columns[name].append(messages)
     for reason, count in faults.most_common():
         print(f"to_trl: {count} rows left out: {reason}")
@@ -166,49 +169,11 @@ def trl_pairs(dataset: Any, tokenizer: Any = None, max_length: int = 1024):
     return type(dataset).from_dict(columns, features=Features(dict.fromkeys(columns, messages)))
 
 
-def _conversation(row: dict[str, Any], side: str) -> list[dict[str, Any]]:
-    """The prompt and the completion of a side as messages."""
-    prompt, messages = _messages(row.get("prompt"), "user"), _messages(row[side], "assistant")
-    if len(messages) > 1 and isinstance(row.get("prompt"), str) or messages[: len(prompt)] == prompt:
-        return messages
-    return [*prompt, *messages]
-
-
-def _messages(value: Any, role: str) -> list[dict[str, str]]:
-    if isinstance(value, str):
-        return [{"role": role, "content": value}]
-    messages = [] if value is None else list(value)
-    for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("content"), str):
-            raise InputError(
-                f"to_trl takes texts, or messages with role and content, not {repr(message)[:80]}."
-            )
-    return [{"role": message.get("role"), "content": message["content"]} for message in messages]
-
-
-def _fault(row: dict[str, Any], chosen: list[dict], rejected: list[dict]) -> str | None:
-    if not row["chosen"] or not row["rejected"]:
-        return "no pair"
-    if not chosen[-1]["content"].strip() or not rejected[-1]["content"].strip():
-        return "empty completion"
-    if {chosen[-1]["role"], rejected[-1]["role"]} != {"assistant"}:
-        return "the last message is not the assistant's"
-    if len(chosen) < 2 or len(rejected) < 2:
-        return "no prompt"
-    if chosen[:-1] != rejected[:-1]:
-        return "chosen and rejected answer different prompts"
-    if chosen[-1]["content"] == rejected[-1]["content"]:
-        return "identical completions"
-    if row.get("chosen_rating") is not None and row["chosen_rating"] == row.get("rejected_rating"):
-        return "tie"
-    return None
-
-
-def _too_long(prompt: list[dict], tokenizer: Any, max_length: int) -> str | None:
+def _too_long(pair: Pair, tokenizer: Any, max_length: int) -> str | None:
     if tokenizer is None:
         return None
     tokens = tokenizer.apply_chat_template(
-        prompt, add_generation_prompt=True, tokenize=True, return_dict=False
+        pair.chosen[:-1], add_generation_prompt=True, tokenize=True, return_dict=False
     )
     return f"prompt fills max_length={max_length}" if len(tokens) >= max_length else None
 

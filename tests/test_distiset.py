@@ -297,7 +297,7 @@ def test_to_trl_takes_texts_and_messages_beside_a_prompt():
             [said("user", "u"), said("assistant", "c")],
             "last",
         ),
-        ("\n\nHuman: u\n\nAssistant: a", "\n\nHuman: u\n\nAssistant: b", "no prompt"),
+        ("Yes.", "No.", "no prompt"),
         ([], [said("user", "u"), said("assistant", "c")], "no pair"),
     ],
 )
@@ -309,7 +309,7 @@ def test_to_trl_leaves_out_sides_that_do_not_answer_one_prompt_and_says_so(chose
 
 @pytest.mark.parametrize("side", [[3], ["text"], [{"role": "user"}], [{"role": "user", "content": None}]])
 def test_to_trl_refuses_what_is_neither_text_nor_messages_in_words(side):
-    with pytest.raises(InputError, match="to_trl takes texts, or messages with role and content, not "):
+    with pytest.raises(InputError, match="A pair has texts, or messages with role and content, not "):
         distiset_of({"chosen": side, "rejected": side}).to_trl()
 
 

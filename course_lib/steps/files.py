@@ -17,11 +17,13 @@ from course_lib.steps.base import Row
 
 
 def read_file(path: Path, limit: int | None = None):
-    """At most `limit` rows of a file: something with a length that yields dicts.
+    """At most `limit` rows of a file, or of all files in a folder: something with a length that yields dicts.
 
     Raises:
         InputError: unknown ending, missing or empty file, or something in it that is no row.
     """
+    if path.is_dir():
+        return list(islice(chain.from_iterable(map(read_file, files_in(path))), limit))
     if ending(path) not in READERS:
         raise InputError(
             f"{path} ends in {path.suffix or 'nothing'}; allowed: {', '.join(READERS)}, also with .gz."
@@ -37,6 +39,18 @@ def read_file(path: Path, limit: int | None = None):
     if not len(rows):
         raise InputError(f'{path} holds no rows. Write at least one, in .jsonl as {{"instruction": "…"}}.')
     return rows
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files in a folder that can be read, by name.
+
+    Raises:
+        InputError: there is none.
+    """
+    files = sorted(file for file in folder.iterdir() if file.is_file() and ending(file) in READERS)
+    if not files:
+        raise InputError(f"{folder} holds no saved dataset, and no file of {', '.join(READERS)}.")
+    return files
 
 
 def ending(path: Path) -> str:
@@ -59,6 +73,11 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def read_jsonl(path: Path, limit: int | None = None) -> list[Row]:
     """One dict for each line that is not blank, or those of an array."""
+    return list(islice(stream_jsonl(path), limit))
+
+
+def stream_jsonl(path: Path) -> Iterator[Row]:
+    """The rows that `read_jsonl` gives, one at a time; only an array is read at once."""
     lines = ((f"line {number}", line) for number, line in text_lines(path) if line.strip())
     start = next(lines, ("", ""))
     if start[1].lstrip().startswith("["):
@@ -66,13 +85,11 @@ def read_jsonl(path: Path, limit: int | None = None) -> list[Row]:
         values = ((f"row {number}", value) for number, value in enumerate(array, 1))
     else:
         values = ((place, _value(path, place, line)) for place, line in chain([start], lines) if line)
-    rows = []
-    for place, row in islice(values, limit):
+    for place, row in values:
         if not isinstance(row, dict):
             allowed = 'a JSON object such as {"instruction": "…"}'
             raise InputError(f"{path}, {place} is {repr(row)[:60]}. Allowed: {allowed}.")
-        rows.append(row)
-    return rows
+        yield row
 
 
 def _value(path: Path, place: str, text: str) -> Any:
@@ -127,6 +144,22 @@ class ParquetRows:
             yield from islice((row for batch in batches for row in batch.to_pylist()), self.rows)
 
 
+def read_arrow(path: Path, limit: int | None = None):
+    """A table that `datasets` or pyarrow wrote, as a file or as a stream."""
+    import pyarrow as pa
+    from datasets import Dataset
+    from datasets.table import InMemoryTable
+
+    try:
+        with pa.OSFile(str(path)) as file:
+            is_file = file.read(6) == b"ARROW1"
+            file.seek(0)
+            table = (pa.ipc.open_file if is_file else pa.ipc.open_stream)(file).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read as Arrow: {' '.join(str(error).split())}") from error
+    return Dataset(InMemoryTable(table.slice(0, limit)))
+
+
 @contextmanager
 def _parquet(path: Path):
     import pyarrow as pa
@@ -145,5 +178,6 @@ READERS: dict[str, Callable[..., Any]] = {
     ".csv": read_csv,
     ".parquet": ParquetRows,
     ".tsv": read_csv,
+    ".arrow": read_arrow,
     ".txt": read_text,
 }

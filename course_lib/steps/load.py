@@ -1,7 +1,7 @@
 """Where rows come from: Python, files, a saved dataset, the hub, or the instructions of the course."""
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ import numpy as np
 from course_lib.errors import InputError
 from course_lib.paths import DATA
 from course_lib.steps.base import DROP_REASON, GeneratorStep, Row
-from course_lib.steps.files import READERS, ending, read_file, read_jsonl
+from course_lib.steps.files import READERS, ending, files_in, read_file, read_jsonl, stream_jsonl
 from course_lib.steps.prompts import question_of
 
+TEST_SPLITS = ("test", "val", "dev", "eval")  # how the names of splits begin that nothing is trained on
 # Columns of rows that left an earlier run, which do not bind this one.
 EARLIER_RUN = (DROP_REASON, "dropped_by")
 
@@ -116,7 +117,7 @@ class LoadDataFromHub(LoadRows):
 
     repo_id: str | None = None
     config: str | None = None
-    split: str = "train"
+    split: str | None = "train"
     revision: str | None = None
     token: str | None = None
 
@@ -139,7 +140,10 @@ class LoadDataFromHub(LoadRows):
 
 
 class LoadDataFromFileSystem(LoadRows):
-    """Rows of a file: JSON Lines, JSON, CSV, TSV, Parquet, or text with an instruction on each line."""
+    """Rows of a file: JSON Lines, JSON, CSV, TSV, Parquet, Arrow, or text with an instruction on each line.
+
+    Of a folder, the rows of all such files in it.
+    """
 
     data_files: str
 
@@ -152,7 +156,7 @@ class LoadDataFromDisk(LoadRows):
 
     dataset_path: str
     config: str = "default"
-    split: str = "train"
+    split: str | None = "train"
 
     def open_dataset(self):
         from datasets import load_from_disk
@@ -171,14 +175,18 @@ class LoadDataFromDisk(LoadRows):
             raise InputError(
                 f"{folder} is not a saved dataset ({error}). Give a folder that save_to_disk wrote."
             ) from error
-        if isinstance(saved, dict) and self.split not in saved:
+        if not isinstance(saved, dict) or self.split is None:
+            return saved
+        if self.split not in saved:
             raise InputError(f"{folder} has no split {self.split!r}; allowed: {', '.join(saved)}.")
-        return saved[self.split] if isinstance(saved, dict) else saved
+        return saved[self.split]
 
 
 def load_from(source: str | Path, **kwargs: Any) -> LoadRows:
-    """The step that reads `source`: a file, a folder of a saved dataset, or a hub id."""
+    """The step that reads `source`: a file, a folder of files or of a saved dataset, or a hub id."""
     path = Path(source).expanduser()
+    if path.is_dir() and not is_saved(path):
+        return LoadDataFromFileSystem(data_files=str(path), **kwargs)
     if path.is_dir():
         return LoadDataFromDisk(dataset_path=str(path), **kwargs)
     if path.is_file():
@@ -189,6 +197,46 @@ def load_from(source: str | Path, **kwargs: Any) -> LoadRows:
         f"There is no file or folder {source}. Give a .jsonl, .csv or .parquet file, a saved dataset, or a "
         "hub id."
     )
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `datasets` or a Distiset was saved in `folder`."""
+    marks = ("dataset_dict.json", "dataset_info.json", "*/dataset_dict.json", "*/dataset_info.json")
+    return any(True for mark in marks for _ in folder.glob(mark))
+
+
+def load_splits(source: Any) -> dict[str, Iterable[Row]]:
+    """The rows of all splits of what people have; files name theirs, `train` where they name none.
+
+    Args:
+        source: a file, a folder of files or of a saved dataset, a hub id; a list of such; a `Distiset`, of which the
+            dataset `default` is read; a `DatasetDict`, a `Dataset`, a pandas DataFrame, or a list of rows.
+    """
+    if isinstance(source, list | tuple) and source and isinstance(source[0], str | Path):
+        parts = [(name, rows) for part in source for name, rows in load_splits(part).items()]
+        splits: dict[str, list[Iterable[Row]]] = {}
+        for name, rows in parts:
+            splits.setdefault(name, []).append(rows)
+        return {name: chain.from_iterable(rows) for name, rows in splits.items()}
+    if isinstance(source, str | Path):
+        return _stored_splits(source)
+    if isinstance(source, dict) and any(isinstance(part, dict) for part in source.values()):
+        source = source.get("default") or next(iter(source.values()))
+    if isinstance(source, dict) and not any(isinstance(part, list) for part in source.values()):
+        return dict(source)
+    return {"train": LoadDataFromDicts(data=source).dataset}
+
+
+def _stored_splits(source: str | Path) -> dict[str, Iterable[Row]]:
+    path = Path(source).expanduser()
+    if path.is_dir() and not is_saved(path):
+        return load_splits(files_in(path))
+    if path.is_file():
+        stem = path.name.partition(".")[0].lower()
+        name = stem if stem.startswith(TEST_SPLITS) else "train"
+        return {name: stream_jsonl(path) if ending(path) in (".jsonl", ".json") else read_file(path)}
+    loaded = load_from(source, split=None).dataset
+    return dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
 
 
 def shipped_instructions(split: str = "train") -> list[Row]:

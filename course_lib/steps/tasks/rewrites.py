@@ -22,7 +22,7 @@ TALK = re.compile(
 CODE = re.compile(r"```.*?(?:```|$)", re.S)
 # Texts that may hold another language, the same words again or the labels of a chat, because they are asked for.
 OTHER_LANGUAGE = re.compile(
-    r"translat|languages?\b|\b[A-Z][a-z]+(?:ese|ish|ian|man)\b|French|Dutch|Czech|Greek|Latin|Thai|Hindi"
+    r"(?i:translat|languages?\b|\bmeans?\b)|\b[A-Z][a-z]+(?:ese|ish|ian|man)\b|French|Dutch|Czech|Greek|Latin|Thai|Hindi"
 )
 AGAIN = re.compile(
     r"\b(?:repeat|refrain|chorus|chant|lyrics|song|poem)|\b(?:write|say|print|type)\b.{0,80}\btimes\b", re.I
