@@ -154,8 +154,7 @@ def pair_text(row) -> str:
     return "\n".join(lines)
 
 
-def run_audit(given: list[str]) -> int:
-    """Print what is wrong with preference data; 1 if anything is."""
+def audit_parser() -> Parser:
     parser = Parser(
         prog="python -m course_lib audit",
         description="Find faults of preference data: chosen and rejected, or completions with ratings.",
@@ -170,7 +169,12 @@ def run_audit(given: list[str]) -> int:
     parser.add_argument(
         "--write", type=Path, metavar="FOLDER", help="also write the rows that have no faults"
     )
-    options = parser.parse_args(given)
+    return parser
+
+
+def run_audit(given: list[str]) -> int:
+    """Print what is wrong with preference data; 1 if anything is."""
+    options = audit_parser().parse_args(given)
     if options.max_length is not None and (options.tokenizer is None or options.max_length < 1):
         raise InputError(
             "--max-length counts tokens of --tokenizer MODEL; allowed: 1 or more, with --tokenizer."

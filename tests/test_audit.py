@@ -261,7 +261,8 @@ def test_what_could_be_learned_instead_of_quality_is_told_with_an_interval():
             f"Sure thing: {row['chosen']} {row['chosen'][::-1]}.",
             f"{number} {row['rejected'][:20]}.",
         )
-        rows.append({"prompt": f"{number} {row['prompt']}", "chosen": long, "rejected": short, "chosen_model": "a", "rejected_model": "b"})  # fmt: skip
+        models = {"chosen_model": "a", "rejected_model": "b"}
+        rows.append({"prompt": f"{number} {row['prompt']}", "chosen": long, "rejected": short, **models})
     effects = {effect.name: effect for effect in audit(rows).effects}
     for name in ("the longer text", "written by a", "begins with sure thing:"):
         assert effects[name].share == 1 and effects[name].low > 0.9 and effects[name].is_strong
@@ -269,8 +270,11 @@ def test_what_could_be_learned_instead_of_quality_is_told_with_an_interval():
 
 
 def test_refusals_and_places_are_effects():
-    rows = [{"instruction": row["prompt"], "generations": [row["chosen"], "I'm sorry, but I can't help with that."], "ratings": [5, 1]}
-            for row in sound_rows(40)]  # fmt: skip
+    refusal = "I'm sorry, but I can't help with that."
+    rows = [
+        {"instruction": row["prompt"], "generations": [row["chosen"], refusal], "ratings": [5, 1]}
+        for row in sound_rows(40)
+    ]
     effects = {effect.name: effect for effect in audit(rows).effects}
     assert effects["a refusal"].share == 0 and effects["the text shown earlier"].share == 1
 
@@ -300,10 +304,15 @@ def test_memory_does_not_grow_with_the_texts(tmp_path):
     assert peaks[1] - peaks[0] < 1_500 * 1_000  # the texts are 2,400 characters a row
 
 
+MESSAGE = st.dictionaries(st.sampled_from(["role", "content", "value", "from"]), st.text(max_size=9))
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 12), st.floats(), st.text(max_size=40),
-    st.lists(st.one_of(st.none(), st.text(max_size=9), st.dictionaries(st.sampled_from(["role", "content", "value", "from"]), st.text(max_size=9)))),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 12),
+    st.floats(),
+    st.text(max_size=40),
+    st.lists(st.one_of(st.none(), st.text(max_size=9), MESSAGE)),
+)
 NAMES = ["prompt", "instruction", "input", "system", "chosen", "rejected", "chosen_rating", "rejected_rating", "generations",
          "ratings", "completions", "split", "response_a", "response_b", "score_a", "score_b", "messages"]  # fmt: skip
 

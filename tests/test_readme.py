@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from course_lib.__main__ import dataset_parser
+from course_lib.__main__ import audit_parser, dataset_parser
 from course_lib.pipeline import Pipeline
 from course_lib.steps import LoadDataFromDicts
 
@@ -50,6 +50,7 @@ def test_targets_files_and_links_exist():
 
 
 def test_every_option_is_in_the_readme_and_none_is_made_up():
-    real = set(re.findall(r"--[\w-]+", dataset_parser().format_help())) - {"--help"}
+    parsers = dataset_parser().format_help() + audit_parser().format_help()
+    real = set(re.findall(r"--[\w-]+", parsers)) - {"--help"}
     told = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", README)) - {"--index-url"}
     assert told == real

@@ -49,7 +49,9 @@ def files_in(folder: Path) -> list[Path]:
     """
     files = sorted(file for file in folder.iterdir() if file.is_file() and ending(file) in READERS)
     if not files:
-        raise InputError(f"{folder} holds no saved dataset, and no file of {', '.join(READERS)}.")
+        raise InputError(
+            f"{folder} is not a saved dataset, and holds no file that can be read: {', '.join(READERS)}."
+        )
     return files
 
 

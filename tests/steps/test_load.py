@@ -353,3 +353,36 @@ def test_reason_of_an_earlier_run_is_left_behind(tmp_path):
     for step in (load_from(path), LoadDataFromDicts(data=rows)):
         assert rows_of(step) == [{"instruction": "a"}, {"instruction": "b"}]
         assert step.outputs == ["instruction"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_arrow_files_are_read_as_files_and_as_streams(tmp_path, stream):
+    import pyarrow as pa
+
+    table = pa.Table.from_pylist([{"instruction": f"Say {n}"} for n in range(3)])
+    path = tmp_path / "rows.arrow"
+    write = pa.ipc.new_stream if stream else pa.ipc.new_file
+    with pa.OSFile(str(path), "wb") as file, write(file, table.schema) as writer:
+        writer.write_table(table)
+    assert rows_of(load_from(path)) == table.to_pylist()
+    assert len(rows_of(load_from(path, num_examples=2))) == 2
+    path.write_bytes(b"ARROW1" + b"\0" * 40)
+    with pytest.raises(InputError, match="rows.arrow cannot be read as Arrow"):
+        rows_of(load_from(path))
+
+
+def test_all_files_of_a_folder_are_read_in_the_order_of_their_names(tmp_path):
+    (tmp_path / "b.csv").write_text("instruction,topic\nSay b,x\n")
+    (tmp_path / "a.jsonl").write_text('{"instruction": "Say a"}\n')
+    (tmp_path / "README.md").write_text("no rows")
+    rows = rows_of(load_from(tmp_path))
+    assert [row["instruction"] for row in rows] == ["Say a", "Say b"]
+    assert [row["topic"] for row in rows] == [None, "x"]
+
+
+def test_a_folder_without_anything_to_read_is_an_error_that_lists_what_can_be(tmp_path):
+    (tmp_path / "notes.md").write_text("no rows")
+    with pytest.raises(
+        InputError, match="is not a saved dataset, and holds no file that can be read: .jsonl"
+    ):
+        rows_of(load_from(tmp_path))
