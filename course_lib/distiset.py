@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import shutil
 from collections import Counter
@@ -43,6 +44,21 @@ class Distiset(dict):
         """How many rewrites of EvolQuality were `used`, and how many were refused for which reason."""
         rows = [*self["default"]["train"], *self.dropped_rows()]
         return Counter(fault or "used" for row in rows for fault in row.get("evolution_failures") or [])
+
+    def train_test_split(
+        self, train_size: float, shuffle: bool = True, seed: int | None = None
+    ) -> "Distiset":
+        """A copy whose datasets have the splits `train` and `test`; all rows of a prompt are on one side.
+
+        Args:
+            train_size: share of the prompts in `train`, above 0 and below 1.
+            shuffle: whether prompts are drawn at random, by `seed`; otherwise the first ones go to `train`.
+        """
+        if not 0 < train_size < 1:
+            raise InputError(f"train_size={train_size}; allowed: a share above 0 and below 1, such as 0.9.")
+        split = Distiset({name: _by_prompt(data, train_size, shuffle, seed) for name, data in self.items()})
+        split.report, split.card, split._keep = self.report, self.card, getattr(self, "_keep", None)
+        return split
 
     def save_to_disk(self, distiset_path: str | Path) -> None:
         """Write all datasets into a folder, whole or not at all; a Distiset that is there is replaced.
@@ -139,6 +155,21 @@ class Distiset(dict):
         return type(self[config])(
             {split: trl_pairs(rows, tokenizer, max_length) for split, rows in self[config].items()}
         )
+
+
+def _by_prompt(datasets: Any, train_size: float, shuffle: bool, seed: int | None):
+    """The rows of `datasets["train"]` in two splits."""
+    rows = datasets["train"]
+    column = next((name for name in ("prompt", "instruction") if name in rows.column_names), None)
+    prompts = [str(value) for value in rows[column]] if column else list(map(str, range(len(rows))))
+    different = list(dict.fromkeys(prompts))
+    if shuffle:
+        random.Random(seed).shuffle(different)
+    trained = set(different[: round(train_size * len(different))])
+    places = {"train": [], "test": []}
+    for place, prompt in enumerate(prompts):
+        places["train" if prompt in trained else "test"].append(place)
+    return type(datasets)({name: rows.select(chosen) for name, chosen in places.items()})
 
 
 def trl_pairs(dataset: Any, tokenizer: Any = None, max_length: int = 1024):

@@ -36,6 +36,10 @@ class MissingPackageError(CourseLibError, ImportError):
     """A package is not installed in this Python, though what was asked for needs it."""
 
 
+class AbsentError(CourseLibError, ImportError):
+    """A name of distilabel that this library has not; the message says what to use instead."""
+
+
 def require_package(name: str, purpose: str) -> None:
     """Raise a `MissingPackageError` unless package `name`, which `purpose` needs, could be imported."""
     if find_spec(name) is None:

@@ -4,6 +4,7 @@ Rows pass between steps in files, so memory does not grow with their number; a m
 unloaded after the last step that needs it. A killed run goes on by the cache of results, not by these files.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -80,6 +81,24 @@ class Pipeline:
             GraphError, InputError, WeightsError: before any model is loaded, wherever that is possible.
             CacheError, OutputError: a full disk.
         """
+        return self._run(parameters, dataset, use_cache, progress)
+
+    def dry_run(
+        self, parameters: dict[str, dict[str, Any]] | None = None, batch_size: int = 1, dataset: Any = None
+    ) -> Distiset:
+        """`run` on the first `batch_size` rows of each first step, computed anew, to see that all works."""
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size}; allowed: 1 or more.")
+        return self._run(parameters, dataset, use_cache=False, progress=None, most_rows=batch_size)
+
+    def _run(
+        self,
+        parameters: dict[str, dict[str, Any]] | None,
+        dataset: Any,
+        use_cache: bool,
+        progress: bool | None,
+        most_rows: int | None = None,
+    ) -> Distiset:
         graph = self.graph if dataset is None else self.graph.fed(dataset)
         for name, given in (parameters or {}).items():
             if name not in graph.steps:
@@ -93,7 +112,7 @@ class Pipeline:
         try:
             for llm in llms:
                 llm.use_cache = llm.use_cache and use_cache
-            return _Run(graph, llms, progress).result(columns)
+            return _Run(graph, llms, progress, most_rows).result(columns)
         finally:
             for llm, cached in zip(llms, caching, strict=True):
                 llm.use_cache = cached
@@ -102,8 +121,8 @@ class Pipeline:
 class _Run:
     """The state of one run: where the rows of each step lie, and which rows have left."""
 
-    def __init__(self, graph: Graph, llms: list[Any], progress: bool | None):
-        self.graph, self.llms = graph, llms
+    def __init__(self, graph: Graph, llms: list[Any], progress: bool | None, most_rows: int | None):
+        self.graph, self.llms, self.most_rows = graph, llms, most_rows
         self.hide_bars = None if progress is None else not progress
         with storing("the folder for temporary files"):
             self.folder = TemporaryDirectory(prefix="course_lib-", ignore_cleanup_errors=True)
@@ -159,8 +178,12 @@ class _Run:
     def _generated(self, step: Step) -> Iterator[list[Numbered]]:
         numbers = count()
         for rows in step.generate_rows():
-            self.report.rows_in += len(rows)
-            yield [(next(numbers), row) for row in rows]
+            numbered = [(number, row) for row, number in zip(rows, numbers, strict=False)]
+            wanted = [(number, row) for number, row in numbered if number < (self.most_rows or math.inf)]
+            self.report.rows_in += len(wanted)
+            yield wanted
+            if len(wanted) < len(rows):
+                return
 
     def _processed(self, step: Step, parents: list[Stream], stream: Stream) -> Iterator[list[Numbered]]:
         following = 0

@@ -1,7 +1,7 @@
 """Steps that rearrange columns."""
 
 from collections.abc import Iterable
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 from course_lib.errors import GraphError
@@ -123,3 +123,65 @@ class KeepColumns(Step):
 
     def process(self, rows: StepInput) -> StepOutput:
         yield [{column: row[column] for column in self.columns} for row in rows]
+
+
+class MergeColumns(Step):
+    """Makes one column of several, a list of their values; those that are lists themselves are continued.
+
+    Args:
+        columns: columns that are put together, and are no more afterwards.
+        output_column: the name of the list; by default `combined_` and the names.
+    """
+
+    columns: list[str]
+    output_column: str | None = None
+
+    @property
+    def inputs(self) -> list[str]:
+        return self.columns
+
+    @property
+    def outputs(self) -> list[str]:
+        return [self.output_column or f"combined_{'_'.join(self.columns)}"]
+
+    def columns_after(self, before: set[str]) -> set[str]:
+        return super().columns_after(before - set(self.columns))
+
+    def process(self, rows: StepInput) -> StepOutput:
+        yield [self._merged(row) for row in rows]
+
+    def _merged(self, row: Row) -> Row:
+        kept = {key: value for key, value in row.items() if key not in self.columns}
+        values = (row[column] for column in self.columns)
+        lists = [list(value) if isinstance(value, list | tuple) else [value] for value in values]
+        return {**kept, self.outputs[0]: list(chain.from_iterable(lists))}
+
+
+class TruncateTextColumn(Step):
+    """Cuts the text in `column` after `max_length` characters, or tokens of the model named by `tokenizer`."""
+
+    column: str = "text"
+    max_length: int = 8192
+    tokenizer: str | None = None
+
+    @property
+    def inputs(self) -> list[str]:
+        return [self.column]
+
+    @property
+    def outputs(self) -> list[str]:
+        return self.inputs
+
+    def load(self) -> None:
+        from course_lib.llms import TransformersLLM
+
+        self._tokenizer = TransformersLLM(self.tokenizer).tokenizer if self.tokenizer else None
+
+    def process(self, rows: StepInput) -> StepOutput:
+        yield [{**row, self.column: self._cut(row[self.column])} for row in rows]
+
+    def _cut(self, text: str | None) -> str | None:
+        if not text or self._tokenizer is None:
+            return text and text[: self.max_length]
+        tokens = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return text if len(tokens) <= self.max_length else self._tokenizer.decode(tokens[: self.max_length])

@@ -14,7 +14,7 @@ from course_lib.errors import InputError
 from course_lib.llms.base import CUT_OFF
 from course_lib.steps.base import Row, Step, StepInput, StepOutput, dropped
 from course_lib.steps.filtering import similarity
-from course_lib.steps.prompts import OPTIONAL, prompt_of, prompt_text
+from course_lib.steps.prompts import OPTIONAL, prompt_of, prompt_text, with_question
 
 MODEL_COLUMNS = ("generation_models", "model_names")
 
@@ -90,6 +90,15 @@ class FormatTextGenerationDPO(Step):
         return "too similar" if alike > self.max_similarity else None
 
 
+class FormatChatGenerationDPO(FormatTextGenerationDPO):
+    """As `FormatTextGenerationDPO`, for the last question of the conversation in `messages`."""
+
+    inputs = {**FormatTextGenerationDPO.inputs, "instruction": False, "messages": True}
+
+    def _formatted(self, row: Row, known: set[int]) -> Row:
+        return super()._formatted(with_question(row), known)
+
+
 class FormatTextGenerationSFT(Step):
     """Makes a row for supervised fine-tuning of a prompt and its `generation`: `prompt`, `prompt_id`, `messages`."""
 
@@ -106,6 +115,15 @@ class FormatTextGenerationSFT(Step):
             return dropped(row, "cut off")
         messages = [*prompt_of(row), {"role": "assistant", "content": row["generation"]}]
         return {**row, **_named(row), "messages": messages}
+
+
+class FormatChatGenerationSFT(FormatTextGenerationSFT):
+    """As `FormatTextGenerationSFT`, for the last question of the conversation in `messages`."""
+
+    inputs = {**FormatTextGenerationSFT.inputs, "instruction": False, "messages": True}
+
+    def _formatted(self, row: Row) -> Row:
+        return super()._formatted(with_question(row))
 
 
 @dataclass

@@ -11,7 +11,7 @@ from course_lib.errors import InputError
 from course_lib.paths import DATA
 from course_lib.steps.base import DROP_REASON, GeneratorStep, Row
 from course_lib.steps.files import READERS, ending, files_in, read_file, read_jsonl, stream_jsonl
-from course_lib.steps.prompts import question_of
+from course_lib.steps.prompts import with_question
 
 TEST_SPLITS = ("test", "val", "dev", "eval")  # how the names of splits begin that nothing is trained on
 # Columns of rows that left an earlier run, which do not bind this one.
@@ -74,10 +74,9 @@ class LoadRows(GeneratorStep):
 
 def _with_instruction(row: Row, number: int) -> Row:
     try:
-        chat = question_of(row["messages"])
+        return with_question(row)
     except InputError as error:
         raise InputError(f"Row {number}, 'messages': {error}") from error
-    return {**row, "instruction": chat[-1]["content"] if chat else None}
 
 
 def _listed(value: Any) -> Any:

@@ -63,6 +63,12 @@ def question_of(messages: Any) -> Chat:
     return [{"role": message["role"], "content": message["content"]} for message in chat[: last + 1]]
 
 
+def with_question(row: Row) -> Row:
+    """`row` with the last question of its `messages` as `instruction`, None where it has no conversation."""
+    chat = question_of(row["messages"])
+    return {**row, "instruction": chat[-1]["content"] if chat else None}
+
+
 def part_of(row: Row, column: str) -> str | None:
     """The text in an optional `column`; None where there is none, or one without words.
 

@@ -2,19 +2,25 @@
 
 import pytest
 
-from course_lib.errors import GraphError, InputError
+from course_lib.distiset import Distiset
+from course_lib.errors import AbsentError, GraphError, InputError
 from course_lib.llms import ScriptedLLM
 from course_lib.pipeline import Pipeline
 from course_lib.steps import (
     CombineOutputs,
     ExpandColumns,
+    FormatChatGenerationDPO,
+    FormatChatGenerationSFT,
     FormatTextGenerationSFT,
     GlobalStep,
     GroupColumns,
     KeepColumns,
     LoadDataFromDicts,
+    MergeColumns,
+    PushToHub,
     StepInput,
     StepOutput,
+    TruncateTextColumn,
     step,
 )
 from course_lib.steps.tasks import TextGeneration
@@ -120,3 +126,108 @@ def test_models_are_found_where_distilabel_1_5_had_them():
     from course_lib.models import LLM, TransformersLLM
 
     assert issubclass(TransformersLLM, LLM)
+
+
+CONVERSATION = [
+    {"role": "system", "content": "Be kind."},
+    {"role": "user", "content": "Hi."},
+    {"role": "assistant", "content": "Hello!"},
+    {"role": "user", "content": "How are you?"},
+]
+
+
+def test_pairs_and_rows_for_fine_tuning_are_made_of_conversations_without_an_instruction():
+    row = {"messages": CONVERSATION, "generations": ["Fine, and you?", "No."], "ratings": [4.0, 1.5]}
+    with Pipeline() as pipeline:
+        load = LoadDataFromDicts(data=[row], output_mappings={"instruction": "last"})
+        load >> FormatChatGenerationDPO()
+    [pair] = rows_of(pipeline)
+    assert pair["chosen"] == [*CONVERSATION, {"role": "assistant", "content": "Fine, and you?"}]
+    assert pair["rejected"][-1]["content"] == "No." and pair["instruction"] == "How are you?"
+    [[made]] = FormatChatGenerationSFT().process([{"messages": CONVERSATION, "generation": "Fine."}])
+    assert made["messages"] == [*CONVERSATION, {"role": "assistant", "content": "Fine."}]
+
+
+def test_columns_are_merged_into_one_list_and_lists_are_continued():
+    with Pipeline() as pipeline:
+        load = LoadDataFromDicts(data=[{"id": 1, "query": "a", "queries": ["b", "c"]}])
+        load >> MergeColumns(columns=["query", "queries"], output_column="queries")
+    assert rows_of(pipeline) == [{"id": 1, "queries": ["a", "b", "c"]}]
+    assert MergeColumns(columns=["a", "b"]).outputs == ["combined_a_b"]
+
+
+def test_texts_are_truncated_by_characters_and_by_tokens(tiny_model_folder):
+    rows = [{"text": "one two three four"}, {"text": None}, {"text": ""}]
+    for step_, expected in [
+        (TruncateTextColumn(max_length=7), "one two"),
+        (TruncateTextColumn(max_length=7, tokenizer=str(tiny_model_folder)), None),
+    ]:
+        step_.load()
+        [cut] = step_.process([dict(row) for row in rows])
+        assert cut[1:] == rows[1:] and rows[0]["text"].startswith(cut[0]["text"]) and len(cut[0]["text"]) < 18
+        assert expected in (None, cut[0]["text"])
+
+
+def test_a_step_pushes_its_rows_and_passes_them_on(monkeypatch):
+    pushed = []
+    monkeypatch.setattr(
+        "datasets.Dataset.push_to_hub", lambda data, *a, **k: pushed.append((data.to_list(), a, k))
+    )
+    with Pipeline() as pipeline:
+        LoadDataFromDicts(data=[{"a": 1}]) >> PushToHub(repo_id="me/rows", private=True)
+    assert rows_of(pipeline) == [{"a": 1}]
+    assert pushed == [([{"a": 1}], ("me/rows",), {"split": "train", "private": True, "token": None})]
+
+
+def test_a_dry_run_asks_for_the_first_rows_only_and_keeps_nothing():
+    read = []
+
+    def reply(chat):
+        read.append(chat[-1]["content"])
+        return "yes"
+
+    with Pipeline() as pipeline:
+        load = LoadDataFromDicts(data=[{"instruction": f"Say {n}"} for n in range(9)], batch_size=2)
+        load >> TextGeneration(llm=ScriptedLLM(reply))
+    for size in (1, 3):
+        read.clear()
+        assert len(pipeline.dry_run(batch_size=size)["default"]["train"]) == size == len(read)
+    assert len(rows_of(pipeline)) == 9
+    with pytest.raises(InputError, match="allowed: 1 or more"):
+        pipeline.dry_run(batch_size=0)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_split_keeps_all_rows_of_a_prompt_on_one_side(shuffle):
+    from datasets import Dataset
+
+    rows = [{"prompt": f"p{n % 20}", "n": n} for n in range(60)]
+    whole = Distiset.of({"default": Dataset.from_list(rows)})
+    split = whole.train_test_split(train_size=0.8, shuffle=shuffle, seed=1)["default"]
+    prompts = {side: set(split[side]["prompt"]) for side in ("train", "test")}
+    assert not prompts["train"] & prompts["test"] and len(prompts["train"]) == 16
+    assert sorted([*split["train"]["n"], *split["test"]["n"]]) == list(range(60))
+    assert (prompts["test"] == {"p16", "p17", "p18", "p19"}) is not shuffle
+    with pytest.raises(InputError, match="train_size=80"):
+        whole.train_test_split(train_size=80)
+
+
+@pytest.mark.parametrize(
+    "module, name",
+    [
+        ("course_lib.steps", "DeitaFiltering"),
+        ("course_lib.steps", "PreferenceToArgilla"),
+        ("course_lib.steps.tasks", "QualityScorer"),
+        ("course_lib.steps.tasks", "PrometheusEval"),
+        ("course_lib.pipeline", "routing_batch_function"),
+        ("course_lib.llms", "OllamaLLM"),
+        ("course_lib.models", "vLLM"),
+    ],
+)
+def test_what_is_not_here_is_refused_by_name_with_what_to_use_instead(module, name):
+    with pytest.raises(
+        AbsentError, match=rf"{module.replace('models', 'llms')} has no {name}\. Instead, \w+"
+    ):
+        exec(f"from {module} import {name}")
+    with pytest.raises(ImportError, match="cannot import name 'Nonsense'"):
+        exec(f"from {module} import Nonsense")
