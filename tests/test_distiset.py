@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from course_lib.distiset import Distiset, unfinished
 from course_lib.errors import InputError
-from course_lib.llms import ScriptedLLM
+from course_lib.llms import ScriptedLLM, TransformersLLM
 from course_lib.pipeline import Pipeline
 from course_lib.steps import FormatTextGenerationDPO, LoadDataFromDicts
 from course_lib.steps.tasks import TextGeneration
@@ -430,24 +430,63 @@ def test_dpo_trainer_trains_on_the_completions_and_not_on_the_prompt(tiny_model_
     assert decode(row["rejected_ids"]) == "bad 0<|im_end|>\n"
 
 
+PROMPTS = {
+    "text": {"instruction": "Say hi."},
+    "text with system prompt": {"instruction": "Say hi.", "system_prompt": "Be brief."},
+    "text with input": {"instruction": "Translate:", "input": "a cat"},
+    "conversation": {
+        "messages": [said("system", "s"), said("user", "u"), said("assistant", "a"), said("user", "Say hi.")]
+    },
+}
+
+
+@pytest.mark.parametrize("form", PROMPTS)
+@pytest.mark.parametrize("model", ["tiny", "smollm2-135m"])
+def test_the_trainer_sees_the_tokens_that_the_writer_saw(form, model, tiny_model_folder, tmp_path):
+    llm = TransformersLLM(str(tiny_model_folder) if model == "tiny" else model)
+    row = {**PROMPTS[form], "generations": ["Hi there.", "No."], "ratings": [4.0, 2.0]}
+    with Pipeline() as pipeline:
+        LoadDataFromDicts(data=[row]) >> FormatTextGenerationDPO()
+    [pair_] = pipeline.run(progress=False).to_trl()["train"]
+    [loaded] = LoadDataFromDicts(data=[row]).process()
+    written = llm.prompts.encode(TextGeneration(llm=llm).format_input(loaded[0][0]))
+    trainer = dpo_trainer(llm.weights.folder, Dataset.from_list([pair_]), tmp_path)
+    [trained], tokenizer = trainer.train_dataset, llm.tokenizer
+    assert trained["prompt_ids"] == list(written)
+    assert trained["prompt_ids"].count(tokenizer.bos_token_id) == tokenizer.decode(written).count(
+        tokenizer.bos_token
+    )
+    for side, text in (("chosen_ids", "Hi there."), ("rejected_ids", "No.")):
+        assert tokenizer.decode(trained[side]).startswith(f"{text}{tokenizer.eos_token}")
+
+
+@pytest.mark.parametrize("form", PROMPTS)
+def test_reward_trainer_takes_every_form_of_prompt(form, tiny_model_folder, tmp_path):
+    row = {**PROMPTS[form], "generations": ["Hi there.", "No."], "ratings": [4.0, 2.0]}
+    with Pipeline() as pipeline:
+        LoadDataFromDicts(data=[row, {**row, "generations": ["Hello.", "Go."]}]) >> FormatTextGenerationDPO()
+    pairs = pipeline.run(progress=False).to_trl()["train"]
+    assert 0 < first_loss(reward_trainer(tiny_model_folder, pairs, tmp_path)) < 5
+
+
 def test_columns_as_distilabel_has_them_make_trl_raise(tiny_model_folder, tmp_path):
     seeds = Dataset.from_list([{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in PAIRS])
     with pytest.raises((TypeError, ValueError, AttributeError, KeyError)):
         dpo_trainer(tiny_model_folder, seeds, tmp_path)
 
 
-def test_reward_trainer_takes_the_result(tiny_model_folder, tmp_path):
+def reward_trainer(folder, dataset, tmp_path):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
     from trl import RewardConfig, RewardTrainer
 
-    model = AutoModelForSequenceClassification.from_pretrained(tiny_model_folder, num_labels=1)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
     args = RewardConfig(
         output_dir=str(tmp_path / "reward"), save_strategy="no", disable_tqdm=True, **ONE_STEP
     )
-    trainer = RewardTrainer(
-        model=model,
-        args=args,
-        train_dataset=distiset_of(*PAIRS).to_trl()["train"],
-        processing_class=AutoTokenizer.from_pretrained(tiny_model_folder),
-    )
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return RewardTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer)
+
+
+def test_reward_trainer_takes_the_result(tiny_model_folder, tmp_path):
+    trainer = reward_trainer(tiny_model_folder, distiset_of(*PAIRS).to_trl()["train"], tmp_path)
     assert 0 < first_loss(trainer) < 5
