@@ -170,9 +170,10 @@ class LoadDataFromDisk(LoadRows):
             folder /= self.config
         try:
             saved = load_from_disk(str(folder))
-        except (OSError, ValueError) as error:
+        except Exception as error:  # a damaged folder makes it raise errors of many kinds
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(
-                f"{folder} is not a saved dataset ({error}). Give a folder that save_to_disk wrote."
+                f"{folder} is not a saved dataset ({reason}). Give a folder that save_to_disk wrote."
             ) from error
         if not isinstance(saved, dict) or self.split is None:
             return saved

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, DatasetDict
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from course_lib.distiset import Distiset
 from course_lib.errors import InputError
@@ -386,3 +388,56 @@ def test_a_folder_without_anything_to_read_is_an_error_that_lists_what_can_be(tm
         InputError, match="is not a saved dataset, and holds no file that can be read: .jsonl"
     ):
         rows_of(load_from(tmp_path))
+
+
+LETTERS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+OBJECTS = st.dictionaries(
+    st.sampled_from(["instruction", "messages", "features", "_data_files", "splits", "configs", "a"]),
+    st.one_of(
+        st.none(),
+        st.integers(),
+        LETTERS,
+        st.lists(LETTERS, max_size=2),
+        st.dictionaries(LETTERS, LETTERS, max_size=2),
+    ),
+    max_size=3,
+)
+CONTENTS = st.one_of(
+    st.binary(max_size=60),
+    LETTERS.map(str.encode),
+    OBJECTS.map(lambda value: json.dumps(value).encode()),
+    st.lists(OBJECTS, max_size=3).map(lambda rows: "\n".join(map(json.dumps, rows)).encode()),
+    st.lists(OBJECTS, max_size=3).map(lambda rows: gzip.compress(json.dumps(rows).encode())),
+)
+NAMES = [
+    *(
+        "a.jsonl",
+        "b.json",
+        "c.csv",
+        "d.tsv",
+        "e.txt",
+        "f.parquet",
+        "g.arrow",
+        "h.jsonl.gz",
+        "i.csv.gz",
+        "README.md",
+    ),
+    *("state.json", "dataset_info.json", "dataset_dict.json", "distiset.json", "data-00000-of-00001.arrow"),
+    *("default/dataset_dict.json", "default/train/state.json", "train/dataset_info.json"),
+]
+
+
+@settings(max_examples=150, deadline=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(files=st.dictionaries(st.sampled_from(NAMES), CONTENTS, min_size=1, max_size=4))
+def test_whatever_lies_in_a_file_or_a_folder_gives_rows_or_one_error_of_ours(tmp_path_factory, files):
+    folder = tmp_path_factory.mktemp("any")
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    for source in (folder, *(folder / name for name in files)):
+        try:
+            rows = rows_of(load_from(source))
+        except InputError as error:
+            assert str(error)
+        else:
+            assert all(isinstance(row, dict) for row in rows)
