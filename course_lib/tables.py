@@ -16,7 +16,6 @@ WRAP = "overflow-wrap: anywhere; white-space: pre-wrap;"
 GRID = "border-collapse: collapse; margin: 0 0 8px;"
 # Dollar signs in a model's text are no formulas: both classes keep MathJax out, in old and in new versions.
 PLAIN = 'class="tex2jax_ignore mathjax_ignore" style="overflow-x: auto; line-height: 1.4;"'
-NOTE = '<p style="line-height: 1.4; margin: 6px 0;">'
 # Controls, marks that turn the direction of the text around them, halves of characters: shown by name, never obeyed.
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -30,6 +29,11 @@ def shown(text: Any) -> str:
     """Any text as harmless HTML: escaped, control characters by name, cut after `MOST` characters."""
     text = str(text).replace("\r\n", "\n")
     return html.escape(visible(text[:MOST])) + rest_of(len(text))
+
+
+def paragraph(content: str) -> str:
+    """HTML as a paragraph."""
+    return f'<p style="line-height: 1.4; margin: 6px 0;">{content}</p>'
 
 
 def rest_of(length: int) -> str:
@@ -82,7 +86,7 @@ def table(rows: Sequence[Row], columns: Sequence[str] | None = None) -> Table:
 
 def grid(columns: Sequence[str], lines: Sequence[Sequence[Any]], style: str = "") -> str:
     if not lines:
-        return f"{NOTE}(no rows)</p>"
+        return paragraph("(no rows)")
     head = "".join(f'<th scope="col" style="{CELL}">{shown(name)}</th>' for name in columns)
     body = "".join(f"<tr>{''.join(map(_cell, line))}</tr>" for line in lines)
     return f'<div {PLAIN}><table style="{GRID} {style}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -10,7 +10,7 @@ from course_lib.plots.ratings import (
     ratings_by_source,
     where_we_are,
 )
-from course_lib.plots.style import COLOURS, figure, finish, png, save
+from course_lib.plots.style import COLOURS, figure, png, save
 
 __all__ = [
     "CHAPTERS",
@@ -19,7 +19,6 @@ __all__ = [
     "bars",
     "calibration_curve",
     "figure",
-    "finish",
     "heatmap",
     "histogram",
     "lines",
