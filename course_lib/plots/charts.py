@@ -1,9 +1,10 @@
 """Charts of any numbers: bars, lines, clouds, histograms, tables in colour."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import CenteredNorm
@@ -12,16 +13,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from course_lib.errors import InputError
-from course_lib.plots.style import (
-    COLOURS,
-    DASHED,
-    checked,
-    checked_series,
-    drawable,
-    figure,
-    is_number,
-    legend,
-)
+from course_lib.plots.style import COLOURS, DASHED, checked, drawable, figure, is_number
 from course_lib.tables import as_text
 
 Points = Sequence[tuple[float, float]]
@@ -43,8 +35,12 @@ def bars(
     """
     checked(values, "a dict from a label to a number")
     fig, ax = figure(7.0, 1.2 + 0.42 * len(values), heading, xlabel, names=list(values))
-    ends = [(v, *(intervals or {}).get(k, (v, v))) if is_number(v) else (0, 0, 0) for k, v in values.items()]
-    widths, low, high = np.transpose(ends)
+    given = intervals or {}
+    ends = [
+        (value, *given.get(name, (value, value))) if is_number(value) else (0, 0, 0)
+        for name, value in values.items()
+    ]
+    widths, low, high = np.array(ends, dtype=float).T
     reach = np.maximum(0, [widths - low, high - widths])
     drawn = ax.barh(range(len(values)), widths, 0.66, xerr=reach, color=COLOURS[0])
     texts = [as_text(value) if is_number(value) else "no value" for value in values.values()]
@@ -69,39 +65,55 @@ def scatter(
     if diagonal:
         ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())
         ax.axline((0, 0), slope=1, color="#666666", linestyle="--", zorder=0, label="x = y")
-        legend(ax)
+        _legend(ax)
     return ax.figure
 
 
 def _points(series: Mapping[str, Points], xlabel: str, ylabel: str, heading: str, **look):
-    """Axes with the points; those with None or nan are left out."""
-    checked_series(
-        series, "a list of points (x, y)", lambda point: isinstance(point, Sequence) and len(point) == 2
-    )
+    """Axes with the points of each series."""
+    known = _known(series, _is_point, "a list of points (x, y)")
     _, ax = figure(heading=heading, xlabel=xlabel, ylabel=ylabel)
-    for name, points in series.items():
-        known = [point for point in points if all(map(is_number, point))]
-        ax.plot(*np.reshape(known, (-1, 2)).T, label=drawable(name), **look)
-    if all(isinstance(x, Integral) for points in series.values() for x, _ in points):
+    for name, points in known.items():
+        ax.plot(*np.reshape(points, (-1, 2)).T, label=drawable(name), **look)
+    if all(isinstance(x, Integral) for points in known.values() for x, _ in points):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend(ax)
+    _legend(ax)
     return ax
+
+
+def _is_point(value: Any) -> bool:
+    return hasattr(value, "__len__") and len(value) == 2 and all(map(is_number, value))
+
+
+def _known(series: Mapping[str, Any], fits: Callable[[Any], bool], allowed: str) -> dict[str, list[Any]]:
+    """What can be drawn of each series."""
+    allowed = f"a dict from a name to {allowed}; None or nan is left out"
+    if not isinstance(series, Mapping):
+        raise InputError(f"The series are a {type(series).__name__}; allowed: {allowed}.")
+    known = {name: list(filter(fits, values)) for name, values in series.items()}
+    checked(sum(known.values(), []), allowed)
+    return known
+
+
+def _legend(ax) -> None:
+    """Beside the axes, where it can cover nothing; none for a single entry."""
+    if len(ax.get_legend_handles_labels()[1]) > 1:
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=10)
 
 
 def histogram(
     series: Mapping[str, Sequence[float]], xlabel: str, heading: str, bins: int = 20, ylabel: str = "count"
 ) -> Figure:
     """How often which value comes; several series stand side by side in each bin. None and nan are left out."""
-    checked_series(series, "a list of numbers", lambda value: True)
-    values = [[value for value in numbers if is_number(value)] for numbers in series.values()]
-    checked(sum(values, []), "numbers; all that came are None or nan")
+    known = _known(series, is_number, "a list of numbers")
     fig, ax = figure(heading=heading, xlabel=xlabel, ylabel=ylabel)
-    _, _, groups = ax.hist(values, bins, edgecolor="white", linewidth=0.5, label=list(map(drawable, series)))
-    for group, hatch in zip(groups, cycle(["", "//", "..", "xx"]), strict=False) if len(values) > 1 else ():
+    names = [drawable(name) for name in known]
+    ax.hist(list(known.values()), bins, edgecolor="white", linewidth=0.5, label=names)
+    for group, hatch in zip(ax.containers, cycle(["", "//", "..", "xx"]), strict=False):
         for bar in group:
             bar.set_hatch(hatch)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    legend(ax)
+    _legend(ax)
     return fig
 
 
@@ -110,7 +122,7 @@ def with_answer(fig: Figure, yours: float, right: float, digits: int = 2, end: f
     ax = fig.axes[0]
     ax.axvline(min(yours, end), color=COLOURS[5], linewidth=2, label=f"yours, {yours:.{digits}f}")
     ax.axvline(right, color=COLOURS[2], linewidth=2, linestyle="--", label=f"right, {right:.{digits}f}")
-    legend(ax)
+    _legend(ax)
     return fig
 
 
@@ -131,20 +143,17 @@ def heatmap(
     """
     if len(values) != len(rows) or any(len(line) != len(columns) for line in values):
         raise InputError(
-            f"values must have {len(rows)} rows of {len(columns)} numbers, as `rows` and `columns` say."
+            f"values must be {len(rows)} rows of {len(columns)} numbers, as rows and columns say."
         )
-    grid = [[float(value) if is_number(value) else math.nan for value in line] for line in values]
-    checked([value for line in grid for value in line if is_number(value)], "a list of rows of numbers")
+    grid = np.array([[value if is_number(value) else math.nan for value in line] for line in values], float)
+    checked(grid[np.isfinite(grid)], "a list of rows of numbers")
     fig, ax = figure(7.0, 1.5 + 0.5 * len(rows), heading, names=rows)
     colours = {"cmap": "cividis"} if centre is None else {"cmap": "PuOr", "norm": CenteredNorm(centre)}
     image = ax.imshow(grid, aspect="auto", **colours)
-    readable = {
-        "ha": "center",
-        "va": "center",
-        "path_effects": [withStroke(linewidth=2.5, foreground="white")],
-    }
+    outline = [withStroke(linewidth=2.5, foreground="white")]
     for (place, column), value in np.ndenumerate(grid):
-        ax.text(column, place, as_text(value) if is_number(value) else "–", **readable)
+        text = as_text(value) if is_number(value) else "–"
+        ax.text(column, place, text, ha="center", va="center", path_effects=outline)
     ax.set_xticks(range(len(columns)), [drawable(name, 14) for name in columns])
     ax.grid(visible=False)
     fig.colorbar(image, ax=ax, label=drawable(label, 30))

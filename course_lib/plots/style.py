@@ -3,7 +3,7 @@
 import io
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from numbers import Real
 from pathlib import Path
@@ -61,12 +61,6 @@ def figure(
     return fig, axes
 
 
-def legend(ax) -> None:
-    """Beside the axes, where it can cover nothing; none for a single entry."""
-    if len(ax.get_legend_handles_labels()[1]) > 1:
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=10)
-
-
 def save(fig: Figure, path: Path | io.BytesIO) -> None:
     """Write a PNG that holds no date, so that equal figures are equal files."""
     fig.savefig(path, format="png", dpi=150, metadata={"Software": None})
@@ -99,13 +93,3 @@ def is_number(value: Any) -> bool:
 def checked(values: Any, allowed: str) -> None:
     if not len(values):
         raise InputError(f"There is nothing to draw. Give {allowed}.")
-
-
-def checked_series(series: Any, allowed: str, fits: Callable[[Any], bool]) -> None:
-    allowed = f"a dict from a name to {allowed}"
-    if not isinstance(series, Mapping):
-        raise InputError(f"The series are a {type(series).__name__}; allowed: {allowed}.")
-    values = [value for values in series.values() for value in values]
-    checked(values, allowed)
-    if not all(map(fits, values)):
-        raise InputError(f"The series hold something else; allowed: {allowed}.")
