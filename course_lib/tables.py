@@ -54,7 +54,7 @@ def as_text(value: Any) -> str:
 
 
 class Table:
-    """Rows as a table, in HTML and in text."""
+    """A table of `rows`, or of some of their `columns`: HTML as the value of a cell, text elsewhere."""
 
     def __init__(self, rows: Sequence[Row], columns: Sequence[str] | None = None):
         self.rows = [] if isinstance(rows, Mapping) else list(rows)
@@ -77,11 +77,6 @@ class Table:
         widths = [max(map(len, column)) for column in zip(*short, strict=True)]
         lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in short]
         return "\n".join(lines) if self.rows else "(no rows)"
-
-
-def table(rows: Sequence[Row], columns: Sequence[str] | None = None) -> Table:
-    """A table of `rows`, or of some of their `columns`; as the value of a cell it is shown as HTML."""
-    return Table(rows, columns)
 
 
 def grid(columns: Sequence[str], lines: Sequence[Sequence[Any]], style: str = "") -> str:

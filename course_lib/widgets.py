@@ -1,4 +1,4 @@
-"""Widgets for the lessons: thin views over plain functions, which can be called without a widget.
+"""Widgets for the lessons, by chapter: thin views over plain functions, which can be called without a widget.
 
 Text of models is escaped everywhere. Each widget has a static form, a table, for readers without a kernel.
 """
@@ -16,31 +16,26 @@ from course_lib import judging, plots
 from course_lib.errors import InputError
 from course_lib.steps.base import DROP_REASON
 from course_lib.steps.formatting import FormatTextGenerationDPO
-from course_lib.tables import MOST, Table, as_text, facts, grid, paragraph, rest_of, shown, table
+from course_lib.tables import MOST, Table, as_text, facts, grid, paragraph, rest_of, shown
 from course_lib.views import View, checked_rows, control, picture, row_dropdown, slider
 
 __all__ = ["before_after", "completion_explorer", "judge_bench", "margin_slider", "rating_browser", "table"]
 
 Row = Mapping[str, Any]
+table = Table
 MARKS = {
     "del": "text-decoration: line-through; background: rgba(213, 94, 0, 0.25); color: inherit;",
     "ins": "text-decoration: underline; background: rgba(0, 114, 178, 0.25); color: inherit;",
 }
 
 
-# --- chapter 1: completions side by side --------------------------------------------------------------------------------
-
-
 def side_by_side(
-    llms: Mapping[str, Any],
-    instruction: str,
-    system_prompt: str = "",
-    temperature: float = 0.7,
-    top_p: float = 1.0,
-    max_new_tokens: int = 48,
-    seed: int = 0,
+    llms: Mapping[str, Any], instruction: str, system_prompt: str = "", **sampling: Any
 ) -> list[dict[str, Any]]:
     """One completion by each model, as rows `{"model", "completion"}`; None where a model could not write.
+
+    Args:
+        sampling: for `LLM.generate`, such as `temperature`, `top_p`, `max_new_tokens` and `seed`.
 
     Raises:
         InputError: no model, an empty instruction, or a sampling argument out of range.
@@ -51,11 +46,8 @@ def side_by_side(
         raise InputError("The instruction is empty. Write what the models should answer.")
     system = [{"role": "system", "content": system_prompt}] if (system_prompt or "").strip() else []
     chat = [*system, {"role": "user", "content": instruction}]
-    arguments = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed}
-    return [
-        {"model": name, "completion": llm.generate([chat], **arguments)[0]["generations"][0]}
-        for name, llm in llms.items()
-    ]
+    results = {name: llm.generate([chat], **sampling)[0] for name, llm in llms.items()}
+    return [{"model": name, "completion": result["generations"][0]} for name, result in results.items()]
 
 
 def completion_explorer(
@@ -70,20 +62,23 @@ def completion_explorer(
     button = ipw.Button(description="Write", button_style="primary")
 
     def draw() -> str:
-        models = {check.description: llms[check.description] for check in checks if check.value}
-        heat, top = (round(slider.value, 2) for slider in sliders)
-        rows = side_by_side(models, question.value, system.value, heat, top, max_new_tokens, seed.value)
+        models = {name: llm for (name, llm), check in zip(llms.items(), checks, strict=True) if check.value}
+        temperature, top_p = (round(slider.value, 2) for slider in sliders)
+        sampling = {
+            "temperature": temperature,
+            "top_p": top_p,
+            "max_new_tokens": max_new_tokens,
+            "seed": seed.value,
+        }
+        rows = side_by_side(models, question.value, system.value, **sampling)
         texts = [row["completion"] or "(wrote nothing)" for row in rows]
-        note = f"temperature {heat:.2f}, top-p {top:.2f}, seed {seed.value}, at most {max_new_tokens} tokens"
-        return grid(list(models), [texts], "width: 100%; table-layout: fixed;") + paragraph(note)
+        numbers = f"temperature {temperature:.2f}, top-p {top_p:.2f}, seed {seed.value}, at most {max_new_tokens} tokens"
+        return grid(list(models), [texts], "width: 100%; table-layout: fixed;") + paragraph(numbers)
 
     view = View("Completions side by side", [question, system, *sliders, seed, *checks, button], draw)
     prompts = {"instruction": shown(instruction), "system prompt": shown(system_prompt or "-")}
     view.static = facts(prompts) + view.body.value
     return view
-
-
-# --- chapter 2: before and after ----------------------------------------------------------------------------------------
 
 
 def marked_difference(before: str | None, after: str | None) -> str:
@@ -128,9 +123,6 @@ def _first(rows: Sequence[Row], most: int, draw: Callable[[Row], str]) -> str:
     return "<br>".join(map(draw, rows[:most])) + rest
 
 
-# --- chapter 3: ratings -------------------------------------------------------------------------------------------------
-
-
 def rating_table(row: Row, aspect: str) -> list[dict[str, Any]]:
     """A line per completion: `writer`, `completion`, `rating`, `P(1) to P(5)`, `rationale`; None where there is none."""
     if aspect not in row["aspects"]:
@@ -157,22 +149,28 @@ def rating_browser(rows: Sequence[Row]) -> View:
             `ratings`, `distributions` (five probabilities or None), `rationales`.
     """
     choice = row_dropdown(rows, ["instruction", "generations", "aspects"])
-    names = list(dict.fromkeys(name for row in rows for name in row["aspects"]))
-    if not names:
+    if not all(row["aspects"] for row in rows):
         raise InputError(
-            'No row has an aspect. Give "aspects": {"helpfulness": {"ratings": […]}} in each row.'
+            'A row has no aspect. Give "aspects": {"helpfulness": {"ratings": […]}} in each row.'
         )
-    aspect = control(ipw.Dropdown, "aspect", options=list(rows[0]["aspects"]) or names)
+    aspect = control(ipw.Dropdown, "aspect", options=list(rows[0]["aspects"]))
 
     def follow(change) -> None:
         """Offer the aspects of the row that was chosen, and stay with the present one if it is among them."""
-        offered, present = list(rows[choice.value]["aspects"]) or names, aspect.value
-        aspect.options = offered
-        aspect.value = present if present in offered else offered[0]
+        present, aspect.options = aspect.value, list(rows[choice.value]["aspects"])
+        if present in aspect.options:
+            aspect.value = present
+
+    def draw() -> str:
+        return _rated(rows[choice.value], aspect.value, figure=True)
 
     choice.observe(follow, names="value")
-    static = _first(rows, 2, lambda row: _rated(row, next(iter(row["aspects"]), names[0])))
-    return View("Ratings", [choice, aspect], lambda: _rated(rows[choice.value], aspect.value, True), static)
+    return View(
+        "Ratings",
+        [choice, aspect],
+        draw,
+        _first(rows, 2, lambda row: _rated(row, next(iter(row["aspects"])))),
+    )
 
 
 def _rated(row: Row, aspect: str, figure: bool = False) -> str:
@@ -189,9 +187,6 @@ def _rated(row: Row, aspect: str, figure: bool = False) -> str:
     return page + picture(drawn, f"Probability of each rating from 1 to 5. {words}")
 
 
-# --- chapter 4: judges --------------------------------------------------------------------------------------------------
-
-
 def judge_bench(judged: Mapping[str, Sequence[Row]]) -> View:
     """Choose a judge and see where it is right: `judged` holds the items of `judging.rate_items` for each judge."""
     items = [item for rated in judged.values() for item in rated]
@@ -205,13 +200,8 @@ def judge_bench(judged: Mapping[str, Sequence[Row]]) -> View:
     controls = [control(ipw.Dropdown, name, options=names) for name, names in options.items()]
     pairs = [(name, other) for name in judged for other in others]
     lines = [{"judge": j, "against": o, **judging.pair_accuracy(judged[j], o)[0]} for j, o in pairs]
-    static = Table(lines, ["judge", "against", "items", "accuracy", "low", "high", "ties"])
-    return View(
-        "Judge bench",
-        controls,
-        lambda: _bench(judged, *(control.value for control in controls)),
-        static._repr_html_(),
-    )
+    static = Table(lines, ["judge", "against", "items", "accuracy", "low", "high", "ties"])._repr_html_()
+    return View("Judge bench", controls, lambda: _bench(judged, *(each.value for each in controls)), static)
 
 
 def _bench(judged: Mapping[str, Sequence[Row]], name: str, against: str, by: str) -> str:
@@ -223,9 +213,6 @@ def _bench(judged: Mapping[str, Sequence[Row]], name: str, against: str, by: str
     )
     fig = plots.accuracy_by_group(lines, f"{name}: good above {other}")
     return paragraph(shown(overall)) + picture(fig, f"Accuracy by {by}. {overall}")
-
-
-# --- chapter 5: pairs ---------------------------------------------------------------------------------------------------
 
 
 def pairs_at(rows: Sequence[Row], min_margin: float, max_similarity: float) -> dict[str, Any]:
@@ -243,7 +230,7 @@ def margin_slider(rows: Sequence[Row]) -> View:
     controls = [slider("min margin", 0, 0, 4, 0.05), slider("max similarity", 0.9, 0.5, 1, 0.05)]
 
     def draw() -> str:
-        return _pairs(rows, *(round(control.value, 2) for control in controls), figure=True)
+        return _pairs(rows, *(round(slider.value, 2) for slider in controls), figure=True)
 
     return View("Pairs by margin", controls, draw, _pairs(rows, 0, 0.9))
 

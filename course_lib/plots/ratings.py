@@ -48,48 +48,46 @@ def rating_distribution(probabilities: Sequence[Sequence[float] | None], labels:
     checked(probabilities, "five probabilities for each completion")
     if len(probabilities) != len(labels):
         raise InputError(
-            f"{len(probabilities)} distributions but {len(labels)} labels; give one label for each."
+            f"{len(labels)} labels, {len(probabilities)} distributions; give one label for each."
         )
-    across = min(len(labels), 3)
-    down = math.ceil(len(labels) / across)
-    fig, axes = figure(
-        max(3.4, 2.35 * across), 0.5 + 2.3 * down, ncols=across, nrows=down, sharey=True, squeeze=False
-    )
-    for place, (chances, label) in enumerate(zip(probabilities, labels, strict=True)):
-        _distribution(axes.flat[place], chances, label, "" if place % across else "probability")
+    across, down = min(len(labels), 3), math.ceil(len(labels) / 3)
+    panels = {"ncols": across, "nrows": down, "sharey": True, "squeeze": False}
+    fig, axes = figure(max(3.4, 2.35 * across), 0.5 + 2.3 * down, **panels)
     for ax in axes.flat[len(labels) :]:
         ax.remove()
+    for place, ax in enumerate(fig.axes):
+        outcome = _distribution(ax, probabilities[place])
+        ax.set(ylim=(0, 1), yticks=[0, 0.5, 1], ylabel="" if place % across else "probability")
+        ax.set_title(
+            f"{drawable(labels[place], 24)}\n{outcome}", loc="left", fontsize=11, fontweight="normal"
+        )
     return fig
 
 
-def _distribution(ax, chances: Sequence[float] | None, label: str, ylabel: str) -> None:
-    ax.set(xlim=(0.4, 5.6), ylim=(0, 1), xticks=range(1, 6), yticks=[0, 0.5, 1], xlabel="rating")
-    ax.set_ylabel(ylabel)
+def _distribution(ax, chances: Sequence[float] | None) -> str:
+    """Draw the bars and the mean, and say what that is."""
+    ax.set(xlim=(0.4, 5.6), xticks=range(1, 6), xlabel="rating")
     ax.grid(axis="x", visible=False)
-    outcome = "no distribution"
-    if chances is not None:
-        if len(chances) != 5 or not all(is_number(p) and 0 <= p <= 1 for p in chances):
-            raise InputError(
-                f"A distribution is {list(chances)!r}; allowed: five probabilities from 0 to 1, for ratings 1 to 5."
-            )
-        mean = sum(rating * p for rating, p in enumerate(chances, 1)) / (sum(chances) or 1)
-        ax.bar(range(1, 6), chances, width=0.75)
-        ax.axvline(mean, **DASHED)
-        outcome = f"mean {mean:.2f}"
-    ax.set_title(f"{drawable(label, 24)}\n{outcome}", loc="left", fontsize=11, fontweight="normal")
+    if chances is None:
+        return "no distribution"
+    if len(chances) != 5 or not all(is_number(p) and 0 <= p <= 1 for p in chances):
+        raise InputError(
+            f"A distribution is {list(chances)!r}; allowed: five probabilities, of ratings 1 to 5."
+        )
+    mean = sum(rating * p for rating, p in enumerate(chances, 1)) / (sum(chances) or 1)
+    ax.bar(range(1, 6), chances, width=0.75)
+    ax.axvline(mean, **DASHED)
+    return f"mean {mean:.2f}"
 
 
 def accuracy_by_group(lines: Sequence[Mapping[str, Any]], heading: str) -> Figure:
     """How often a judge is right, with 95% intervals; ties are hatched. `lines` come from `judging.pair_accuracy`."""
     checked(lines, "the lines of judging.pair_accuracy")
     groups = {f"{line['group']} ({line['items']})": line for line in lines}
-    fig = charts.bars(
-        {name: line["accuracy"] for name, line in groups.items()},
-        "share rated right (line: 95% interval, hatched: ties, dashed: a coin)",
-        heading,
-        {name: (line["low"], line["high"]) for name, line in groups.items()},
-        reference=0.5,
-    )
+    shares = {name: line["accuracy"] for name, line in groups.items()}
+    intervals = {name: (line["low"], line["high"]) for name, line in groups.items()}
+    xlabel = "share rated right (line: 95% interval, hatched: ties, dashed: a coin)"
+    fig = charts.bars(shares, xlabel, heading, intervals, reference=0.5)
     ax = fig.axes[0]
     look = {"color": "white", "edgecolor": COLOURS[1], "hatch": "////"}
     for place, line in enumerate(groups.values()):
@@ -139,11 +137,9 @@ def ratings_by_source(rows: Sequence[dict[str, Any]], sources: Sequence[str]) ->
 def margins(rows: Sequence[dict[str, Any]]) -> Figure:
     """How clearly `chosen` beats `rejected`: a histogram of the difference of their ratings."""
     values = [row["chosen_rating"] - row["rejected_rating"] for row in rows]
-    xlabel = "chosen rating − rejected rating (points, scale 1 to 5)"
     median = f" (line: median, {median_high(values):.2f})" if values else ""
-    fig, ax = figure(
-        heading=f"Margins of {len(values)} preference pairs{median}", xlabel=xlabel, ylabel="pairs"
-    )
+    heading = f"Margins of {len(values)} preference pairs{median}"
+    fig, ax = figure(7.0, 3.6, heading, "chosen rating − rejected rating (points, scale 1 to 5)", "pairs")
     ax.hist(values, bins=20, range=(0, max([*values, 0.5])), edgecolor="white")
     if values:
         ax.axvline(median_high(values), **DASHED)
