@@ -22,7 +22,7 @@ from course_lib.views import View, checked_rows, control, picture, row_dropdown,
 __all__ = ["before_after", "completion_explorer", "judge_bench", "margin_slider", "rating_browser", "table"]
 
 Row = Mapping[str, Any]
-table = Table
+table = Table  # as lessons call it
 MARKS = {
     "del": "text-decoration: line-through; background: rgba(213, 94, 0, 0.25); color: inherit;",
     "ins": "text-decoration: underline; background: rgba(0, 114, 178, 0.25); color: inherit;",
@@ -64,13 +64,8 @@ def completion_explorer(
     def draw() -> str:
         models = {name: llm for (name, llm), check in zip(llms.items(), checks, strict=True) if check.value}
         temperature, top_p = (round(slider.value, 2) for slider in sliders)
-        sampling = {
-            "temperature": temperature,
-            "top_p": top_p,
-            "max_new_tokens": max_new_tokens,
-            "seed": seed.value,
-        }
-        rows = side_by_side(models, question.value, system.value, **sampling)
+        sampling = {"temperature": temperature, "top_p": top_p, "seed": seed.value}
+        rows = side_by_side(models, question.value, system.value, max_new_tokens=max_new_tokens, **sampling)
         texts = [row["completion"] or "(wrote nothing)" for row in rows]
         numbers = f"temperature {temperature:.2f}, top-p {top_p:.2f}, seed {seed.value}, at most {max_new_tokens} tokens"
         return grid(list(models), [texts], "width: 100%; table-layout: fixed;") + paragraph(numbers)
@@ -107,15 +102,14 @@ def before_after(rows: Sequence[Row]) -> View:
 
 def _rewrite(row: Row) -> str:
     refused = f"<strong>Refused:</strong> {shown(row['fault'])}. Nobody gets to choose it."
-    return facts(
-        {
-            "instruction": shown(row["instruction"]),
-            "criterion": shown(as_text(row["criterion"])),
-            "difference": marked_difference(row["before"], row["after"]) or "<em>(both empty)</em>",
-            "key": _marked("del", "only before") + _marked("ins", "only after"),
-            "outcome": refused if row["fault"] else "<strong>Used.</strong>",
-        }
-    )
+    lines = {
+        "instruction": shown(row["instruction"]),
+        "criterion": shown(as_text(row["criterion"])),
+        "difference": marked_difference(row["before"], row["after"]) or "<em>(both empty)</em>",
+        "key": _marked("del", "only before") + _marked("ins", "only after"),
+        "outcome": refused if row["fault"] else "<strong>Used.</strong>",
+    }
+    return facts(lines)
 
 
 def _first(rows: Sequence[Row], most: int, draw: Callable[[Row], str]) -> str:
@@ -126,9 +120,7 @@ def _first(rows: Sequence[Row], most: int, draw: Callable[[Row], str]) -> str:
 def rating_table(row: Row, aspect: str) -> list[dict[str, Any]]:
     """A line per completion: `writer`, `completion`, `rating`, `P(1) to P(5)`, `rationale`; None where there is none."""
     if aspect not in row["aspects"]:
-        raise InputError(
-            f"This row has no aspect {aspect!r}. There is: {', '.join(row['aspects']) or 'none'}."
-        )
+        raise InputError(f"This row has no aspect {aspect!r}. There is: {as_text(list(row['aspects']))}.")
     judged = row["aspects"][aspect]
     columns = {
         "writer": row.get("generation_models"),
@@ -150,9 +142,7 @@ def rating_browser(rows: Sequence[Row]) -> View:
     """
     choice = row_dropdown(rows, ["instruction", "generations", "aspects"])
     if not all(row["aspects"] for row in rows):
-        raise InputError(
-            'A row has no aspect. Give "aspects": {"helpfulness": {"ratings": […]}} in each row.'
-        )
+        raise InputError('A row has no aspect. Give each "aspects": {"helpfulness": {"ratings": […]}}.')
     aspect = control(ipw.Dropdown, "aspect", options=list(rows[0]["aspects"]))
 
     def follow(change) -> None:
@@ -165,12 +155,8 @@ def rating_browser(rows: Sequence[Row]) -> View:
         return _rated(rows[choice.value], aspect.value, figure=True)
 
     choice.observe(follow, names="value")
-    return View(
-        "Ratings",
-        [choice, aspect],
-        draw,
-        _first(rows, 2, lambda row: _rated(row, next(iter(row["aspects"])))),
-    )
+    static = _first(rows, 2, lambda row: _rated(row, next(iter(row["aspects"]))))
+    return View("Ratings", [choice, aspect], draw, static)
 
 
 def _rated(row: Row, aspect: str, figure: bool = False) -> str:
@@ -191,9 +177,7 @@ def judge_bench(judged: Mapping[str, Sequence[Row]]) -> View:
     """Choose a judge and see where it is right: `judged` holds the items of `judging.rate_items` for each judge."""
     items = [item for rated in judged.values() for item in rated]
     if not items or not all(judged.values()):
-        raise InputError(
-            'There are no judged items. Give {"name of the judge": judging.rate_items(judge, items)}.'
-        )
+        raise InputError('There are no judged items. Give {"name": judging.rate_items(judge, items)}.')
     others = [name for name in ("worse", "off_topic") if all(name in item["ratings"] for item in items)]
     kinds = [name for name in ("category", "worse_kind") if all(name in item for item in items)]
     options = {"judge": list(judged), "against": others, "group by": kinds}

@@ -8,6 +8,7 @@ from matplotlib.text import Text
 
 from course_lib import plots
 from course_lib.errors import InputError
+from course_lib.plots.ratings import CHAPTERS
 
 LINES = [
     {"group": "facts", "items": 4, "accuracy": 0.75, "low": 0.3, "high": 0.95, "ties": 0.25},
@@ -77,7 +78,7 @@ def test_every_axis_is_labelled_and_no_text_lies_on_another(name):
 def test_the_chapter_is_marked_by_colour_edge_and_weight(chapter):
     fig = plots.where_we_are(chapter)
     stages = fig.axes[0].texts
-    marked = [number == chapter for number in plots.CHAPTERS]
+    marked = [number == chapter for number in CHAPTERS]
     boxes = [stage.get_bbox_patch() for stage in stages]
     assert [box.get_linewidth() > 2 for box in boxes] == marked
     assert [box.get_facecolor() != to_rgba("white") for box in boxes] == marked

@@ -2,7 +2,6 @@
 
 from course_lib.plots.charts import bars, heatmap, histogram, lines, scatter, with_answer
 from course_lib.plots.ratings import (
-    CHAPTERS,
     accuracy_by_group,
     calibration_curve,
     margins,
@@ -13,7 +12,6 @@ from course_lib.plots.ratings import (
 from course_lib.plots.style import COLOURS, figure, png, save
 
 __all__ = [
-    "CHAPTERS",
     "COLOURS",
     "accuracy_by_group",
     "bars",
