@@ -17,7 +17,8 @@ class Bar:
     def show(self, text: str, share: float, detail: str = "") -> None:
         """Say what is being done (`text`), how far it is, and numbers that change all the time (`detail`)."""
         if self.on_terminal:
-            print(f"\r{self.title} {share:4.0%} {text} {detail}\033[K", end="", file=sys.stderr, flush=True)
+            line = f"{self.title} {share:4.0%} {text} {detail}"
+            print(f"\r{line:<79}", end="", file=sys.stderr, flush=True)
         elif text != self.text:
             print(f"{self.title}: {text}", file=sys.stderr, flush=True)
         self.text = text

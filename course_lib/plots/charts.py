@@ -35,9 +35,9 @@ def bars(
     """
     checked(values, "a dict from a label to a number")
     fig, ax = figure(7.0, 1.2 + 0.42 * len(values), heading, xlabel, names=list(values))
-    given = intervals or {}
+    spans = intervals or {}
     ends = [
-        (value, *given.get(name, (value, value))) if is_number(value) else (0, 0, 0)
+        (value, *spans.get(name, (value, value))) if is_number(value) else (0, 0, 0)
         for name, value in values.items()
     ]
     widths, low, high = np.array(ends, dtype=float).T

@@ -21,7 +21,7 @@ def where_we_are(chapter: int) -> Figure:
     """The way from instructions to DPO, with the part of this chapter (1 to 5) marked by colour and a thick edge."""
     if chapter not in range(1, 6):
         raise InputError(f"chapter={chapter!r}; allowed: 1, 2, 3, 4, 5.")
-    fig, ax = figure(height=2.2)
+    fig, ax = figure(height=2.5)
     ax.set(xlim=(-0.45, 3.45), ylim=(1.5, -0.5))
     ax.axis("off")
     arrow, before = None, PLACES[0]
@@ -54,8 +54,8 @@ def rating_distribution(probabilities: Sequence[Sequence[float] | None], labels:
     panels = {"ncols": across, "nrows": down, "sharey": True, "squeeze": False}
     fig, axes = figure(max(3.4, 2.35 * across), 0.5 + 2.3 * down, **panels)
     for ax in axes.flat[len(labels) :]:
-        ax.remove()
-    for place, ax in enumerate(fig.axes):
+        ax.axis("off")
+    for place, ax in enumerate(axes.flat[: len(labels)]):
         outcome = _distribution(ax, probabilities[place])
         ax.set(ylim=(0, 1), yticks=[0, 0.5, 1], ylabel="" if place % across else "probability")
         ax.set_title(
@@ -94,6 +94,7 @@ def accuracy_by_group(lines: Sequence[Mapping[str, Any]], heading: str) -> Figur
         if line["ties"]:
             ax.barh(place, line["ties"], 0.66, left=line["accuracy"], **look)
     ax.set_xlim(0, 1.1)
+    fig.set_figheight(1.5 + 0.31 * len(groups))
     return fig
 
 
