@@ -59,10 +59,7 @@ def progress(title: str) -> Iterator[Bar]:
     # A process that has not imported IPython is no kernel.
     ipython = sys.modules.get("IPython")
     in_notebook = ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
-    try:
-        bar = CellBar(title) if in_notebook else Bar(title)
-    except ImportError:  # without ipywidgets the cell gets lines
-        bar = Bar(title)
+    bar = CellBar(title) if in_notebook else Bar(title)
     done = False
     try:
         yield bar

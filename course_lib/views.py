@@ -1,6 +1,7 @@
 """What widgets are made of: a view with a live and a static form, and its controls."""
 
 import base64
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,12 +18,14 @@ class View:
     """A widget as the value of a cell: `box` for a live front end, `static` (HTML) for all others, `controls` by name.
 
     What `draw` gives stands in `body`, anew whenever a control changes or, where there is a button, when it is pressed.
+    Without another `static` form it is what stands there at first, without pictures.
     """
 
     def __init__(self, name: str, controls: Sequence[ipw.Widget], draw: Callable[[], str], static: str = ""):
-        self.name, self.static, self.draw = name, static, draw
+        self.name, self.draw = name, draw
         self.controls = {control.description: control for control in controls}
         self.body = ipw.HTML(draw())
+        self.static = static or re.sub("<img [^>]*>", "", self.body.value)
         self.box = ipw.VBox([*controls, self.body])
         self.buttons = [control for control in controls if isinstance(control, ipw.Button)]
         for button in self.buttons:

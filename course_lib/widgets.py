@@ -72,7 +72,7 @@ def completion_explorer(
 
     view = View("Completions side by side", [question, system, *sliders, seed, *checks, button], draw)
     prompts = {"instruction": shown(instruction), "system prompt": shown(system_prompt or "-")}
-    view.static = facts(prompts) + view.body.value
+    view.static = facts(prompts) + view.static
     return view
 
 
@@ -214,19 +214,15 @@ def margin_slider(rows: Sequence[Row]) -> View:
     controls = [slider("min margin", 0, 0, 4, 0.05), slider("max similarity", 0.9, 0.5, 1, 0.05)]
 
     def draw() -> str:
-        return _pairs(rows, *(round(slider.value, 2) for slider in controls), figure=True)
+        result = pairs_at(rows, *(round(slider.value, 2) for slider in controls))
+        counts = {"kept": len(result["kept"]), **result["dropped"]}
+        words = f"{counts['kept']} of {len(rows)} rows give a pair. " + as_text(result["dropped"])
+        bars = picture(plots.bars(counts, "rows", "Rows kept, and dropped by reason"), words)
+        closest = sorted(map(_pair, result["kept"]), key=lambda line: line["margin"])[:3]
+        page = paragraph(shown(words)) + bars + paragraph("The closest calls among the pairs kept:")
+        return page + Table(closest)._repr_html_()
 
-    return View("Pairs by margin", controls, draw, _pairs(rows, 0, 0.9))
-
-
-def _pairs(rows: Sequence[Row], min_margin: float, max_similarity: float, figure: bool = False) -> str:
-    result = pairs_at(rows, min_margin, max_similarity)
-    counts = {"kept": len(result["kept"]), **result["dropped"]}
-    words = f"{counts['kept']} of {len(rows)} rows give a pair. " + as_text(result["dropped"])
-    bars = picture(plots.bars(counts, "rows", "Rows kept, and dropped by reason"), words) if figure else ""
-    closest = sorted(map(_pair, result["kept"]), key=lambda line: line["margin"])[:3]
-    page = paragraph(shown(words)) + bars + paragraph("The closest calls among the pairs kept:")
-    return page + Table(closest)._repr_html_()
+    return View("Pairs by margin", controls, draw)
 
 
 def _pair(pair: Row) -> dict[str, Any]:
