@@ -8,36 +8,25 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class Bar:
-    """Text and a share from 0 to 1, shown where somebody looks. This one prints each new text as a line of a log."""
+    """Text and a share from 0 to 1: one line that is written over on a terminal, elsewhere a line for each new text."""
 
     def __init__(self, title: str):
         self.title, self.text = title, ""
+        self.on_terminal = getattr(sys.stderr, "isatty", lambda: False)()
 
     def show(self, text: str, share: float, detail: str = "") -> None:
         """Say what is being done (`text`), how far it is, and numbers that change all the time (`detail`)."""
-        if text != self.text:
+        if self.on_terminal:
+            line = f"{self.title} {share:4.0%} {text} {detail}"
+            print(f"\r{line:<79}", end="", file=sys.stderr, flush=True)
+        elif text != self.text:
             print(f"{self.title}: {text}", file=sys.stderr, flush=True)
         self.text = text
 
     def close(self, done: bool) -> None:
         """Leave the last state visible."""
-
-
-class TerminalBar(Bar):
-    """One line that is drawn over."""
-
-    def __init__(self, title: str):
-        from tqdm import tqdm
-
-        super().__init__(title)
-        self.bar = tqdm(total=1.0, desc=title, bar_format="{desc} {percentage:3.0f}%|{bar:20}| {postfix}")
-
-    def show(self, text: str, share: float, detail: str = "") -> None:
-        self.bar.n = share
-        self.bar.set_postfix_str(f"{text} {detail}".strip())
-
-    def close(self, done: bool) -> None:
-        self.bar.close()
+        if self.on_terminal:
+            print(file=sys.stderr)
 
 
 class CellBar(Bar):
@@ -67,26 +56,13 @@ class CellBar(Bar):
 @contextmanager
 def progress(title: str) -> Iterator[Bar]:
     """A `Bar` for the place where the program runs."""
-    bar = _bar_here(title)
+    # A process that has not imported IPython is no kernel.
+    ipython = sys.modules.get("IPython")
+    in_notebook = ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+    bar = CellBar(title) if in_notebook else Bar(title)
     done = False
     try:
         yield bar
         done = True
     finally:
         bar.close(done)
-
-
-def _bar_here(title: str) -> Bar:
-    if _in_notebook():
-        try:
-            return CellBar(title)
-        except ImportError:  # without ipywidgets the cell gets lines
-            return Bar(title)
-    is_terminal = getattr(sys.stderr, "isatty", lambda: False)()
-    return TerminalBar(title) if is_terminal else Bar(title)
-
-
-def _in_notebook() -> bool:
-    # A process that has not imported IPython is no kernel.
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None

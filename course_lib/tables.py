@@ -16,7 +16,6 @@ WRAP = "overflow-wrap: anywhere; white-space: pre-wrap;"
 GRID = "border-collapse: collapse; margin: 0 0 8px;"
 # Dollar signs in a model's text are no formulas: both classes keep MathJax out, in old and in new versions.
 PLAIN = 'class="tex2jax_ignore mathjax_ignore" style="overflow-x: auto; line-height: 1.4;"'
-NOTE = '<p style="line-height: 1.4; margin: 6px 0;">'
 # Controls, marks that turn the direction of the text around them, halves of characters: shown by name, never obeyed.
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -30,6 +29,11 @@ def shown(text: Any) -> str:
     """Any text as harmless HTML: escaped, control characters by name, cut after `MOST` characters."""
     text = str(text).replace("\r\n", "\n")
     return html.escape(visible(text[:MOST])) + rest_of(len(text))
+
+
+def paragraph(content: str) -> str:
+    """HTML as a paragraph."""
+    return f'<p style="line-height: 1.4; margin: 6px 0;">{content}</p>'
 
 
 def rest_of(length: int) -> str:
@@ -50,14 +54,12 @@ def as_text(value: Any) -> str:
 
 
 class Table:
-    """Rows as a table, in HTML and in text."""
+    """A table of `rows`, or of some of their `columns`: HTML as the value of a cell, text elsewhere."""
 
     def __init__(self, rows: Sequence[Row], columns: Sequence[str] | None = None):
-        self.rows = [] if isinstance(rows, Mapping) else list(rows)
-        if isinstance(rows, Mapping) or not all(isinstance(row, Mapping) for row in self.rows):
-            raise InputError(
-                "A table is made of a list of dicts, one per row. For a single dict, give [dict]."
-            )
+        self.rows = list(rows)
+        if not all(isinstance(row, Mapping) for row in self.rows):
+            raise InputError("A table is a list of dicts, one per row. For a single dict, give [dict].")
         known = list(dict.fromkeys(name for row in self.rows for name in row))
         unknown = [name for name in columns or [] if known and name not in known]
         if unknown:
@@ -75,39 +77,36 @@ class Table:
         return "\n".join(lines) if self.rows else "(no rows)"
 
 
-def table(rows: Sequence[Row], columns: Sequence[str] | None = None) -> Table:
-    """A table of `rows`, or of some of their `columns`; as the value of a cell it is shown as HTML."""
-    return Table(rows, columns)
-
-
 def grid(columns: Sequence[str], lines: Sequence[Sequence[Any]], style: str = "") -> str:
+    """A table with headers above; the values are escaped."""
     if not lines:
-        return f"{NOTE}(no rows)</p>"
+        return paragraph("(no rows)")
     head = "".join(f'<th scope="col" style="{CELL}">{shown(name)}</th>' for name in columns)
     body = "".join(f"<tr>{''.join(map(_cell, line))}</tr>" for line in lines)
-    return f'<div {PLAIN}><table style="{GRID} {style}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return _framed(f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>", style)
 
 
 def _cell(value: Any) -> str:
     text = as_text(value)
-    number = isinstance(value, Real) and not isinstance(value, bool)
     width = (
-        "white-space: pre;" if len(text) <= 16 else f"min-width: {7.5 if len(text) <= 40 else 13}em; {WRAP}"
+        f"min-width: {7.5 if len(text) <= 40 else 13}em; {WRAP}" if len(text) > 16 else "white-space: pre;"
     )
-    return (
-        f'<td dir="auto" style="{CELL} {width} {"text-align: right;" if number else ""}">{shown(text)}</td>'
-    )
+    side = "text-align: right;" if isinstance(value, Real) and not isinstance(value, bool) else ""
+    return f'<td dir="auto" style="{CELL} {width} {side}">{shown(text)}</td>'
 
 
 def facts(lines: Mapping[str, str]) -> str:
     """A table with headers at the left; the values are HTML already."""
-    body = "".join(
-        f'<tr><th scope="row" style="{CELL} width: 9em;">{name}</th><td dir="auto" style="{CELL} {WRAP}">{value}</td></tr>'
-        for name, value in lines.items()
-    )
-    return f'<div {PLAIN}><table style="{GRID} width: 100%;"><tbody>{body}</tbody></table></div>'
+    head, cell = f'th scope="row" style="{CELL} width: 9em;"', f'td dir="auto" style="{CELL} {WRAP}"'
+    body = "".join(f"<tr><{head}>{name}</th><{cell}>{value}</td></tr>" for name, value in lines.items())
+    return _framed(f"<tbody>{body}</tbody>", "width: 100%;")
+
+
+def _framed(rows: str, style: str) -> str:
+    return f'<div {PLAIN}><table style="{GRID} {style}">{rows}</table></div>'
 
 
 def shortened(text: Any, most: int) -> str:
-    line = UNSEEN.sub("?", " ".join(str(text).split()))
+    """A text in one line of at most `most` characters, control characters by name."""
+    line = visible(" ".join(str(text).split()))
     return line if len(line) <= most else line[: most - 1] + "…"

@@ -1,6 +1,7 @@
-"""What widgets are made of: a view with a live and a static form, controls, and bodies that are drawn anew."""
+"""What widgets are made of: a view with a live and a static form, and its controls."""
 
 import base64
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,20 +15,36 @@ Row = Mapping[str, Any]
 
 
 class View:
-    """A widget as the value of a cell: `box` for a live front end, `static` (HTML) for all others, `controls` by name."""
+    """A widget as the value of a cell: `box` for a live front end, `static` (HTML) for all others, `controls` by name.
 
-    def __init__(
-        self,
-        name: str,
-        controls: Sequence[ipw.Widget],
-        body: ipw.Widget,
-        static: str,
-        box: ipw.Widget | None = None,
-    ):
-        self.name, self.static = name, static
+    What `draw` gives stands in `body`, anew whenever a control changes or, where there is a button, when it is pressed.
+    Without another `static` form it is what stands there at first, without pictures.
+    """
+
+    def __init__(self, name: str, controls: Sequence[ipw.Widget], draw: Callable[[], str], static: str = ""):
+        self.name, self.draw = name, draw
         self.controls = {control.description: control for control in controls}
-        self.body = body
-        self.box = box or ipw.VBox([*controls, body])
+        self.body = ipw.HTML(draw())
+        self.static = static or re.sub("<img [^>]*>", "", self.body.value)
+        self.box = ipw.VBox([*controls, self.body])
+        self.buttons = [control for control in controls if isinstance(control, ipw.Button)]
+        for button in self.buttons:
+            button.on_click(self.redraw)
+        for control in [] if self.buttons else controls:
+            control.observe(self.redraw, names="value")
+
+    def redraw(self, event: Any) -> None:
+        """Draw, and show an error as text: nobody sees what a callback raises."""
+        for button in self.buttons:
+            button.disabled, self.body.value = True, '<p role="status">Writing …</p>'
+        try:
+            self.body.value = self.draw()
+        except Exception as error:
+            kind = "" if isinstance(error, CourseLibError) else f"{type(error).__name__}: "
+            text = shown(kind + str(error))
+            self.body.value = f'<p role="alert"><strong>This did not work.</strong> {text}</p>'
+        for button in self.buttons:
+            button.disabled = False
 
     def __repr__(self) -> str:
         return f"{self.name}. Run this cell to get the controls: {shortened(', '.join(self.controls), 200)}."
@@ -38,22 +55,22 @@ class View:
         return {"text/plain": repr(self), "text/html": page, "application/vnd.jupyter.widget-view+json": view}
 
 
-def dropdown(name: str, options: Sequence[Any]) -> ipw.Dropdown:
-    return ipw.Dropdown(description=name, options=options, layout={"width": "98%", "max_width": "640px"})
+def control(kind: type[ipw.Widget], name: str, **options: Any) -> ipw.Widget:
+    """A control of a kind of ipywidgets, with its name beside it."""
+    layout = {"width": "98%", "max_width": "640px"}
+    return kind(description=name, style={"description_width": "110px"}, layout=layout, **options)
 
 
 def slider(name: str, value: float, low: float, high: float, step: float) -> ipw.FloatSlider:
-    looks = {"style": {"description_width": "110px"}, "layout": {"width": "98%", "max_width": "480px"}}
-    return ipw.FloatSlider(
-        description=name, value=value, min=low, max=high, step=step, continuous_update=False, **looks
-    )
+    options = {"value": value, "min": low, "max": high, "step": step}
+    return control(ipw.FloatSlider, name, continuous_update=False, **options)
 
 
 def row_dropdown(rows: Sequence[Row], columns: Sequence[str]) -> ipw.Dropdown:
+    """A menu of rows by number and instruction, of which each must have `columns`."""
     checked_rows(rows, columns)
-    return dropdown(
-        "row", [(f"{n}. {shortened(row['instruction'], 60)}", n - 1) for n, row in enumerate(rows, 1)]
-    )
+    names = [(f"{k + 1}. {shortened(row['instruction'], 60)}", k) for k, row in enumerate(rows)]
+    return control(ipw.Dropdown, "row", options=names)
 
 
 def checked_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:
@@ -65,27 +82,7 @@ def checked_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:
             raise InputError(f"Row {number} has no {', '.join(missing)}. A row needs: {', '.join(columns)}.")
 
 
-def drawn(controls: Sequence[ipw.Widget], draw: Callable[[], str]) -> ipw.HTML:
-    """What `draw` gives, now and again whenever a control changes."""
-    body = ipw.HTML(draw())
-
-    def again(change) -> None:
-        body.value = guarded(draw)
-
-    for control in controls:
-        control.observe(again, names="value")
-    return body
-
-
-def guarded(draw: Callable[[], str]) -> str:
-    """What `draw` gives, or its error as text: nobody sees what a callback raises."""
-    try:
-        return draw()
-    except Exception as error:
-        kind = "" if isinstance(error, CourseLibError) else f"{type(error).__name__}: "
-        return f'<p role="alert"><strong>This did not work.</strong> {shown(kind + str(error))}</p>'
-
-
 def picture(fig, words: str) -> str:
+    """A figure as HTML, with `words` for those who do not see it."""
     data = base64.b64encode(plots.png(fig)).decode("ascii")
     return f'<img style="max-width: 100%; width: 640px;" alt="{shown(words)}" src="data:image/png;base64,{data}">'

@@ -1,4 +1,4 @@
-"""Widgets for the lessons: thin views over plain functions, which can be called without a widget.
+"""Widgets for the lessons, by chapter: thin views over plain functions, which can be called without a widget.
 
 Text of models is escaped everywhere. Each widget has a static form, a table, for readers without a kernel.
 """
@@ -7,6 +7,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice, zip_longest
 from typing import Any
 
 import ipywidgets as ipw
@@ -15,39 +16,26 @@ from course_lib import judging, plots
 from course_lib.errors import InputError
 from course_lib.steps.base import DROP_REASON
 from course_lib.steps.formatting import FormatTextGenerationDPO
-from course_lib.tables import MOST, NOTE, Table, as_text, facts, grid, rest_of, shown, table
-from course_lib.views import View, checked_rows, drawn, dropdown, guarded, picture, row_dropdown, slider
+from course_lib.tables import MOST, Table, as_text, facts, grid, paragraph, rest_of, shown
+from course_lib.views import View, checked_rows, control, picture, row_dropdown, slider
 
-__all__ = [
-    "View",
-    "before_after",
-    "completion_explorer",
-    "judge_bench",
-    "margin_slider",
-    "rating_browser",
-    "table",
-]
+__all__ = ["before_after", "completion_explorer", "judge_bench", "margin_slider", "rating_browser", "table"]
 
 Row = Mapping[str, Any]
+table = Table  # as lessons call it
 MARKS = {
     "del": "text-decoration: line-through; background: rgba(213, 94, 0, 0.25); color: inherit;",
     "ins": "text-decoration: underline; background: rgba(0, 114, 178, 0.25); color: inherit;",
 }
 
 
-# --- chapter 1: completions side by side --------------------------------------------------------------------------------
-
-
 def side_by_side(
-    llms: Mapping[str, Any],
-    instruction: str,
-    system_prompt: str = "",
-    temperature: float = 0.7,
-    top_p: float = 1.0,
-    max_new_tokens: int = 48,
-    seed: int = 0,
+    llms: Mapping[str, Any], instruction: str, system_prompt: str = "", **sampling: Any
 ) -> list[dict[str, Any]]:
     """One completion by each model, as rows `{"model", "completion"}`; None where a model could not write.
+
+    Args:
+        sampling: for `LLM.generate`, such as `temperature`, `top_p`, `max_new_tokens` and `seed`.
 
     Raises:
         InputError: no model, an empty instruction, or a sampling argument out of range.
@@ -58,69 +46,45 @@ def side_by_side(
         raise InputError("The instruction is empty. Write what the models should answer.")
     system = [{"role": "system", "content": system_prompt}] if (system_prompt or "").strip() else []
     chat = [*system, {"role": "user", "content": instruction}]
-    arguments = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed}
-    return [
-        {"model": name, "completion": llm.generate([chat], **arguments)[0]["generations"][0]}
-        for name, llm in llms.items()
-    ]
+    results = {name: llm.generate([chat], **sampling)[0] for name, llm in llms.items()}
+    return [{"model": name, "completion": result["generations"][0]} for name, result in results.items()]
 
 
 def completion_explorer(
     llms: Mapping[str, Any], instruction: str, system_prompt: str = "", max_new_tokens: int = 48
 ) -> View:
     """Change what the models are asked and how they sample, press "Write", and compare. `side_by_side` does the work."""
-    wide = {"style": {"description_width": "110px"}, "layout": {"width": "98%"}}
-    asked = ipw.Textarea(description="instruction", value=instruction, rows=3, **wide)
-    system = ipw.Text(description="system prompt", value=system_prompt, **wide)
+    question = control(ipw.Textarea, "instruction", value=instruction, rows=3)
+    system = control(ipw.Text, "system prompt", value=system_prompt)
     sliders = [slider("temperature", 0.7, 0, 1.5, 0.1), slider("top-p", 1.0, 0.1, 1, 0.05)]
-    seed = ipw.BoundedIntText(
-        description="seed", value=0, max=1_000_000, style={"description_width": "110px"}
-    )
-    chosen = [
-        ipw.Checkbox(description=name, value=True, indent=False, layout={"width": "auto"}) for name in llms
-    ]
+    seed = control(ipw.BoundedIntText, "seed", value=0, max=1_000_000)
+    checks = [control(ipw.Checkbox, name, value=True, indent=False) for name in llms]
     button = ipw.Button(description="Write", button_style="primary")
 
     def draw() -> str:
-        models = {check.description: llms[check.description] for check in chosen if check.value}
-        heat, top = (round(slider.value, 2) for slider in sliders)
-        rows = side_by_side(models, asked.value, system.value, heat, top, max_new_tokens, seed.value)
+        models = {name: llm for (name, llm), check in zip(llms.items(), checks, strict=True) if check.value}
+        temperature, top_p = (round(slider.value, 2) for slider in sliders)
+        sampling = {"temperature": temperature, "top_p": top_p, "seed": seed.value}
+        rows = side_by_side(models, question.value, system.value, max_new_tokens=max_new_tokens, **sampling)
         texts = [row["completion"] or "(wrote nothing)" for row in rows]
-        note = f"{NOTE}temperature {heat:.2f}, top-p {top:.2f}, seed {seed.value}, at most {max_new_tokens} tokens</p>"
-        return grid([row["model"] for row in rows], [texts], "width: 100%; table-layout: fixed;") + note
+        numbers = f"temperature {temperature:.2f}, top-p {top_p:.2f}, seed {seed.value}, at most {max_new_tokens} tokens"
+        return grid(list(models), [texts], "width: 100%; table-layout: fixed;") + paragraph(numbers)
 
-    def write(_) -> None:
-        button.disabled, body.value = True, '<p role="status">Writing …</p>'
-        body.value, button.disabled = guarded(draw), False
-
-    body = ipw.HTML(draw())
-    button.on_click(write)
-    box = ipw.VBox(
-        [asked, system, *sliders, seed, ipw.HBox([*chosen, button], layout={"flex_flow": "row wrap"}), body]
-    )
-    given = {"instruction": shown(instruction), "system prompt": shown(system_prompt or "-")}
-    return View(
-        "Completions side by side",
-        [asked, system, *sliders, seed, *chosen, button],
-        body,
-        facts(given) + body.value,
-        box,
-    )
-
-
-# --- chapter 2: before and after ----------------------------------------------------------------------------------------
+    view = View("Completions side by side", [question, system, *sliders, seed, *checks, button], draw)
+    prompts = {"instruction": shown(instruction), "system prompt": shown(system_prompt or "-")}
+    view.static = facts(prompts) + view.static
+    return view
 
 
 def marked_difference(before: str | None, after: str | None) -> str:
     """Both texts as one piece of HTML: words that went in `<del>`, words that came in `<ins>`, compared by `difflib`."""
     old, new = (re.findall(r"\s*\S+", (text or "")[:MOST]) for text in (before, after))
-    matcher = difflib.SequenceMatcher(
-        None, [w.strip() for w in old], [w.strip() for w in new], autojunk=False
-    )
+    words = [[word.strip() for word in text] for text in (old, new)]
     parts = []
-    for kind, a, b, c, d in matcher.get_opcodes():
-        went, came = "".join(old[a:b]), "".join(new[c:d])
-        parts.append(shown(came) if kind == "equal" else _marked("del", went) + _marked("ins", came))
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, *words, autojunk=False).get_opcodes():
+        deleted, inserted = "".join(old[a:b]), "".join(new[c:d])
+        same = kind == "equal"
+        parts.append(shown(inserted) if same else _marked("del", deleted) + _marked("ins", inserted))
     return "".join(parts).lstrip(" ") + rest_of(max(len(before or ""), len(after or "")))
 
 
@@ -133,52 +97,40 @@ def _marked(tag: str, text: str) -> str:
 def before_after(rows: Sequence[Row]) -> View:
     """Look at rewrites one by one: rows with `instruction`, `before`, `after`, `criterion`, `fault` (None, or why refused)."""
     choice = row_dropdown(rows, ["instruction", "before", "after", "criterion", "fault"])
-    body = drawn([choice], lambda: _rewrite(rows[choice.value]))
-    return View("Before and after", [choice], body, _first(rows, 3, _rewrite))
+    return View("Before and after", [choice], lambda: _rewrite(rows[choice.value]), _first(rows, 3, _rewrite))
 
 
 def _rewrite(row: Row) -> str:
     refused = f"<strong>Refused:</strong> {shown(row['fault'])}. Nobody gets to choose it."
-    return facts(
-        {
-            "instruction": shown(row["instruction"]),
-            "criterion": shown(as_text(row["criterion"])),
-            "difference": marked_difference(row["before"], row["after"]) or "<em>(both empty)</em>",
-            "key": _marked("del", "only before") + _marked("ins", "only after"),
-            "outcome": refused if row["fault"] else "<strong>Used.</strong>",
-        }
-    )
+    lines = {
+        "instruction": shown(row["instruction"]),
+        "criterion": shown(as_text(row["criterion"])),
+        "difference": marked_difference(row["before"], row["after"]) or "<em>(both empty)</em>",
+        "key": _marked("del", "only before") + _marked("ins", "only after"),
+        "outcome": refused if row["fault"] else "<strong>Used.</strong>",
+    }
+    return facts(lines)
 
 
 def _first(rows: Sequence[Row], most: int, draw: Callable[[Row], str]) -> str:
-    rest = f"{NOTE}… and {len(rows) - most} more.</p>" if len(rows) > most else ""
+    rest = paragraph(f"… and {len(rows) - most} more.") if len(rows) > most else ""
     return "<br>".join(map(draw, rows[:most])) + rest
-
-
-# --- chapter 3: ratings -------------------------------------------------------------------------------------------------
 
 
 def rating_table(row: Row, aspect: str) -> list[dict[str, Any]]:
     """A line per completion: `writer`, `completion`, `rating`, `P(1) to P(5)`, `rationale`; None where there is none."""
     if aspect not in row["aspects"]:
-        raise InputError(
-            f"This row has no aspect {aspect!r}. There is: {', '.join(row['aspects']) or 'none'}."
-        )
+        raise InputError(f"This row has no aspect {aspect!r}. There is: {as_text(list(row['aspects']))}.")
     judged = row["aspects"][aspect]
-    sources = {
+    columns = {
         "writer": row.get("generation_models"),
         "completion": row["generations"],
         "rating": judged.get("ratings"),
         "P(1) to P(5)": judged.get("distributions"),
         "rationale": judged.get("rationales"),
     }
-    return [
-        {
-            name: values[k] if values is not None and k < len(values) else None
-            for name, values in sources.items()
-        }
-        for k in range(len(row["generations"]))
-    ]
+    lines = zip_longest(*([] if values is None else values for values in columns.values()))
+    return [dict(zip(columns, line, strict=True)) for line in islice(lines, len(row["generations"]))]
 
 
 def rating_browser(rows: Sequence[Row]) -> View:
@@ -189,114 +141,88 @@ def rating_browser(rows: Sequence[Row]) -> View:
             `ratings`, `distributions` (five probabilities or None), `rationales`.
     """
     choice = row_dropdown(rows, ["instruction", "generations", "aspects"])
-    names = list(dict.fromkeys(name for row in rows for name in row["aspects"]))
-    if not names:
-        raise InputError(
-            'No row has an aspect. Give "aspects": {"helpfulness": {"ratings": […]}} in each row.'
-        )
-    aspect = dropdown("aspect", list(rows[0]["aspects"]) or names)
+    if not all(row["aspects"] for row in rows):
+        raise InputError('A row has no aspect. Give each "aspects": {"helpfulness": {"ratings": […]}}.')
+    aspect = control(ipw.Dropdown, "aspect", options=list(rows[0]["aspects"]))
 
     def follow(change) -> None:
         """Offer the aspects of the row that was chosen, and stay with the present one if it is among them."""
-        here, before = list(rows[choice.value]["aspects"]) or names, aspect.value
-        aspect.options = here
-        aspect.value = before if before in here else here[0]
+        present, aspect.options = aspect.value, list(rows[choice.value]["aspects"])
+        if present in aspect.options:
+            aspect.value = present
+
+    def draw() -> str:
+        return _rated(rows[choice.value], aspect.value, figure=True)
 
     choice.observe(follow, names="value")
-    body = drawn([choice, aspect], lambda: _rated(rows[choice.value], aspect.value, figure=True))
-    return View(
-        "Ratings",
-        [choice, aspect],
-        body,
-        _first(rows, 2, lambda row: _rated(row, next(iter(row["aspects"]), names[0]))),
-    )
+    static = _first(rows, 2, lambda row: _rated(row, next(iter(row["aspects"]))))
+    return View("Ratings", [choice, aspect], draw, static)
 
 
 def _rated(row: Row, aspect: str, figure: bool = False) -> str:
     lines = rating_table(row, aspect)
     used = [name for name in (lines[0] if lines else []) if any(line[name] is not None for line in lines)]
-    page = (
-        facts({"instruction": shown(row["instruction"]), "aspect": shown(aspect)})
-        + Table(lines, used)._repr_html_()
-    )
-    chances = [line["P(1) to P(5)"] for line in lines]
-    if not figure or all(one is None for one in chances):
+    page = facts({"instruction": shown(row["instruction"]), "aspect": shown(aspect)})
+    page += Table(lines, used)._repr_html_()
+    if not figure or "P(1) to P(5)" not in used:
         return page
+    chances = [line["P(1) to P(5)"] for line in lines]
     names = [f"{k}. {line['writer'] or 'completion'}" for k, line in enumerate(lines, 1)]
     words = "; ".join(f"{name}: {as_text(one)}" for name, one in zip(names, chances, strict=True))
-    return page + picture(
-        plots.rating_distribution(chances, names), f"Probability of each rating from 1 to 5. {words}"
-    )
-
-
-# --- chapter 4: judges --------------------------------------------------------------------------------------------------
-
-
-def bench_lines(
-    judged: Mapping[str, Sequence[Row]], name: str, against: str = "worse", by: str | None = "category"
-) -> list[dict[str, Any]]:
-    """`judging.pair_accuracy` of one judge, by name; the last line is `all`."""
-    if name not in judged:
-        raise InputError(f"There is no judge {name!r}. There is: {', '.join(judged) or 'none'}.")
-    return judging.pair_accuracy(judged[name], against, by)
+    drawn = plots.rating_distribution(chances, names)
+    return page + picture(drawn, f"Probability of each rating from 1 to 5. {words}")
 
 
 def judge_bench(judged: Mapping[str, Sequence[Row]]) -> View:
     """Choose a judge and see where it is right: `judged` holds the items of `judging.rate_items` for each judge."""
-    items = [item for one in judged.values() for item in one]
+    items = [item for rated in judged.values() for item in rated]
     if not items or not all(judged.values()):
-        raise InputError(
-            'There are no judged items. Give {"name of the judge": judging.rate_items(judge, items)}.'
-        )
+        raise InputError('There are no judged items. Give {"name": judging.rate_items(judge, items)}.')
     others = [name for name in ("worse", "off_topic") if all(name in item["ratings"] for item in items)]
     kinds = [name for name in ("category", "worse_kind") if all(name in item for item in items)]
-    controls = [dropdown("judge", list(judged)), dropdown("against", others), dropdown("group by", kinds)]
-    body = drawn(controls, lambda: _bench(judged, *(control.value for control in controls)))
-    lines = [{"judge": j, "against": o, **bench_lines(judged, j, o, None)[0]} for j in judged for o in others]
-    static = Table(lines, ["judge", "against", "items", "accuracy", "low", "high", "ties"])
-    return View("Judge bench", controls, body, static._repr_html_())
+    options = {"judge": list(judged), "against": others, "group by": kinds}
+    controls = [control(ipw.Dropdown, name, options=names) for name, names in options.items()]
+    pairs = [(name, other) for name in judged for other in others]
+    lines = [{"judge": j, "against": o, **judging.pair_accuracy(judged[j], o)[0]} for j, o in pairs]
+    static = Table(lines, ["judge", "against", "items", "accuracy", "low", "high", "ties"])._repr_html_()
+    return View("Judge bench", controls, lambda: _bench(judged, *(each.value for each in controls)), static)
 
 
 def _bench(judged: Mapping[str, Sequence[Row]], name: str, against: str, by: str) -> str:
-    lines = bench_lines(judged, name, against, by)
+    lines = judging.pair_accuracy(judged[name], against, by)
     line, other = lines[-1], against.replace("_", "-")
     overall = (
         f"{name} rates the good answer above the {other} one in {line['accuracy']:.0%} of {line['items']} items "
         f"(95% interval {line['low']:.0%} to {line['high']:.0%}); {line['ties']:.0%} are ties."
     )
     fig = plots.accuracy_by_group(lines, f"{name}: good above {other}")
-    return f"{NOTE}{shown(overall)}</p>" + picture(fig, f"Accuracy by {by}. {overall}")
-
-
-# --- chapter 5: pairs ---------------------------------------------------------------------------------------------------
+    return paragraph(shown(overall)) + picture(fig, f"Accuracy by {by}. {overall}")
 
 
 def pairs_at(rows: Sequence[Row], min_margin: float, max_similarity: float) -> dict[str, Any]:
     """What `FormatTextGenerationDPO` makes of rated rows: `{"kept": [pairs], "dropped": {reason: count}}`."""
     step = FormatTextGenerationDPO(min_margin=min_margin, max_similarity=max_similarity)
     rated = [{key: value for key, value in row.items() if key != DROP_REASON} for row in rows]
-    made = [row for batch in step.process(rated) for row in batch]
-    reasons = Counter(row[DROP_REASON] for row in made if DROP_REASON in row)
-    return {"kept": [row for row in made if DROP_REASON not in row], "dropped": dict(reasons.most_common())}
+    pairs = [row for batch in step.process(rated) for row in batch]
+    reasons = Counter(row[DROP_REASON] for row in pairs if DROP_REASON in row)
+    return {"kept": [row for row in pairs if DROP_REASON not in row], "dropped": dict(reasons.most_common())}
 
 
 def margin_slider(rows: Sequence[Row]) -> View:
     """Ask for clearer pairs and see what is left: rows with `instruction`, `generations`, `generation_models`, `ratings`."""
     checked_rows(rows, ["instruction", "generations", "ratings"])
     controls = [slider("min margin", 0, 0, 4, 0.05), slider("max similarity", 0.9, 0.5, 1, 0.05)]
-    body = drawn(
-        controls, lambda: _pairs(rows, *(round(control.value, 2) for control in controls), figure=True)
-    )
-    return View("Pairs by margin", controls, body, _pairs(rows, 0, 0.9))
 
+    def draw() -> str:
+        result = pairs_at(rows, *(round(slider.value, 2) for slider in controls))
+        counts = {"kept": len(result["kept"]), **result["dropped"]}
+        words = f"{counts['kept']} of {len(rows)} rows give a pair. " + as_text(result["dropped"])
+        bars = picture(plots.bars(counts, "rows", "Rows kept, and dropped by reason"), words)
+        closest = sorted(map(_pair, result["kept"]), key=lambda line: line["margin"])[:3]
+        page = paragraph(shown(words)) + bars + paragraph("The closest calls among the pairs kept:")
+        return page + Table(closest)._repr_html_()
 
-def _pairs(rows: Sequence[Row], min_margin: float, max_similarity: float, figure: bool = False) -> str:
-    result = pairs_at(rows, min_margin, max_similarity)
-    counts = {"kept": len(result["kept"]), **result["dropped"]}
-    words = f"{counts['kept']} of {len(rows)} rows give a pair. " + as_text(result["dropped"])
-    lines = sorted(map(_pair, result["kept"]), key=lambda line: line["margin"])[:3]
-    bars = picture(plots.bars(counts, "rows", "Rows kept, and dropped by reason"), words) if figure else ""
-    return f"{NOTE}{shown(words)}</p>{bars}{NOTE}The closest calls among the pairs kept:</p>{Table(lines)._repr_html_()}"
+    return View("Pairs by margin", controls, draw)
 
 
 def _pair(pair: Row) -> dict[str, Any]:

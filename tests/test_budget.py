@@ -27,14 +27,14 @@ LINES = {
     "memory": 41,
     "paths": 20,
     "pipeline": 424,
-    "plots": 569,
-    "progress": 92,
+    "plots": 433,
+    "progress": 68,
     "settings": 88,
     "steps": 1040,
     "steps.tasks": 1661,
-    "tables": 113,
-    "views": 91,
-    "widgets": 304,
+    "tables": 112,
+    "views": 88,
+    "widgets": 230,
 }
 # Each may import those before it; what is not named here stands beside them and is named by its own imports.
 ORDER = ["errors", "llms", "steps", "steps.tasks", "pipeline", "judging", "job", "__main__"]

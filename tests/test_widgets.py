@@ -390,17 +390,6 @@ def test_the_rating_browser_switches_rows_and_aspects():
 # --- judges -------------------------------------------------------------------------------------------------------------
 
 
-def test_bench_lines_are_those_of_pair_accuracy():
-    lines = widgets.bench_lines({"a": judged(3.0), "b": judged(2.0)}, "b", "worse", "category")
-    assert [(line["group"], line["items"], line["accuracy"], line["ties"]) for line in lines] == [
-        ("facts", 2, 0.0, 1.0),
-        ("travel", 1, 0.0, 1.0),
-        ("all", 3, 0.0, 1.0),
-    ]
-    with pytest.raises(InputError, match="There is: a"):
-        widgets.bench_lines({"a": judged(3.0)}, "z")
-
-
 def test_the_judge_bench_redraws_for_every_control():
     view = widgets.judge_bench({"a": judged(3.0), "b": judged(2.0)})
     pages = [view.body.value]

@@ -2,7 +2,6 @@
 
 from course_lib.plots.charts import bars, heatmap, histogram, lines, scatter, with_answer
 from course_lib.plots.ratings import (
-    CHAPTERS,
     accuracy_by_group,
     calibration_curve,
     margins,
@@ -10,16 +9,14 @@ from course_lib.plots.ratings import (
     ratings_by_source,
     where_we_are,
 )
-from course_lib.plots.style import COLOURS, figure, finish, png, save
+from course_lib.plots.style import COLOURS, figure, png, save
 
 __all__ = [
-    "CHAPTERS",
     "COLOURS",
     "accuracy_by_group",
     "bars",
     "calibration_curve",
     "figure",
-    "finish",
     "heatmap",
     "histogram",
     "lines",

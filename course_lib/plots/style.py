@@ -1,15 +1,16 @@
-"""What all figures share: size, font, colours that colour-blind readers can tell apart (Okabe and Ito 2008)."""
+"""What all figures share: size, font, labels, colours that colour-blind readers can tell apart (Okabe and Ito 2008)."""
 
 import io
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib import cycler
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 
@@ -27,16 +28,36 @@ STYLE = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     "axes.axisbelow": True,
+    "axes.prop_cycle": cycler(color=COLOURS, marker=list("os^Dv*PX")),
 }
+DASHED = {"color": COLOURS[5], "linewidth": 1.6, "linestyle": "--"}  # what values are compared with
 
 
 def figure(
-    width: float = 7.0, height: float = 3.6, columns: int = 1, rows: int = 1, **shared: Any
+    width: float = 7.0,
+    height: float = 3.6,
+    heading: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+    names: Sequence[str] = (),
+    **panels: Any,
 ) -> tuple[Figure, Any]:
-    """An empty figure in the course's style, in inches, and its axes. Jupyter shows it once, when it is a cell's value."""
+    """An empty figure in the course's style, in inches, and its axes. Jupyter shows it once, when it is a cell's value.
+
+    Args:
+        names: what stands at 0, 1, 2, … of the vertical axis, downwards.
+        panels: for `matplotlib.pyplot.subplots`; heading and labels are those of the first panel.
+    """
     with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **shared)
+        fig, axes = plt.subplots(figsize=(width, height), layout="constrained", **panels)
     plt.close(fig)
+    ax = fig.axes[0]
+    ax.set_title(drawable(heading, 60), loc="left", fontsize=12, fontweight="bold")
+    ax.set(xlabel=drawable(xlabel, 56), ylabel=drawable(ylabel, 36))
+    if len(names):
+        ax.set(yticks=range(len(names)), yticklabels=[drawable(name) for name in names])
+        ax.set_ylim(len(names) - 0.4, -0.6)
+        ax.grid(axis="y", visible=False)
     return fig, axes
 
 
@@ -50,12 +71,6 @@ def png(fig: Figure) -> bytes:
     buffer = io.BytesIO()
     save(fig, buffer)
     return buffer.getvalue()
-
-
-def finish(ax, heading: str, xlabel: str = "", ylabel: str = "") -> None:
-    """Heading and axis labels; authors of labels need not know which characters matplotlib reads as commands."""
-    ax.set_title(drawable(heading, 60), loc="left", fontsize=12, fontweight="bold")
-    ax.set(xlabel=drawable(xlabel, 56), ylabel=drawable(ylabel, 36))
 
 
 @cache
@@ -78,17 +93,3 @@ def is_number(value: Any) -> bool:
 def checked(values: Any, allowed: str) -> None:
     if not len(values):
         raise InputError(f"There is nothing to draw. Give {allowed}.")
-
-
-def checked_series(series: Any, allowed: str) -> None:
-    if not isinstance(series, Mapping):
-        raise InputError(
-            f"The series are a {type(series).__name__}; allowed: a dict from a name to {allowed}."
-        )
-    checked([value for one in series.values() for value in one], f"a dict from a name to {allowed}")
-
-
-def name_groups(ax, names: Sequence[str]) -> None:
-    ax.set(yticks=range(len(names)), yticklabels=[drawable(name) for name in names])
-    ax.set_ylim(len(names) - 0.4, -0.6)
-    ax.grid(axis="y", visible=False)
