@@ -72,6 +72,8 @@ def scatter(
 def _points(series: Mapping[str, Points], xlabel: str, ylabel: str, heading: str, **look):
     """Axes with the points of each series."""
     known = _known(series, _is_point, "a list of points (x, y)")
+    if odd := [p for points in series.values() for p in points if not hasattr(p, "__len__") or len(p) != 2]:
+        raise InputError(f"A point is {repr(odd[0])[:40]}; allowed: a pair of numbers (x, y).")
     _, ax = figure(heading=heading, xlabel=xlabel, ylabel=ylabel)
     for name, points in known.items():
         ax.plot(*np.reshape(points, (-1, 2)).T, label=drawable(name), **look)
