@@ -89,9 +89,6 @@ def solution_code(number: int, name: str) -> str:
 
 
 def _without_marks(source: str) -> str:
-    lines = [
-        line
-        for line in source.splitlines()
-        if line.strip() not in (BEGIN, END) and not re.match(r"\s*(# )?ex\.", line)
-    ]
+    marks = re.compile(rf"\s*({BEGIN}|{END}|(# )?ex\..*)\s*")
+    lines = [line for line in source.splitlines() if not marks.fullmatch(line)]
     return "\n".join(line.rstrip().removesuffix(LINE).rstrip() for line in lines).strip()
