@@ -8,6 +8,7 @@ import numpy as np
 from course_lib.errors import InputError
 from course_lib.exercises.checks import (
     Wrong,
+    agree,
     call,
     chosen_from,
     data,
@@ -21,7 +22,6 @@ from course_lib.exercises.checks import (
 )
 from course_lib.exercises.faults import faults_of, faulty_preferences, name_fault
 from course_lib.exercises.questions import question
-from course_lib.judging import TIE
 from course_lib.llms import LLM, ScriptedLLM
 from course_lib.steps.filtering import similarity
 from course_lib.steps.tasks import UltraFeedback
@@ -68,20 +68,14 @@ def likeliest_of(distribution) -> int:
 def softmax_mean(answer):
     """A function of five logits, those of the ratings 1 to 5: the mean rating, a number from 1 to 5."""
     misread = {
-        "that is one too low. Places in a list begin at 0, ratings at 1": lambda p, logits: mean_of(p) - 1,
-        "these are the five probabilities. One step is left: their mean rating": lambda p, logits: p,
-        "this is the likeliest rating. The mean weighs all five": lambda p, logits: _only_likeliest(p),
-        "this has the logits as weights. Make them probabilities first": lambda p, logits: (
-            mean_of(logits) / (sum(logits) or 1)
+        "that is one too low. Places in a list begin at 0, ratings at 1": lambda logits: (
+            _mean_rating(logits) - 1
         ),
+        "these are the five probabilities. One step is left: their mean rating": _softmax,
+        "this is the likeliest rating. The mean weighs all five": likeliest_of,
+        "this has the logits as weights. Make them probabilities first": _mean_by_logits,
     }
-    off_scale = "that is not on the scale. A mean of ratings from 1 to 5 lies from 1 to 5"
-    for logits in SHAPES:
-        value, distribution = call(answer, logits), _softmax(logits)
-        known = {reason: variant(distribution, logits) for reason, variant in misread.items()}
-        if isinstance(value, int | float) and not 1 <= value <= 5:
-            known[off_scale] = value
-        equal(value, round(mean_of(distribution), 4), f"for the logits {logits}", known)
+    agree(answer, _mean_rating, {f"the logits {logits}": (logits,) for logits in SHAPES}, misread)
 
 
 def _softmax(logits: list[float]) -> list[float]:
@@ -89,8 +83,12 @@ def _softmax(logits: list[float]) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def _only_likeliest(distribution: list[float]) -> float:
-    return likeliest_of(distribution) if distribution.count(max(distribution)) == 1 else math.nan
+def _mean_rating(logits: list[float]) -> float:
+    return round(mean_of(_softmax(logits)), 4)
+
+
+def _mean_by_logits(logits: list[float]) -> float:
+    return mean_of(logits) / (sum(logits) or 1)
 
 
 @question(
@@ -102,16 +100,11 @@ def _only_likeliest(distribution: list[float]) -> float:
 def tie_breaker(answer):
     """A dict with the keys "first", "second" and "third": for each pair "mean", "likeliest" or "neither"."""
     has_keys(answer, list(TIED))
-    for name, pair in TIED.items():
-        tops = [likeliest_of(distribution) for distribution in pair]
-        means = [round(mean_of(distribution), 2) for distribution in pair]
-        right = (
-            "likeliest" if tops[0] != tops[1] else "mean" if abs(means[0] - means[1]) >= TIE else "neither"
-        )
-        likeliest = f"in the {name} pair the likeliest ratings are {tops[0]} and {tops[1]}"
-        words = f"{likeliest}, the means {means[0]} and {means[1]}."
+    for (name, pair), right in zip(TIED.items(), ("mean", "likeliest", "neither"), strict=True):
+        tops, means = map(likeliest_of, pair), (round(mean_of(distribution), 2) for distribution in pair)
+        likeliest = "in the {} pair the likeliest ratings are {} and {}, the means {} and {}."
         others = {"mean", "likeliest", "neither"} - {right}
-        chosen_from(answer[name], right, dict.fromkeys(others, words))
+        chosen_from(answer[name], right, dict.fromkeys(others, likeliest.format(name, *tops, *means)))
 
 
 @question(
@@ -139,11 +132,9 @@ def surest(answer):
 def read_reply(answer):
     """A function of (reply, count): a list of `count` pairs (rating, reason), one of which is None."""
     for words, case in data("replies").items():
-        result, count = call(answer, case["reply"], case["count"]), case["count"]
-        expect(isinstance(result, list | tuple), "a list of pairs", result)
-        lost = f"{count} texts were shown, {len(result)} entries came. N in, N out."
-        require(len(result) == count, f"{words.capitalize()}: {lost}")
-        where = f"{words.capitalize()} ({excerpt(case['reply'])})"
+        result, where = call(answer, case["reply"], case["count"]), f"{words} ({excerpt(case['reply'])})"
+        fits = isinstance(result, list | tuple) and len(result) == case["count"]
+        expect(fits, f"a list of {case['count']} pairs: N in, N out", result, where)
         for number, (entry, expected) in enumerate(zip(result, case["expected"], strict=True), start=1):
             _entry_case(entry, expected, f"{where}, text {number}")
 
@@ -154,16 +145,13 @@ def _entry_case(entry, expected: float | str, where: str) -> None:
     rating, reason = entry
     if not isinstance(expected, str):
         equal(rating, expected, f"{where}, the rating")
-        needless = f"where there is a rating, the reason is None; it is {excerpt(reason)}."
-        return require(reason is None, f"{where}: {needless}")
-    clipped = f"{expected} became {rating}. Do not clip: nobody knows what was meant, so the rating is None."
-    require(not (expected and rating in (1, 5)), f"{where}: {clipped}")
-    invented = f"there is no rating for it, but it got {excerpt(rating)}. Expected None, with a reason."
-    require(rating is None, f"{where}: {invented}")
-    explained = isinstance(reason, str) and reason.strip()
-    require(explained, f"{where}: a None needs a reason in words; it is {excerpt(reason)}.")
-    silent = f"the reason {excerpt(reason)} should show what stood there: {expected}."
-    return require(expected in reason, f"{where}: {silent}")
+        equal(reason, None, f"{where}, the reason where there is a rating")
+        return
+    clipped = "do not clip: nobody knows what was meant, so the rating is None"
+    misread = {clipped: rating} if expected and rating in (1, 5) else {}
+    equal(rating, None, f"{where}, where there is no rating from 1 to 5", misread)
+    shows = isinstance(reason, str) and reason.strip() and expected in reason
+    expect(shows, f"a reason for None in words that show what stood there, {expected!r}", reason, where)
 
 
 @question(
@@ -283,12 +271,10 @@ def _five_steps(scale: str) -> None:
     numbers = ", ".join(number for number, _ in steps)
     lines = f"The scale needs lines that begin with 1, 2, 3, 4, 5; {numbers or 'no'} came."
     require(numbers == "1, 2, 3, 4, 5", lines)
-    bare = ", ".join(number for number, words in steps if re.fullmatch(r"[A-Za-z]+\W*", words))
-    require(
-        not bare, f"Step {bare} of the scale is a single word. Say what a text of that rating looks like."
-    )
-    alike = "Two steps of the scale have the same words, so no judge can tell them apart."
-    require(len({words for _, words in steps}) == 5, alike)
+    texts = [words for _, words in steps]
+    bare = [k for k, words in steps if re.fullmatch(r"[A-Za-z]+\W*", words) or texts.count(words) > 1]
+    reason = f"Step {', '.join(bare)} of the scale is a single word, or has the same words as another one"
+    require(not bare, f"{reason}. Say what a text of that rating looks like.")
 
 
 class _Believer(LLM):
@@ -330,9 +316,6 @@ def _pointwise_case(answer) -> None:
     task = call(answer, llm=_Believer(beliefs), mode="logits")
     ratings = _ratings(task, texts)
     for chat, text in zip(task.llm.chats, HOSTILE, strict=False):
-        others = any(other in chat[-1]["content"] for other in HOSTILE if other != text)
-        alone = "a prompt holds another text as well. It is about the one in `shown` alone."
-        require(not others, f"With mode='logits': {alone}")
         _prompt_case(chat, [text], "logits")
     expected = [round(mean_of(beliefs[text]), 2) if text in beliefs else None for text in texts]
     equal(ratings, expected, "with mode='logits', the ratings")
@@ -353,18 +336,17 @@ def _ratings(task, texts: list) -> list:
     chat = call(task.format_input, row)
     is_chat = isinstance(chat, list) and chat and all(isinstance(message, dict) for message in chat)
     expect(is_chat, "a chat, a list of messages with role and content", chat, "For format_input")
-    judged = call(lambda rows: [row for batch in task.process(rows) for row in batch], [row])
-    require(len(judged) == 1, f"One row went in, {len(judged)} came out.")
-    ratings = judged[0].get("ratings")
-    missing = f"The row needs a list in the column 'ratings'; it has {excerpt(ratings)}."
-    require(isinstance(ratings, list), missing)
-    require(len(ratings) == len(texts), f"{len(texts)} completions, {len(ratings)} ratings. N in, N out.")
-    return ratings
+    judged = call(lambda rows: [row.get("ratings") for batch in task.process(rows) for row in batch], [row])
+    fits = len(judged) == 1 and isinstance(judged[0], list) and len(judged[0]) == len(texts)
+    expect(fits, f"one row with a list of {len(texts)} `ratings`: N in, N out", judged)
+    return judged[0]
 
 
 def _prompt_case(chat, texts: list[str], mode: str) -> None:
     content, role, where = chat[-1]["content"], chat[-1]["role"], f"With mode={mode!r}"
     require(role == "user", f"{where}: the last message should be the user's; it is the {role}'s.")
+    others = any(text in content for text in HOSTILE if text not in texts)
+    require(not others, f"{where}: a prompt holds another text as well. It is about those in `shown` alone.")
     for name, value in [("instruction", QUESTION), *(("text", text) for text in texts)]:
         changed = f"the {name} {excerpt(value)} does not stand in the prompt as it is."
         require(value in content, f"{where}: {changed} Pass it as a value of the template.")
@@ -376,6 +358,5 @@ def _prompt_case(chat, texts: list[str], mode: str) -> None:
     for text in texts:
         content = content.replace(text, "")
     numbers = "".join(number for number, _ in RATING_LINE.findall(content))
-    require(
-        "12345" in numbers, f"{where}: the prompt has no scale with a line for each of the ratings 1 to 5."
-    )
+    wanted = f"{where}: the prompt has no scale with a line for each of the ratings 1 to 5."
+    require("12345" in numbers, wanted)
