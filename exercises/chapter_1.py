@@ -11,7 +11,6 @@ from course_lib.exercises.checks import (
     equal,
     excerpt,
     expect,
-    is_bool,
     of_type,
     read_off,
     require,
@@ -179,7 +178,7 @@ def is_diverse(answer):
     """A function: a list of completions in, True if they differ enough to prefer one, else False."""
     for words, texts in TEXTS.items():
         verdict = call(answer, texts)
-        expect(is_bool(verdict), "True or False", verdict)
+        expect(isinstance(verdict, bool), "True or False", verdict)
         equal(verdict, words == "nothing", f"for two texts with {words} in common ({texts})")
     first, second = TEXTS["nothing"]
     never = {

@@ -12,7 +12,6 @@ from course_lib.exercises.checks import (
     excerpt,
     expect,
     has_keys,
-    is_bool,
     of_type,
     read_off,
     require,
@@ -114,7 +113,7 @@ def leaks_heading(answer):
     ]
     for words, rewrite, prompt, expected in cases:
         verdict = call(answer, rewrite, prompt)
-        expect(is_bool(verdict), "True or False", verdict)
+        expect(isinstance(verdict, bool), "True or False", verdict)
         reason = f"{rewrite!r} is {'a' if expected else 'no'} leak, but your function returned {verdict}."
         require(bool(verdict) == expected, f"{words.capitalize()}: {reason}")
 

@@ -13,7 +13,6 @@ from course_lib.exercises.checks import (
     alike,
     call,
     equal,
-    excerpt,
     expect,
     has_keys,
     option,
@@ -55,14 +54,11 @@ SUMS, Z = 12, 1.96
 
 def trial() -> list[Item]:
     """Rated items of a made-up judge, in seven categories: what the figure shows."""
-    ratings = {"right": (4.2, 3.1), "tie": (3.6, 3.6), "wrong": (2.9, 3.8)}
-    verdicts = {
-        category: ["right"] * right + ["tie"] * ties + ["wrong"] * (count - right - ties)
-        for category, (right, ties, count) in TRIAL.items()
-    }
-    return [
-        _item(*ratings[v], category=category) for category, of_items in verdicts.items() for v in of_items
-    ]
+    items = []
+    for category, (right, ties, count) in TRIAL.items():
+        for ratings, times in (((4.2, 3.1), right), ((3.6, 3.6), ties), ((2.9, 3.8), count - right - ties)):
+            items += [_item(*ratings, category=category) for _ in range(times)]
+    return items
 
 
 def _item(good: float | None, worse: float | None, **columns) -> Item:
@@ -207,14 +203,15 @@ def beats_a_coin(answer):
     surely = {name for name in TRIAL if lines[name]["low"] > 0.5}
     if chosen == surely:
         return
-    reason = (
-        f"{len(surely - chosen)} more: a shorter bar on many items can be surer than a longer one on few."
+    doubtful, advice = (
+        sorted(chosen - surely),
+        "a shorter bar on many items can be surer than a longer one on few",
     )
-    for name in sorted(chosen - surely)[:1]:
-        low, high, items = (lines[name][column] for column in ("low", "high", "items"))
-        reason = (
-            f"{name} ({items} items): its interval goes from {low:.2f} to {high:.2f}, so it may be a coin."
-        )
+    reason = f"{len(surely - chosen)} more: {advice}."
+    if doubtful:
+        line = lines[doubtful[0]]
+        interval = f"its interval goes from {line['low']:.2f} to {line['high']:.2f}, so it may be a coin"
+        reason = f"{doubtful[0]} ({line['items']} items): {interval}."
     from course_lib.plots import accuracy_by_group  # brings matplotlib, which most answers do not need
 
     marks = {name: "(yours) " * (name in chosen) + "(surely better) " * (name in surely) for name in lines}
@@ -348,20 +345,17 @@ def judge_of_sums(answer):
 def _ratings(answer, item: Item, texts: list[str | None]) -> list[float | None]:
     """What the learner's judge, a function or a step, says about texts: a rating or None for each."""
     row = {"instruction": item["instruction"], "generations": texts}
-    if hasattr(answer, "process"):
-        ratings = call(
-            lambda row: [rated["ratings"] for rows in answer.process([row]) for rated in rows][0], row
-        )
-    else:
-        ratings = call(answer, row)
-    where = f"For {row['instruction']!r} with {len(texts)} texts"
-    expect(isinstance(ratings, list | tuple), "a list of ratings", ratings, where)
-    count = f"your judge gives {len(ratings)} ratings; expected one for each text."
-    require(len(ratings) == len(texts), f"{where}: {count}")
-    for rating in ratings:
-        on_scale = rating is None or (isinstance(rating, int | float) and 1 <= rating <= 5)
-        require(on_scale, f"{where}: {excerpt(rating)} is no rating; allowed: numbers from 1 to 5, and None.")
+    judge = partial(_rating_step, answer) if hasattr(answer, "process") else answer
+    ratings, where = call(judge, row), f"For {row['instruction']!r} with {len(texts)} texts"
+    fits = isinstance(ratings, list | tuple) and len(ratings) == len(texts)
+    expect(fits, "a list of ratings, one for each text", ratings, where)
+    on_scale = [r is None or (isinstance(r, int | float) and 1 <= r <= 5) for r in ratings]
+    expect(all(on_scale), "ratings that are numbers from 1 to 5, or None", ratings, where)
     return list(ratings)
+
+
+def _rating_step(step, row: dict) -> list[float | None]:
+    return [rated["ratings"] for rows in step.process([row]) for rated in rows][0]
 
 
 def _beats_the_models(judged: list[Item]) -> None:
@@ -374,5 +368,4 @@ def _beats_the_models(judged: list[Item]) -> None:
     bar = f"The low end of your 95% interval is {mine['low']:.2f}; it must lie above the likelihood panel's {theirs:.2f}"
     missed = next(item for item in judged if preference(item) != "right")
     example = f"For instance {missed['instruction']!r}: {missed['ratings']}"
-    reason = f"Of {len(judged)} hidden sums your judge is {counts}. {bar}. {example}."
-    raise Wrong(reason)
+    raise Wrong(f"Of {len(judged)} hidden sums your judge is {counts}. {bar}. {example}.")

@@ -131,14 +131,14 @@ def split_by_prompt(answer):
     """A function of (rows, test_share): (train, test), two lists of rows. A prompt, up to case and spaces, is in one of them
     only, stays there when rows are shuffled or added, and about test_share of the prompts are in test."""
     rows = _rows_about(600)
+    elsewhere = (
+        "in another process, where Python's hash() of a text is another number (hashlib's are the same)"
+    )
     changed = {
         "called a second time with the same rows": (rows, hash),
         "with the rows in another order": (rows[::-1], hash),
         "with 300 prompts added": (_rows_about(900), hash),
-        "in another process, where Python's hash() of a text is another number (hashlib's are the same)": (
-            rows,
-            lambda value: (value, "another process").__hash__(),
-        ),
+        elsewhere: (rows, lambda value: (value, "another process").__hash__()),
     }
     for share in (0.1, 0.3):
         test = _test_prompts(answer, rows, share)
@@ -177,11 +177,8 @@ def _test_prompts(answer, rows: list[dict], share: float) -> set[str]:
     strange = [row for row in split if not isinstance(row, dict) or known.get(row.get("id")) != row]
     expect(not strange, "the rows themselves in train and test, as they went in", strange[:1])
     ids = {row["id"] for row in split}
-    require(
-        len(ids) == len(split),
-        f"{len(split) - len(ids)} rows came out twice. Each row belongs in train or in test.",
-    )
-    lost = len(rows) - len(ids)
+    twice, lost = len(split) - len(ids), len(rows) - len(ids)
+    require(not twice, f"{twice} rows came out twice. Each row belongs in train or in test.")
     require(not lost, f"{lost} of {len(rows)} rows are in neither part. A split loses no row.")
     train, test = ({plain(row["prompt"]) for row in part} for part in parts)
     both = sorted(train & test)

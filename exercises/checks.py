@@ -72,10 +72,9 @@ def expect(fits: Any, words: str, value: Any, where: str = "") -> None:
 
 def alike(value: Any, expected: Any) -> bool:
     """Whether both are equal: numbers within `TOLERANCE`, sequences place by place, sets and dicts by key."""
-    if expected is None:
-        return value is None
-    if isinstance(expected, bool):
-        return is_bool(value) and bool(value) == expected
+    value = plain(value)
+    if expected is None or isinstance(expected, bool):
+        return value is expected
     if isinstance(expected, int | float):
         return _is_number(value) and math.isclose(float(value), expected, rel_tol=0, abs_tol=TOLERANCE)
     if isinstance(expected, str):
@@ -116,11 +115,6 @@ def agree(
         wrong = not alike(value, expected)
         variants = {reason: variant(*arguments) for reason, variant in misread.items()} if wrong else {}
         equal(value, expected, f"for {words}", variants)
-
-
-def is_bool(value: Any) -> bool:
-    """Whether `value` is True or False, or numpy's."""
-    return type(value).__name__ in ("bool", "bool_")
 
 
 def is_pair(value: Any) -> bool:
