@@ -3,18 +3,8 @@
 import math
 from itertools import combinations
 
-from course_lib.exercises.checks import (
-    Wrong,
-    agree,
-    call,
-    chosen_from,
-    equal,
-    excerpt,
-    expect,
-    of_type,
-    read_off,
-    require,
-)
+from course_lib.exercises.checks import Wrong, agree, call, equal, excerpt, expect, require
+from course_lib.exercises.choices import chosen_from, of_type, read_off
 from course_lib.exercises.faults import faulty_preferences, name_fault
 from course_lib.exercises.questions import question
 from course_lib.judging import labelled_items
@@ -186,10 +176,7 @@ def is_diverse(answer):
         "a single completion, where there is nothing to prefer": [first],
     }
     for empty in ("", "   ", None):
-        never[f"{[first, empty]}, where one of them is no text and there is nothing to prefer"] = [
-            first,
-            empty,
-        ]
+        never[f"{[first, empty]}, where one is no text and there is nothing to prefer"] = [first, empty]
     for words, texts in never.items():
         equal(bool(call(answer, texts)), False, f"for {words}")
 
@@ -223,9 +210,8 @@ def _pool_case(answer, instructions, llms, keep) -> None:
     rows = _rows(distiset, "default")
     needed = {"generations", "generation_models"}
     for row in rows:
-        expect(
-            isinstance(row, dict) and needed <= set(row), f"rows with {sorted(needed)}", sorted(row), where
-        )
+        fits = isinstance(row, dict) and needed <= set(row)
+        expect(fits, f"rows with {sorted(needed)}", list(row), where)
         equal(row["generation_models"], [llm.model_name for llm in llms], f"{where}, in generation_models")
     chats = [[{"role": "user", "content": text}] for text in instructions]
     written = [[llm.generate([chat])[0]["generations"][0] for llm in llms] for chat in chats]

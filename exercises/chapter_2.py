@@ -4,18 +4,8 @@ import math
 import re
 from functools import partial
 
-from course_lib.exercises.checks import (
-    agree,
-    call,
-    data,
-    equal,
-    excerpt,
-    expect,
-    has_keys,
-    of_type,
-    read_off,
-    require,
-)
+from course_lib.exercises.checks import agree, call, data, equal, excerpt, expect, require
+from course_lib.exercises.choices import has_keys, of_type, read_off
 from course_lib.exercises.faults import faulty_preferences, name_fault
 from course_lib.exercises.questions import question
 from course_lib.judging import labelled_items
@@ -79,11 +69,7 @@ def count_outcomes(answer):
     chains = [["empty", None, None], [None, "empty", "refusal"]]
     unnamed = "count None under the name 'used'"
     last_only = "you counted one outcome for a row; each rewrite of a chain counts"
-    cases = {
-        "one rewrite a row": single,
-        "chains of three rewrites": chains,
-        "rows that were all used": [[None]],
-    }
+    cases = {"one rewrite a row": single, "chains of three rewrites": chains, "rows all used": [[None]]}
     rows = {words: ([{"evolution_failures": f} for f in failures],) for words, failures in cases.items()}
     misread = {unnamed: partial(_counts, used=None), last_only: partial(_counts, first=-1)}
     agree(answer, _counts, {**rows, "no rows": ([],)}, misread)
@@ -246,7 +232,7 @@ def own_criterion(answer):
         for line in _own_lines(_text(chats[1]), [*BREAD.values(), wish]):
             _, [row] = _run(answer, [BREAD], name, wish, f"{line}\n{GOOD}")
             leak = (
-                f"A model repeats a line of your prompt: {excerpt(line)}. That rewrite was used; refuse it."
+                f"A model repeats a line of your prompt, {excerpt(line)}. That rewrite was used; refuse it."
             )
             require(row.get("evolved_response") is None, leak)
 

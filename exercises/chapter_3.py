@@ -6,20 +6,8 @@ import re
 import numpy as np
 
 from course_lib.errors import InputError
-from course_lib.exercises.checks import (
-    Wrong,
-    agree,
-    call,
-    chosen_from,
-    data,
-    equal,
-    excerpt,
-    expect,
-    has_keys,
-    is_pair,
-    of_type,
-    require,
-)
+from course_lib.exercises.checks import Wrong, agree, call, data, equal, excerpt, expect, is_pair, require
+from course_lib.exercises.choices import chosen_from, has_keys, of_type
 from course_lib.exercises.faults import faults_of, faulty_preferences, name_fault
 from course_lib.exercises.questions import question
 from course_lib.llms import LLM, ScriptedLLM

@@ -6,18 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 
-from course_lib.exercises.checks import (
-    COLLECTION,
-    Wrong,
-    agree,
-    alike,
-    call,
-    equal,
-    expect,
-    has_keys,
-    option,
-    require,
-)
+from course_lib.exercises.checks import COLLECTION, Wrong, agree, alike, call, equal, expect, require
+from course_lib.exercises.choices import has_keys, option
 from course_lib.exercises.faults import faults_of, faulty_preferences, ids_in, name_fault
 from course_lib.exercises.questions import question
 from course_lib.judging import Item, likelihood_panel, pair_accuracy, preference, rate_items, wilson_interval
@@ -203,11 +193,8 @@ def beats_a_coin(answer):
     surely = {name for name in TRIAL if lines[name]["low"] > 0.5}
     if chosen == surely:
         return
-    doubtful, advice = (
-        sorted(chosen - surely),
-        "a shorter bar on many items can be surer than a longer one on few",
-    )
-    reason = f"{len(surely - chosen)} more: {advice}."
+    doubtful = sorted(chosen - surely)
+    reason = f"{len(surely - chosen)} more: a shorter bar on many items can be surer than a longer one."
     if doubtful:
         line = lines[doubtful[0]]
         interval = f"its interval goes from {line['low']:.2f} to {line['high']:.2f}, so it may be a coin"

@@ -3,23 +3,9 @@
 from collections import Counter
 from unittest.mock import patch
 
-from course_lib.exercises.checks import (
-    Wrong,
-    call,
-    data,
-    equal,
-    excerpt,
-    expect,
-    has_keys,
-    is_pair,
-    of_type,
-    option,
-    read_off,
-    require,
-)
+from course_lib.exercises.checks import Wrong, call, data, equal, excerpt, expect, is_pair, require
+from course_lib.exercises.choices import has_keys, of_type, option, read_off
 from course_lib.exercises.faults import (
-    FAULTS,
-    SIDES,
     faults_of,
     faulty_preferences,
     ids_in,
@@ -131,9 +117,7 @@ def split_by_prompt(answer):
     """A function of (rows, test_share): (train, test), two lists of rows. A prompt, up to case and spaces, is in one of them
     only, stays there when rows are shuffled or added, and about test_share of the prompts are in test."""
     rows = _rows_about(600)
-    elsewhere = (
-        "in another process, where Python's hash() of a text is another number (hashlib's are the same)"
-    )
+    elsewhere = "in another process, where Python's hash() of a text differs (hashlib's are the same)"
     changed = {
         "called a second time with the same rows": (rows, hash),
         "with the rows in another order": (rows[::-1], hash),
@@ -285,11 +269,12 @@ def _trl_row(row, source: dict, where: str) -> None:
 def _has_messages(row, where: str) -> None:
     """A row as TRL takes it."""
     wanted = "the columns prompt, chosen and rejected and no others, each a list of messages, even if it is only one"
-    columns = isinstance(row, dict) and set(row) == set(SIDES) and [*row.values()]
-    fits = columns and all(
-        isinstance(value, list) and all(isinstance(m, dict) for m in value) for value in columns
-    )
-    expect(fits, wanted, row, where)
+    columns = isinstance(row, dict) and set(row) == {"prompt", "chosen", "rejected"} and row.values()
+    expect(columns and all(map(_is_conversation, columns)), wanted, row, where)
+
+
+def _is_conversation(value) -> bool:
+    return isinstance(value, list) and all(isinstance(message, dict) for message in value)
 
 
 @question(
@@ -303,12 +288,12 @@ def audit(answer):
     """A function: rows in; a dict from the name of each of the seven faults to the set of the ids that have it."""
     datasets = {**data("audited"), "planted faults, faulty_preferences.jsonl": faulty_preferences()}
     for words, rows in datasets.items():  # each about one trap; the ids are no positions
-        result, named = call(answer, rows), {}
+        result, expected = call(answer, rows), faults_of(rows)
         expect(isinstance(result, dict), "a dict from fault to ids", result)
-        for fault, ids in result.items():
-            named[option(fault, FAULTS, "There is no fault ")] = ids_in(ids, fault, int | str)
-        for fault, expected in faults_of(rows).items():
-            _same_ids(named.get(fault, set()), expected, rows, f"In a dataset with {words}, {fault!r}")
+        named = {option(fault, list(expected), "There is no fault "): ids for fault, ids in result.items()}
+        for fault, ids in expected.items():
+            answered = ids_in(named.get(fault, set()), fault, int | str)
+            _same_ids(answered, ids, rows, f"In a dataset with {words}, {fault!r}")
 
 
 def _same_ids(ids: set, expected: set, rows: list[dict], where: str) -> None:
@@ -347,9 +332,8 @@ def _dataset_case(answer, instructions: list[str], models: int, min_margin: floa
     where = f"For {len(instructions)} instructions, {models} models and min_margin {min_margin}"
     llms = [ScriptedLLM(_writer(place), model_name=f"m{place}") for place in range(models)]
     result = call(answer, instructions, llms, RatesByTable, min_margin)
-    lists = is_pair(result) and all(
-        hasattr(part, "__iter__") and not isinstance(part, dict) for part in result
-    )
+    lists = is_pair(result) and not any(isinstance(part, dict) for part in result)
+    lists = lists and all(hasattr(part, "__iter__") for part in result)
     expect(lists, "(pairs, dropped), the rows of both without their splits", result, where)
     rated = {text: (POOL[text][0][:models], POOL[text][1][:models]) for text in instructions}
     expected = _formatted(rated, min_margin)

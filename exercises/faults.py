@@ -8,7 +8,7 @@ from typing import Any
 from course_lib.exercises.checks import COLLECTION, expect, require
 from course_lib.steps.load import DATA, read_jsonl
 
-SIDES = ("prompt", "chosen", "rejected")
+TEXTS = ("prompt", "chosen", "rejected")
 # The first line of a text, where it announces a response.
 HEADING = re.compile(
     r"\s*(#|\[|here (is|are)\b|here's\b).*\b(response|answer|version)\b.*[:#\]]\s*?$",
@@ -52,7 +52,7 @@ def faults_of(rows: list[dict]) -> dict[str, set]:
         "identical pair": identical,
         "duplicate prompt": lambda row: row["id"] in duplicates,
         "test prompt in train": lambda row: row["split"] == "train" and ("test", place(row)[1]) in places,
-        "contradictory preference": lambda row: not identical(row) and _texts(row, *SIDES) in turned,
+        "contradictory preference": lambda row: not identical(row) and _texts(row, *TEXTS) in turned,
         "leaked heading": lambda row: HEADING.match(row["chosen"]) or HEADING.match(row["rejected"]),
         "rating off the scale": lambda row: any(r is None or not 1 <= r <= 5 for r in ratings(row)),
         "rating against the choice": lambda row: None not in (r := ratings(row)) and r[0] <= r[1],
@@ -62,9 +62,6 @@ def faults_of(rows: list[dict]) -> dict[str, set]:
 
 def _texts(row: dict, *columns: str) -> tuple[str, ...]:
     return tuple(plain(row[name]) for name in columns)
-
-
-FAULTS = tuple(faults_of([]))
 
 
 def ids_in(answer: Any, where: str = "", kinds: type | UnionType = Hashable) -> set:

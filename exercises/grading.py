@@ -45,9 +45,8 @@ class Grade:
 
 def run(arguments: list[str], say: Callable[[str], None] = print) -> int:
     """`python -m course_lib grade`, with the arguments after it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m course_lib grade", description="Grade submitted exercise notebooks."
-    )
+    program, about = "python -m course_lib grade", "Grade submitted exercise notebooks."
+    parser = argparse.ArgumentParser(prog=program, description=about)
     add, default = parser.add_argument, "(default: %(default)s)"
     add("folder", type=Path, help="the folder that holds the notebooks, at any depth")
     add("--csv", type=Path, metavar="FILE", help="where to write the table (default: grades.csv in FOLDER)")
@@ -90,9 +89,8 @@ def grade_folder(folder: Path, seconds: float = SECONDS, memory: int = MEMORY) -
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder. Give the folder that holds the submitted notebooks.")
     unread: list[OSError] = []
-    files = [
-        Path(place, name) for place, _, names in os.walk(folder, onerror=unread.append) for name in names
-    ]
+    places = os.walk(folder, onerror=unread.append)
+    files = [Path(place, name) for place, _, names in places for name in names]
     notebooks = [path for path in files if path.suffix == ".ipynb" and ".ipynb_checkpoints" not in path.parts]
     if not notebooks and not unread:
         raise InputError(f"There is no .ipynb file under {folder}.")

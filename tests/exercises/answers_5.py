@@ -8,13 +8,14 @@ import zlib
 import numpy as np
 
 from course_lib.distiset import Distiset
-from course_lib.exercises.chapter_5 import FAULTS
+from course_lib.exercises.faults import faults_of
 from course_lib.pipeline import Pipeline
 from course_lib.steps import FilterRows, FormatTextGenerationDPO, GroupColumns, LoadDataFromDicts
 from course_lib.steps.load import DATA, read_jsonl
 from course_lib.steps.tasks import TextGeneration
 
 PAIRS = read_jsonl(DATA / "faulty_preferences.jsonl")
+FAULTS = list(faults_of([]))
 
 
 def key(text):
