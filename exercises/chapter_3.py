@@ -10,7 +10,7 @@ from course_lib.exercises.checks import Wrong, agree, call, data, equal, excerpt
 from course_lib.exercises.choices import chosen_from, has_keys, of_type
 from course_lib.exercises.faults import faults_of, faulty_preferences, name_fault
 from course_lib.exercises.questions import question
-from course_lib.llms import LLM, ScriptedLLM
+from course_lib.llms import ScriptedLLM
 from course_lib.steps.filtering import similarity
 from course_lib.steps.tasks import UltraFeedback
 from course_lib.steps.tasks.templating import filled, names, parsed, shipped
@@ -190,10 +190,8 @@ def both_orders(answer):
 
 def _both(forth, back):
     known = [[rating for rating in pair if rating is not None] for pair in zip(forth, back, strict=True)]
-    return (
-        [sum(pair) / len(pair) if pair else None for pair in known],
-        [abs(pair[0] - pair[1]) if len(pair) == 2 else None for pair in known],
-    )
+    ratings = [sum(pair) / len(pair) if pair else None for pair in known]
+    return ratings, [abs(pair[0] - pair[1]) if len(pair) == 2 else None for pair in known]
 
 
 HOSTILE = [
@@ -265,22 +263,23 @@ def _five_steps(scale: str) -> None:
     require(not bare, f"{reason}. Say what a text of that rating looks like.")
 
 
-class _Believer(LLM):
-    """Believes about each prompt what `beliefs` holds for the text that stands in it, and keeps the chats."""
+class _Examiner(ScriptedLLM):
+    """Rates the first and the third text in a list; believes about a single one what BELIEFS holds. It keeps the chats."""
 
-    can_score = True
-    model_name = "believer"
+    def __init__(self, mode: str):
+        super().__init__(self._reply)
+        self.can_score, self.chats = mode == "logits", []
 
-    def __init__(self, beliefs: dict[str, list[float]]):
-        super().__init__(use_cache=False)
-        self.beliefs, self.chats = beliefs, []
+    def _reply(self, chat):
+        self.chats.append(chat)
+        blocks = "#### Text {}\nRating: {}\nRationale: Well put.\n\n"
+        return blocks.format(1, 4) + blocks.format(3, 2)
 
     def choice_probabilities(self, inputs, choices, prefill=""):
         self.chats += inputs
-        return np.array([self._belief(chat[-1]["content"]) for chat in inputs])
-
-    def _belief(self, prompt: str) -> list[float]:
-        return next((belief for text, belief in self.beliefs.items() if text in prompt), [0.2] * 5)
+        prompts = [chat[-1]["content"] for chat in inputs]
+        beliefs = list(zip(HOSTILE, BELIEFS.values(), strict=True))
+        return np.array([next((b for text, b in beliefs if text in p), [0.2] * 5) for p in prompts])
 
 
 @question(
@@ -294,29 +293,19 @@ def aspect_task(answer):
     """A subclass of UltraFeedback whose format_input asks about your aspect, in both modes."""
     is_task = isinstance(answer, type) and issubclass(answer, UltraFeedback)
     expect(is_task, "a subclass of UltraFeedback, the class itself", answer)
-    _pointwise_case(answer)
-    _listwise_case(answer)
+    mean, *means = [round(mean_of(belief), 2) for belief in BELIEFS.values()]
+    _mode_case(answer, "logits", [[text] for text in HOSTILE], [mean, None, *means, None, None])
+    _mode_case(answer, "text", [HOSTILE], [4, None, None, 2, None, None, None])
 
 
-def _pointwise_case(answer) -> None:
-    texts = [HOSTILE[0], "", *HOSTILE[1:], None, "  "]
-    beliefs = dict(zip(HOSTILE, BELIEFS.values(), strict=True))
-    task = call(answer, llm=_Believer(beliefs), mode="logits")
-    ratings = _ratings(task, texts)
-    for chat, text in zip(task.llm.chats, HOSTILE, strict=False):
-        _prompt_case(chat, [text], "logits")
-    expected = [round(mean_of(beliefs[text]), 2) if text in beliefs else None for text in texts]
-    equal(ratings, expected, "with mode='logits', the ratings")
-
-
-def _listwise_case(answer) -> None:
-    chats: list = []
-    reply = "#### Text 1\nRating: 4\nRationale: Well put.\n\n#### Text 3\nRating: 2\nRationale: Well put.\n\n"
-    task = call(answer, llm=ScriptedLLM(lambda chat: chats.append(chat) or reply), mode="text")
-    ratings = _ratings(task, [HOSTILE[0], None, *HOSTILE[1:3]])
-    require(chats, "With mode='text': the model was not asked.")
-    _prompt_case(chats[0], HOSTILE[:3], "text")
-    equal(ratings, [4, None, None, 2], "with mode='text', for a reply without the second text, the ratings")
+def _mode_case(answer, mode: str, prompts: list[list[str]], expected: list) -> None:
+    """`prompts`: the texts that stand in each; `expected`: the ratings."""
+    task = call(answer, llm=_Examiner(mode), mode=mode)
+    ratings, chats = _ratings(task, [HOSTILE[0], "", *HOSTILE[1:], None, "  "]), task.llm.chats
+    require(chats, f"With mode={mode!r}: the model was not asked.")
+    for chat, texts in zip(chats, prompts, strict=False):
+        _prompt_case(chat, texts, mode)
+    equal(ratings, expected, f"with mode={mode!r}, the ratings")
 
 
 def _ratings(task, texts: list) -> list:
@@ -340,7 +329,7 @@ def _prompt_case(chat, texts: list[str], mode: str) -> None:
         require(value in content, f"{where}: {changed} Pass it as a value of the template.")
     row = {"instruction": QUESTION, "generations": texts}
     for name in names("ultrafeedback"):
-        usual = UltraFeedback(llm=_Believer({}), aspect=name, mode=mode).format_input(row)[-1]["content"]
+        usual = UltraFeedback(llm=_Examiner(mode), aspect=name, mode=mode).format_input(row)[-1]["content"]
         same = f"{where}: the prompt is that of the aspect {name!r}, so nothing new is asked."
         require(content != usual, same)
     for text in texts:

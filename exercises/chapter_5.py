@@ -142,14 +142,11 @@ def split_by_prompt(answer):
 
 
 def _rows_about(prompts: int) -> list[dict]:
-    """Up to three rows for each prompt, which is spelled otherwise in each, in an order that says nothing."""
-    rows = []
-    for k in range(prompts):
-        prompt = f"What is {k} times {k % 7 + 2}?"
-        spellings = [prompt, f" {prompt.upper()}", prompt.replace(" ", "  ")][: k % 3 + 1]
-        texts = {"chosen": f"{k}", "rejected": "?"}
-        rows += [{"id": f"{k}-{n}", "prompt": text, **texts} for n, text in enumerate(spellings)]
-    return sorted(rows, key=lambda row: row["id"][::-1])
+    """Up to three rows for each prompt, which is spelled otherwise in each."""
+    spellings = enumerate([str.strip, str.upper, lambda text: text.replace(" ", "  ")])
+    numbers = [(k, n, spell) for n, spell in spellings for k in range(prompts) if n <= k % 3]
+    texts = {f"{k}-{n}": spell(f"What is {k} times {k % 7 + 2}?") for k, n, spell in numbers}
+    return [{"id": id_, "prompt": text, "chosen": id_, "rejected": "?"} for id_, text in texts.items()]
 
 
 def _test_prompts(answer, rows: list[dict], share: float) -> set[str]:
@@ -194,7 +191,6 @@ def _misread_leaks(rows: list[dict]) -> dict[str, dict[str, set]]:
     by_letter = repeated(rows, lambda row: (row["split"], row["prompt"]))
     over_splits = repeated(rows, lambda row: plain(row["prompt"]))
     firsts_too = {row["id"] for row in rows if places[place(row)] > 1}
-    both = tests | faults_of(rows)["test prompt in train"]
     return {
         "duplicate prompt": {
             "these are equal letter by letter; look for those that differ in case and spaces too": by_letter,
@@ -203,7 +199,6 @@ def _misread_leaks(rows: list[dict]) -> dict[str, dict[str, set]]:
         },
         "test prompt in train": {
             "these are the rows of the test split; the train rows are the ones to mend": tests,
-            "rows of the test split are among them; only the train rows are asked for": both,
         },
     }
 

@@ -378,7 +378,7 @@ class AsksNobody(Polite):
         if self.mode == "logits":
             yield from super().process(rows)
         else:
-            yield [{**row, "ratings": [4.0, None, None, 2.0]} for row in rows]
+            yield [{**row, "ratings": [4.0, None, None, 2.0, None, None, None]} for row in rows]
 
 
 class Fails(Polite):
@@ -598,7 +598,7 @@ WRONG = {
         (LosesRow, "Expected one row with a list of 7 `ratings`"),
         (WithoutRatings, "Expected one row with a list of 7 `ratings`"),
         (Guesses, "With mode='logits', the ratings"),
-        (Clips, "With mode='text', for a reply without"),
+        (Clips, "With mode='text', the ratings"),
         (AsksNobody, "the model was not asked"),
         (Fails, "KeyError"),
         (Polite(llm=None), "Expected a subclass"),

@@ -575,7 +575,7 @@ WRONG = {
         (leaks([*DUPLICATE, 10_000]), "duplicate prompt: 1 of your 6 ids"),
         (leaks([]), "5 of 5 ids are missing"),
         (leaks(leaked=LEAKED_TEST), "rows of the test split; the train rows"),
-        (leaks(leaked=LEAKED + LEAKED_TEST), "rows of the test split are among them"),
+        (leaks(leaked=LEAKED + LEAKED_TEST), "test prompt in train: 3 of your 6 ids do not have this fault"),
         (leaks(leaked=LEAKED[:1]), "test prompt in train: 2 of 3 ids are missing"),
         (leaks(leaked=[row["id"] for row in PAIRS]), "ids do not have this fault"),
         (leaks(leaked=[row for row in PAIRS if row["id"] in LEAKED]), "expected a list or a set of ids"),
