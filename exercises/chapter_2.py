@@ -100,8 +100,7 @@ def leaks_heading(answer):
     for words, rewrite, prompt, expected in cases:
         verdict = call(answer, rewrite, prompt)
         expect(isinstance(verdict, bool), "True or False", verdict)
-        reason = f"{rewrite!r} is {'a' if expected else 'no'} leak, but your function returned {verdict}."
-        require(bool(verdict) == expected, f"{words.capitalize()}: {reason}")
+        equal(verdict, expected, f"{words}, {rewrite!r}")
 
 
 @question(

@@ -22,7 +22,8 @@ TRIAL = {
     "how-to": (66, 4, 100),
     "reasoning": (11, 3, 40),
 }
-SIGNS = {"+": "plus", "−": "minus", "×": "times"}
+# By sign: its word, and how much larger the first number may be than the second.
+SIGNS = {"+": ("plus", 305, 360), "−": ("minus", 5, 60), "×": ("times", 5, 60)}
 QUESTIONS = (
     "What is {a} {sign} {b}?",
     "{a} {sign} {b} = ? Just the number.",
@@ -35,7 +36,6 @@ RESULTS = (
     "That makes {n:,}. I took {a} and {b} from your question.",
     "The answer is {n:,}, since {a} {sign} {b} is {n:,}.",
 )
-LARGER_BY = {"+": (305, 360), "−": (5, 60), "×": (5, 60)}
 ERRORS = (10, -1, 100, -10, 1, 20)
 EXCHANGED = {"first": "second", "second": "first", "tie": "tie"}
 SAME = {verdict: verdict for verdict in EXCHANGED}
@@ -61,9 +61,10 @@ def sums(part: str = "practice") -> list[Item]:
     items = []
     for k in range(SUMS):
         sign, b = "+−×"[k % 3], rng.randint(12, 89)
+        word, *larger_by = SIGNS[sign]
         # Once, the right result is one of the numbers in the question.
-        a = 2 * b if k == 4 else b + rng.randint(*LARGER_BY[sign])
-        words = {"a": a, "b": b, "sign": sign, "word": SIGNS[sign]}
+        a = 2 * b if k == 4 else b + rng.randint(*larger_by)
+        words = {"a": a, "b": b, "sign": sign, "word": word}
         right, error = {"+": a + b, "−": a - b, "×": a * b}[sign], rng.choice(ERRORS)
         results = {"good": right, "worse": right + error}
         texts = {name: RESULTS[k // 3].format(n=n, **words) for name, n in results.items()}

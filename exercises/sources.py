@@ -25,22 +25,13 @@ def stripped(source: str) -> str:
     Raises:
         InputError: a BEGIN without END, or the other way round.
     """
-    lines, inside = [], False
-    for line in source.splitlines():
-        mark = line.strip()
-        if mark in (BEGIN, END):
-            if inside == (mark == BEGIN):
-                raise InputError(
-                    f"'{mark}' stands where it cannot; each '{BEGIN}' needs one '{END}' after it."
-                )
-            inside = mark == BEGIN
-            if inside:
-                lines.append(line[: len(line) - len(line.lstrip())] + "...")
-        elif not inside:
-            lines.append(_without_answer(line) if line.rstrip().endswith(LINE) else line)
-    if inside:
-        raise InputError(f"'{BEGIN}' has no '{END}'.")
-    return "\n".join(lines)
+    block = rf"^([ \t]*){BEGIN}\s*\n(?:(?!{BEGIN}).)*?^[ \t]*{END}[ \t]*$"
+    text = re.sub(block, r"\1...", source, flags=re.MULTILINE | re.DOTALL)
+    if BEGIN in text or END in text:
+        raise InputError(f"Each '{BEGIN}' needs one '{END}' after it, before the next '{BEGIN}'.")
+    return "\n".join(
+        _without_answer(line) if line.rstrip().endswith(LINE) else line for line in text.splitlines()
+    )
 
 
 def _without_answer(line: str) -> str:
