@@ -1,81 +1,20 @@
 """Chapter 4, judging the judge: what the answers are checked for."""
 
 import math
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import partial
 
 from course_lib.exercises.checks import COLLECTION, Wrong, agree, alike, call, equal, expect, require
 from course_lib.exercises.choices import has_keys, option
 from course_lib.exercises.faults import faults_of, faulty_preferences, ids_in, name_fault
+from course_lib.exercises.made_up import TRIAL, item_of, panel_share, sums, trial
 from course_lib.exercises.questions import question
-from course_lib.judging import Item, likelihood_panel, pair_accuracy, preference, rate_items, wilson_interval
+from course_lib.judging import Item, pair_accuracy, preference, wilson_interval
 
-# What a made-up judge did in each category: (right, ties, items). The longest bars are not the surest ones.
-TRIAL = {
-    "advice": (5, 0, 6),
-    "creative": (9, 1, 12),
-    "explanation": (20, 14, 40),
-    "facts": (56, 0, 80),
-    "format": (18, 0, 20),
-    "how-to": (66, 4, 100),
-    "reasoning": (11, 3, 40),
-}
-# By sign: its word, and how much larger the first number may be than the second.
-SIGNS = {"+": ("plus", 305, 360), "−": ("minus", 5, 60), "×": ("times", 5, 60)}
-QUESTIONS = (
-    "What is {a} {sign} {b}?",
-    "{a} {sign} {b} = ? Just the number.",
-    "How much is {a} {word} {b}?",
-    "Please work out {a} {sign} {b} for me.",
-)
-RESULTS = (
-    "{n:,}",
-    "{a} {sign} {b} = {n:,}.",
-    "That makes {n:,}. I took {a} and {b} from your question.",
-    "The answer is {n:,}, since {a} {sign} {b} is {n:,}.",
-)
-ERRORS = (10, -1, 100, -10, 1, 20)
 EXCHANGED = {"first": "second", "second": "first", "tie": "tie"}
 SAME = {verdict: verdict for verdict in EXCHANGED}
-SUMS, Z = 12, 1.96
-
-
-def trial() -> list[Item]:
-    """Rated items of a made-up judge, in seven categories: what the figure shows."""
-    items = []
-    for category, (right, ties, count) in TRIAL.items():
-        for ratings, times in (((4.2, 3.1), right), ((3.6, 3.6), ties), ((2.9, 3.8), count - right - ties)):
-            items += [_item(*ratings, category=category) for _ in range(times)]
-    return items
-
-
-def _item(good: float | None, worse: float | None, **columns) -> Item:
-    return {"ratings": {"good": good, "worse": worse}, **columns}
-
-
-def sums(part: str = "practice") -> list[Item]:
-    """Twelve items with `instruction`, `good` and `worse`: a sum, and its result said rightly and wrongly in the same words."""
-    rng = random.Random(part)
-    items = []
-    for k in range(SUMS):
-        sign, b = "+−×"[k % 3], rng.randint(12, 89)
-        word, *larger_by = SIGNS[sign]
-        # Once, the right result is one of the numbers in the question.
-        a = 2 * b if k == 4 else b + rng.randint(*larger_by)
-        words = {"a": a, "b": b, "sign": sign, "word": word}
-        right, error = {"+": a + b, "−": a - b, "×": a * b}[sign], rng.choice(ERRORS)
-        results = {"good": right, "worse": right + error}
-        texts = {name: RESULTS[k // 3].format(n=n, **words) for name, n in results.items()}
-        items.append({"id": f"{part}-{k}", "instruction": QUESTIONS[k % 4].format(**words), **texts})
-    return items
-
-
-@cache
-def panel_share(part: str) -> float:
-    """The share of `sums(part)` in which the likelihood panel rates the good answer higher."""
-    return pair_accuracy(rate_items(likelihood_panel(), sums(part), ("good", "worse")))[-1]["accuracy"]
+Z = 1.96
 
 
 def _without_nan(answer):
@@ -105,7 +44,7 @@ def accuracy(answer):
         "a single item": [(3, 1)],
         "no items there is no share": [],
     }
-    cases = {words: ([_item(*pair, instruction="?") for pair in case],) for words, case in pairs.items()}
+    cases = {words: ([item_of(*pair, instruction="?") for pair in case],) for words, case in pairs.items()}
     decided = partial(_share_right, without=("tie", "missing"))
     misread = {
         "ties count as right here; they are not right": partial(_share_right, tie=1),

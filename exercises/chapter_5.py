@@ -5,6 +5,13 @@ from unittest.mock import patch
 
 from course_lib.exercises.checks import Wrong, call, data, equal, excerpt, expect, is_pair, require
 from course_lib.exercises.choices import has_keys, of_type, option, read_off
+from course_lib.exercises.conversations import (
+    check_messages,
+    check_trl_row,
+    formatted_row,
+    gives_pair,
+    message,
+)
 from course_lib.exercises.faults import (
     faults_of,
     faulty_preferences,
@@ -212,64 +219,27 @@ def _misread_leaks(rows: list[dict]) -> dict[str, dict[str, set]]:
 def trl_rows(answer):
     """A function: rows as FormatTextGenerationDPO makes them in; rows with prompt, chosen and rejected out, each a list of
     messages, chosen and rejected with the completion only. Rows without a pair, ties and identical texts are left out."""
-    user, system = [_message("user", "Why is the sky blue?")], [_message("system", "Be brief.")]
-    turns = [*system, *user, _message("assistant", "Air scatters light."), _message("user", "Why?")]
-    pair = _row(user)
+    user, system = [message("user", "Why is the sky blue?")], [message("system", "Be brief.")]
+    turns = [*system, *user, message("assistant", "Air scatters light."), message("user", "Why?")]
+    pair = formatted_row(user)
     nothing = dict.fromkeys(["chosen", "rejected", "chosen_rating", "rejected_rating"])
     cases = {
-        "two pairs": [pair, _row(user, "Air.", "Paint.", 3.0, 2.5)],
-        "a pair with a system message": [_row([*system, *user])],
-        "a conversation of several turns": [_row(turns)],
-        "a tie": [_row(user, "A", "Paint.", 4, 4), _row(user, "B", "Paint.", 4, 3)],
-        "an identical pair": [_row(user, "Air.", "Air."), pair],
+        "two pairs": [pair, formatted_row(user, "Air.", "Paint.", 3.0, 2.5)],
+        "a pair with a system message": [formatted_row([*system, *user])],
+        "a conversation of several turns": [formatted_row(turns)],
+        "a tie": [formatted_row(user, "A", "Paint.", 4, 4), formatted_row(user, "B", "Paint.", 4, 3)],
+        "an identical pair": [formatted_row(user, "Air.", "Air."), pair],
         "a row without a pair": [{**pair, **nothing}, pair],
         "no rows": [],
     }
     for words, rows in cases.items():
         result = call(answer, rows)
         expect(hasattr(result, "__iter__"), "a list of rows", result)
-        result, pairs = list(result), list(filter(_is_pair, rows))
+        result, pairs = list(result), list(filter(gives_pair, rows))
         count = f"{len(rows)} rows went in, {len(result)} came out; expected {len(pairs)}."
         require(len(result) == len(pairs), f"For {words}: {count}")
         for row, source in zip(result, pairs, strict=True):
-            _trl_row(row, source, f"For {words}")
-
-
-def _message(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
-
-
-def _row(before: list[dict], good="Air scatters blue most.", bad="Because.", high=4.5, low=1.5) -> dict:
-    """A row as FormatTextGenerationDPO makes it."""
-    texts = {"chosen": good, "rejected": bad}
-    sides = {side: [*before, _message("assistant", text)] for side, text in texts.items()}
-    ratings = {"chosen_rating": high, "rejected_rating": low, "chosen_model": "m", "rejected_model": "n"}
-    return {"prompt": before[-1]["content"], "prompt_id": "0a", **sides, **ratings}
-
-
-def _is_pair(row: dict) -> bool:
-    return row["chosen_rating"] != row["rejected_rating"] and row["chosen"] != row["rejected"]
-
-
-def _trl_row(row, source: dict, where: str) -> None:
-    _has_messages(row, where)
-    *prompt, chosen = source["chosen"]
-    expected = {"prompt": prompt, "chosen": [chosen], "rejected": source["rejected"][-1:]}
-    for name, messages in expected.items():
-        whole = f"{name} is the whole conversation, so the model would read the question twice. Keep the completion only"
-        lost = "that is the last question alone. The system message or earlier turns are lost"
-        equal(row[name], messages, f"{where}, {name}", {whole: source[name], lost: prompt[-1:]})
-
-
-def _has_messages(row, where: str) -> None:
-    """A row as TRL takes it."""
-    wanted = "the columns prompt, chosen and rejected and no others, each a list of messages, even if it is only one"
-    columns = isinstance(row, dict) and set(row) == {"prompt", "chosen", "rejected"} and row.values()
-    expect(columns and all(map(_is_conversation, columns)), wanted, row, where)
-
-
-def _is_conversation(value) -> bool:
-    return isinstance(value, list) and all(isinstance(message, dict) for message in value)
+            check_trl_row(row, source, f"For {words}")
 
 
 @question(
@@ -341,7 +311,7 @@ def _dataset_case(answer, instructions: list[str], models: int, min_margin: floa
         right = prompts.count(prompt) == (prompt in pairs)
         require(right, f"{where}: the prompt {excerpt(prompt)}, rated {ratings}, {counts}.")
     for prompt, row in zip(prompts, answered, strict=True):
-        _trl_row(row, pairs[prompt], f"{where} and {prompt!r}")
+        check_trl_row(row, pairs[prompt], f"{where} and {prompt!r}")
     _none_lost(list(result[1]), sorted(expected.keys() - pairs.keys()), where)
 
 
@@ -351,7 +321,7 @@ def _writer(place: int):
 
 
 def _prompt(row, where: str) -> str:
-    _has_messages(row, where)
+    check_messages(row, where)
     return " ".join(str(message.get("content")) for message in row["prompt"])
 
 
