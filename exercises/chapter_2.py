@@ -221,7 +221,9 @@ def own_criterion(answer):
     for name, wish in WISHES.items():
         chats, rewritten = _run(answer, rows, name, wish, GOOD)
         for row, chat in zip(rows, chats, strict=False):
-            _holds_values(_text(chat), {**row, "criterion": wish})
+            for part, text in {**row, "criterion": wish}.items():
+                lost = f"The {part} is not in the prompt as it was given: expected {text!r}."
+                require(text in _text(chat), lost)
         require(len(chats) >= len(rows), f"{len(rows)} rows went in, but `llm` was asked {len(chats)} times.")
         require(len(rewritten) == len(rows), f"{len(rows)} rows went in, {len(rewritten)} came out.")
         for row in rewritten:
@@ -251,14 +253,6 @@ def _text(chat: list[dict]) -> str:
 
 def _all_rows(task, rows: list[dict]) -> list[dict]:
     return [row for part in task.process(rows) for row in part]
-
-
-def _holds_values(prompt: str, values: dict[str, str]) -> None:
-    for name, text in values.items():
-        place = prompt.find(text[:12])
-        instead = f"there stands {prompt[place : place + 70]!r}" if place >= 0 else "nothing like it is there"
-        lost = f"The {name} is not in the prompt as it was given: expected {text[:70]!r}; {instead}."
-        require(text in prompt, lost)
 
 
 def _own_lines(prompt: str, values: list[str]) -> list[str]:

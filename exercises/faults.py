@@ -71,13 +71,6 @@ def ids_in(answer: Any, where: str = "", kinds: type | UnionType = Hashable) -> 
     return set(answer)
 
 
-def equal_ids(ids: set, wanted: set, extra: str = "do not have this fault", where: str = "") -> None:
-    """Raise `Wrong` unless both are equal; `extra` says what is the matter with ids that are too many."""
-    too_many, too_few = len(ids - wanted), len(wanted - ids)
-    require(not too_many, f"{where}{too_many} of your {len(ids)} ids {extra}.")
-    require(not too_few, f"{where}{too_few} of {len(wanted)} ids are missing.")
-
-
 def name_fault(
     answer: Any,
     fault: str,
@@ -87,9 +80,12 @@ def name_fault(
 ) -> None:
     """Raise `Wrong` unless an answer names the ids in faulty_preferences.jsonl that have a fault.
 
-    misread: what usual misunderstandings find, by the sentence (without its full stop) that explains the mistake.
+    misread: what usual misunderstandings find, by the sentence (without its full stop) that explains the mistake;
+    extra: what is the matter with ids that are too many.
     """
-    ids = ids_in(answer, where.removesuffix(": "))
+    ids, wanted = ids_in(answer, where.removesuffix(": ")), faults_of(faulty_preferences())[fault]
     for reason, mistaken in misread.items():
         require(ids != mistaken, f"{where}{reason}.")
-    equal_ids(ids, faults_of(faulty_preferences())[fault], extra, where)
+    too_many, too_few = len(ids - wanted), len(wanted - ids)
+    require(not too_many, f"{where}{too_many} of your {len(ids)} ids {extra}.")
+    require(not too_few, f"{where}{too_few} of {len(wanted)} ids are missing.")
