@@ -281,8 +281,8 @@ def _ratings(answer, item: Item, texts: list[str | None]) -> list[float | None]:
     return list(ratings)
 
 
-def _rating_step(step, row: dict) -> list[float | None]:
-    return [rated["ratings"] for rows in step.process([row]) for rated in rows][0]
+def _rating_step(judge, row: dict) -> list[float | None]:
+    return [rated["ratings"] for rows in judge.process([row]) for rated in rows][0]
 
 
 def _beats_the_models(judged: list[Item]) -> None:

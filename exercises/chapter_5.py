@@ -5,25 +5,9 @@ from unittest.mock import patch
 
 from course_lib.exercises.checks import Wrong, call, data, equal, excerpt, expect, is_pair, require
 from course_lib.exercises.choices import has_keys, of_type, option, read_off
-from course_lib.exercises.conversations import (
-    check_messages,
-    check_trl_row,
-    formatted_row,
-    gives_pair,
-    message,
-)
-from course_lib.exercises.faults import (
-    faults_of,
-    faulty_preferences,
-    ids_in,
-    name_fault,
-    place,
-    plain,
-    repeated,
-)
+from course_lib.exercises.faults import faults_of, faulty_preferences, ids_in, name_fault, plain, repeated
+from course_lib.exercises.pairs import POOL, check_dataset, check_trl_rows, formatted, formatted_row, message
 from course_lib.exercises.questions import question
-from course_lib.llms import ScriptedLLM
-from course_lib.steps import FormatTextGenerationDPO, StepInput, StepOutput, step
 
 RATINGS = (
     [4.6, 1.3], [3.5, 4.5, 1.5], [1.0, None, 5.0, 3.0], [None, 2.5, 3.5], [0.0, 0.5, None], [2, 4, 4, 1, 1],
@@ -31,15 +15,6 @@ RATINGS = (
 )  # fmt: skip
 # Rated rows, by name: (generations, ratings).
 RATED = {name: (row["generations"], row["ratings"]) for name, row in data("rated").items()}
-# By instruction: what three models write, and how that is rated.
-POOL = {text: (list(texts), list(texts.values())) for text, texts in data("pool").items()}
-
-
-def _formatted(rated: dict[str, tuple[list, list]], min_margin: float) -> dict[str, dict]:
-    """What FormatTextGenerationDPO makes of rated rows, by their names."""
-    rows = [{"instruction": name, "generations": row[0], "ratings": row[1]} for name, row in rated.items()]
-    step_output = FormatTextGenerationDPO(min_margin=min_margin).process(rows)
-    return {row["instruction"]: row for row in next(step_output)}
 
 
 @question(
@@ -75,7 +50,7 @@ def why_no_pair(answer):
     """A dict from the name of each row, "A" to "H", to what FormatTextGenerationDPO(min_margin=0.25) makes of it: "pair",
     "tie", "missing rating", "empty completion", "identical completions", "too similar" or "margin too small"."""
     has_keys(answer, list(RATED))
-    right = {name: row.get("drop_reason", "pair") for name, row in _formatted(RATED, 0.25).items()}
+    right = {name: row.get("drop_reason", "pair") for name, row in formatted(RATED, 0.25).items()}
     options = sorted(set(right.values()))
     reasons = {name: option(reason, options, f"Row {name}: ") for name, reason in answer.items()}
     wrong = [name for name in right if reasons[name] != right[name]]
@@ -193,11 +168,12 @@ def leaks(answer):
 
 def _misread_leaks(rows: list[dict]) -> dict[str, dict[str, set]]:
     """What the usual misunderstandings find, by fault and reason."""
-    places = Counter(map(place, rows))
-    tests = {row["id"] for row in rows if row["split"] == "test" and places["train", plain(row["prompt"])]}
+    places = {row["id"]: (row["split"], plain(row["prompt"])) for row in rows}
+    counts = Counter(places.values())
+    tests = {id_ for id_, (split, prompt) in places.items() if split == "test" and counts["train", prompt]}
+    firsts_too = {id_ for id_, place in places.items() if counts[place] > 1}
     by_letter = repeated(rows, lambda row: (row["split"], row["prompt"]))
     over_splits = repeated(rows, lambda row: plain(row["prompt"]))
-    firsts_too = {row["id"] for row in rows if places[place(row)] > 1}
     return {
         "duplicate prompt": {
             "these are equal letter by letter; look for those that differ in case and spaces too": by_letter,
@@ -233,13 +209,7 @@ def trl_rows(answer):
         "no rows": [],
     }
     for words, rows in cases.items():
-        result = call(answer, rows)
-        expect(hasattr(result, "__iter__"), "a list of rows", result)
-        result, pairs = list(result), list(filter(gives_pair, rows))
-        count = f"{len(rows)} rows went in, {len(result)} came out; expected {len(pairs)}."
-        require(len(result) == len(pairs), f"For {words}: {count}")
-        for row, source in zip(result, pairs, strict=True):
-            check_trl_row(row, source, f"For {words}")
+        check_trl_rows(answer, rows, f"For {words}")
 
 
 @question(
@@ -269,13 +239,6 @@ def _same_ids(ids: set, expected: set, rows: list[dict], where: str) -> None:
         raise Wrong(f"{where}: {row} {words} your set.")
 
 
-@step(inputs=["instruction", "generations"], outputs=["ratings"])
-def RatesByTable(rows: StepInput) -> StepOutput:
-    """A judge that looks its ratings up."""
-    known = {text: rating for row in POOL.values() for text, rating in zip(*row, strict=True)}
-    yield [{**row, "ratings": [known.get(text) for text in row["generations"]]} for row in rows]
-
-
 @question(
     "🦁",
     "load >> writers >> group >> judge() >> FormatTextGenerationDPO(min_margin=min_margin), all inside `with Pipeline()`.",
@@ -288,46 +251,6 @@ def preference_dataset(answer):
     TRL takes them; `dropped` the rows that gave no pair, each with its drop_reason. `judge()` makes the judging step."""
     texts = list(POOL)
     for models, min_margin in ((2, 0.0), (2, 0.5), (3, 1.0)):
-        _dataset_case(answer, texts, models, min_margin)
-    _dataset_case(answer, texts[:2], 2, 0.5)  # nothing is dropped
-    _dataset_case(answer, texts[2:3], 2, 0.5)  # nothing is kept
-
-
-def _dataset_case(answer, instructions: list[str], models: int, min_margin: float) -> None:
-    where = f"For {len(instructions)} instructions, {models} models and min_margin {min_margin}"
-    llms = [ScriptedLLM(_writer(place), model_name=f"m{place}") for place in range(models)]
-    result = call(answer, instructions, llms, RatesByTable, min_margin)
-    lists = is_pair(result) and not any(isinstance(part, dict) for part in result)
-    lists = lists and all(hasattr(part, "__iter__") for part in result)
-    expect(lists, "(pairs, dropped), the rows of both without their splits", result, where)
-    rated = {text: (POOL[text][0][:models], POOL[text][1][:models]) for text in instructions}
-    expected = _formatted(rated, min_margin)
-    pairs = {text: row for text, row in expected.items() if "drop_reason" not in row}
-    answered = list(result[0])
-    prompts = [_prompt(row, where) for row in answered]
-    for prompt in [*prompts, *pairs]:
-        ratings = rated.get(prompt, [None, "by nobody"])[1]
-        counts = f"came out in {prompts.count(prompt)} pairs; expected {int(prompt in pairs)}"
-        right = prompts.count(prompt) == (prompt in pairs)
-        require(right, f"{where}: the prompt {excerpt(prompt)}, rated {ratings}, {counts}.")
-    for prompt, row in zip(prompts, answered, strict=True):
-        check_trl_row(row, pairs[prompt], f"{where} and {prompt!r}")
-    _none_lost(list(result[1]), sorted(expected.keys() - pairs.keys()), where)
-
-
-def _writer(place: int):
-    """What the model at `place` writes; None where it is asked something else."""
-    return lambda chat: POOL.get(chat[-1]["content"], ([None] * 3,))[0][place]
-
-
-def _prompt(row, where: str) -> str:
-    check_messages(row, where)
-    return " ".join(str(message.get("content")) for message in row["prompt"])
-
-
-def _none_lost(dropped: list, wanted: list[str], where: str) -> None:
-    reasons = [isinstance(row, dict) and row.get("drop_reason") for row in dropped]
-    with_reasons = all(isinstance(reason, str) and reason for reason in reasons)
-    expect(with_reasons, "rows in dropped with their drop_reason, as in distiset['dropped']", dropped, where)
-    texts = sorted(str(row.get("instruction")) for row in dropped)
-    equal(texts, wanted, f"{where}, the instructions in dropped, where no row is lost in silence")
+        check_dataset(answer, texts, models, min_margin)
+    check_dataset(answer, texts[:2], 2, 0.5)  # nothing is dropped
+    check_dataset(answer, texts[2:3], 2, 0.5)  # nothing is kept
