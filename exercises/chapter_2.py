@@ -232,9 +232,7 @@ def own_criterion(answer):
             equal(row.get("evolution_criteria"), [name], "the column evolution_criteria")
         for line in _own_lines(_text(chats[1]), [*BREAD.values(), wish]):
             _, [row] = _run(answer, [BREAD], name, wish, f"{line}\n{GOOD}")
-            leak = (
-                f"A model repeats a line of your prompt, {excerpt(line)}. That rewrite was used; refuse it."
-            )
+            leak = f"A model repeats a line of your prompt, {excerpt(line)}. It was used; refuse it."
             require(row.get("evolved_response") is None, leak)
 
 

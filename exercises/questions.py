@@ -49,9 +49,8 @@ class Outcome:
 def question(level: str, *hints: str, kind: str = "code", seconds: float = 10):
     """Declare the decorated check as a question of that name. `seconds`: how long an answer may take."""
     if level not in LEVELS or kind not in KINDS or not hints:
-        raise ValueError(
-            f"level={level!r}, kind={kind!r}, {len(hints)} hints; allowed: {LEVELS}, {KINDS}, at least one hint."
-        )
+        allowed = f"allowed: {LEVELS}, {KINDS}, at least one hint"
+        raise ValueError(f"level={level!r}, kind={kind!r}, {len(hints)} hints; {allowed}.")
 
     def declare(check):
         asks = inspect.getdoc(check) or ""

@@ -104,10 +104,9 @@ class Sheet:
     def _question(self, name: str) -> Question:
         if not isinstance(name, str) or name not in self.questions:
             near = get_close_matches(str(name), self.questions, n=1)
-            meant = f" Did you mean {near[0]!r}?" if near else ""
-            raise InputError(
-                f"Chapter {self.number} has no question {name!r}.{meant} Allowed: {', '.join(self.questions)}."
-            )
+            meant = f"Did you mean {near[0]!r}? " if near else ""
+            allowed = f"{meant}Allowed: {', '.join(self.questions)}."
+            raise InputError(f"Chapter {self.number} has no question {name!r}. {allowed}")
         return self.questions[name]
 
 

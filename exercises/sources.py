@@ -29,9 +29,8 @@ def stripped(source: str) -> str:
     text = re.sub(block, r"\1...", source, flags=re.MULTILINE | re.DOTALL)
     if BEGIN in text or END in text:
         raise InputError(f"Each '{BEGIN}' needs one '{END}' after it, before the next '{BEGIN}'.")
-    return "\n".join(
-        _without_answer(line) if line.rstrip().endswith(LINE) else line for line in text.splitlines()
-    )
+    lines = text.splitlines()
+    return "\n".join(_without_answer(line) if line.rstrip().endswith(LINE) else line for line in lines)
 
 
 def _without_answer(line: str) -> str:
@@ -61,9 +60,8 @@ def solution_code(number: int, name: str) -> str:
     """
     notebooks = sorted(solutions_folder().glob(f"{number:02}_*.ipynb"))
     if not notebooks:
-        raise InputError(
-            f"The solutions of chapter {number} are not in {solutions_folder()}. Get them from the repository."
-        )
+        missing = f"The solutions of chapter {number} are not in {solutions_folder()}."
+        raise InputError(f"{missing} Get them from the repository.")
     parts: list[str] = []
     for cell in json.loads(notebooks[0].read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] != "code" or "test-only" in cell["metadata"].get("tags", []):
