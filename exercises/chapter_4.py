@@ -141,8 +141,8 @@ def beats_a_coin(answer):
         reason = f"{doubtful[0]} ({line['items']} items): {interval}."
     from course_lib.plots import accuracy_by_group  # brings matplotlib, which most answers do not need
 
-    marks = {name: "(yours) " * (name in chosen) + "(surely better) " * (name in surely) for name in lines}
-    marked = [{**line, "group": marks[name] + name} for name, line in lines.items()]
+    marks = {name: ", yours" * (name in chosen) + ", surely better" * (name in surely) for name in lines}
+    marked = [{**line, "group": name + marks[name]} for name, line in lines.items()]
     raise Wrong(reason, accuracy_by_group(marked, "What you chose, and what lies beyond a coin"))
 
 
