@@ -3,21 +3,10 @@
 import math
 from itertools import combinations
 
-from course_lib.exercises.questions import (
-    Wrong,
-    agree,
-    call,
-    chosen_from,
-    equal,
-    equal_ids,
-    faulty_preferences,
-    ids_in,
-    is_bool,
-    of_type,
-    question,
-    require,
-    shown,
-)
+from course_lib.exercises.checks import Wrong, agree, call, equal, excerpt, expect, require
+from course_lib.exercises.choices import chosen_from, of_type, read_off
+from course_lib.exercises.faults import faulty_preferences, name_fault
+from course_lib.exercises.questions import question
 from course_lib.judging import labelled_items
 from course_lib.llms import ScriptedLLM
 from course_lib.steps.filtering import similarity
@@ -49,14 +38,13 @@ def off_topic_similarities() -> list[float]:
 )
 def dpo_loss(answer):
     """A function of (margin, beta): the DPO loss of one pair, -log(sigmoid(beta * margin))."""
-    cases = [(0, 0.1), (0, 5), (2, 1), (-2, 1), (10, 0.1), (30, 0.5)]
+    pairs = [(0, 0.1), (0, 5), (2, 1), (-2, 1), (10, 0.1), (30, 0.5)]
+    cases = {f"margin {margin} and beta {beta}": (margin, beta) for margin, beta in pairs}
     misread = {
         "beta has no effect yet": lambda margin, beta: _loss(margin, 1),
         "a loss is not negative; the sign is missing": lambda margin, beta: -_loss(margin, beta),
     }
-    agree(
-        answer, _loss, {f"margin {margin} and beta {beta}": (margin, beta) for margin, beta in cases}, misread
-    )
+    agree(answer, _loss, cases, misread)
 
 
 def _loss(margin: float, beta: float) -> float:
@@ -89,14 +77,11 @@ def identical_pair(answer):
 )
 def softmax_at(answer):
     """A function of (logits, temperature): a list of probabilities. Temperature 0 puts all on the largest logit."""
-    cases = [([1.0, 2.0, 3.0], 1.0), ([1.0, 2.0, 3.0], 0.5), ([1.0, 2.0, 3.0], 2.0), ([0.0], 1.3)]
-    cases += [([0.5, 3.0, 1.0], 0), ([1000.0, 999.0], 1.0)]
-    named = {
-        f"the logits {logits} at temperature {temperature}": (logits, temperature)
-        for logits, temperature in cases
-    }
+    pairs = [([1.0, 2.0, 3.0], 1.0), ([1.0, 2.0, 3.0], 0.5), ([1.0, 2.0, 3.0], 2.0), ([0.0], 1.3)]
+    pairs += [([0.5, 3.0, 1.0], 0), ([1000.0, 999.0], 1.0)]
+    cases = {f"the logits {logits} at temperature {t}": (logits, t) for logits, t in pairs}
     multiplied = "it looks as if the logits were multiplied by the temperature. Divide"
-    agree(answer, _softmax, named, {multiplied: _warmed})
+    agree(answer, _softmax, cases, {multiplied: _warmed})
 
 
 def _warmed(logits: list[float], temperature: float) -> list[float]:
@@ -119,25 +104,16 @@ def _softmax(logits: list[float], temperature: float) -> list[float]:
 def unrelated_below(answer):
     """The similarity, read from the figure to within 0.05, below which 95% of the off-topic answers lie."""
     of_type(answer, int | float, "a number between 0 and 1")
-    values = sorted(off_topic_similarities())
-    expected = values[int(0.95 * len(values))]
     require(0 <= answer <= 1, f"{answer}: a similarity is a number from 0 to 1.")
+    values = sorted(off_topic_similarities())
     below = sum(value < answer for value in values) / len(values)
-    which = "too low" if answer < expected else "too high"
-    hint = f"{answer} is {which}: {below:.0%} of the off-topic answers lie below it."
-    if abs(answer - expected) > 0.05:
-        raise Wrong(hint, _drawn(values, answer, expected))
 
+    def draw(plots):
+        axis = "similarity (share of words in common)"
+        return plots.histogram({"good and off-topic": values}, axis, "Your answer, and a right one")
 
-def _drawn(values: list[float], answer: float, expected: float):
-    from course_lib.plots import histogram, with_answer
-
-    fig = histogram(
-        {"good and off-topic": values},
-        "similarity (share of words in common)",
-        "Your answer, and a right one",
-    )
-    return with_answer(fig, answer, expected)
+    effect = f"{below:.0%} of the off-topic answers lie below it"
+    read_off(answer, values[int(0.95 * len(values))], 0.05, effect, draw)
 
 
 @question(
@@ -160,7 +136,7 @@ def side_by_side(answer):
         {"instruction": "a?", "generations": ["A1", None], "generation_models": ["m", "n"]},
     ]
     result = call(answer, rows)
-    require(isinstance(result, list), f"Expected a list of rows; your function returned {shown(result)}.")
+    expect(isinstance(result, list), "a list of rows", result)
     count = f"{len(rows)} rows went in, {len(result)} came out; expected one for each of 2 instructions."
     require(len(result) < len(rows), count)
     equal(result, expected, "for two instructions, one of them with three completions")
@@ -177,12 +153,9 @@ def side_by_side(answer):
 )
 def identical_pairs(answer):
     """The ids of the pairs in faulty_preferences.jsonl whose two texts are the same up to case and spaces."""
-    ids, rows = ids_in(answer), faulty_preferences()
-    wanted = {row["id"] for row in rows if similarity(row["chosen"], row["rejected"]) == 1}
-    exact = {row["id"] for row in rows if row["chosen"] == row["rejected"]}
-    others = f"{len(wanted - exact)} more differ in case and spaces."
-    require(ids != exact, f"You found the {len(exact)} that are equal letter by letter; {others}")
-    equal_ids(ids, wanted, "are not identical pairs", "identical pairs are missing")
+    exact = {row["id"] for row in faulty_preferences() if row["chosen"] == row["rejected"]}
+    letters = f"You found the {len(exact)} that are equal letter by letter; others differ in case and spaces"
+    name_fault(answer, "identical pair", {letters: exact}, "are not identical pairs")
 
 
 @question(
@@ -195,23 +168,17 @@ def is_diverse(answer):
     """A function: a list of completions in, True if they differ enough to prefer one, else False."""
     for words, texts in TEXTS.items():
         verdict = call(answer, texts)
-        require(is_bool(verdict), f"Expected True or False; it returned {shown(verdict)}.")
-        where = f"For two texts with {words} in common ({texts})"
-        require(bool(verdict) == (words == "nothing"), f"{where}, it returned {verdict}.")
+        expect(isinstance(verdict, bool), "True or False", verdict)
+        equal(verdict, words == "nothing", f"for two texts with {words} in common ({texts})")
     first, second = TEXTS["nothing"]
     never = {
-        "Three completions, the first and the last the same: it returned True. Compare all pairs.": [
-            first,
-            second,
-            first,
-        ],
-        "With a single completion there is nothing to prefer; it returned True.": [first],
+        "three completions, the first and the last the same (compare all pairs)": [first, second, first],
+        "a single completion, where there is nothing to prefer": [first],
     }
     for empty in ("", "   ", None):
-        reason = f"{[first, empty]}: one of them is no text, so there is nothing to prefer; it returned True."
-        never[reason] = [first, empty]
-    for reason, texts in never.items():
-        require(not call(answer, texts), reason)
+        never[f"{[first, empty]}, where one is no text and there is nothing to prefer"] = [first, empty]
+    for words, texts in never.items():
+        equal(bool(call(answer, texts)), False, f"for {words}")
 
 
 @question(
@@ -243,24 +210,20 @@ def _pool_case(answer, instructions, llms, keep) -> None:
     rows = _rows(distiset, "default")
     needed = {"generations", "generation_models"}
     for row in rows:
-        require(
-            needed <= set(row), f"A row has the columns {sorted(row)}; expected among them {sorted(needed)}."
-        )
+        fits = isinstance(row, dict) and needed <= set(row)
+        expect(fits, f"rows with {sorted(needed)}", list(row), where)
         equal(row["generation_models"], [llm.model_name for llm in llms], f"{where}, in generation_models")
     chats = [[{"role": "user", "content": text}] for text in instructions]
     written = [[llm.generate([chat])[0]["generations"][0] for llm in llms] for chat in chats]
     equal([row["generations"] for row in rows], list(filter(keep, written)), f"{where}, the rows kept")
     lost = len(instructions) - len(rows) - len(_rows(distiset, "dropped"))
-    require(
-        not lost,
-        f"{lost} rows are neither kept nor in distiset['dropped']. FilterRows leaves rows out and counts them.",
-    )
+    advice = "FilterRows leaves rows out and counts them."
+    require(not lost, f"{lost} rows are neither kept nor in distiset['dropped']. {advice}")
 
 
 def _rows(distiset, name: str) -> list[dict]:
     try:
         return list(distiset[name]["train"]) if name in distiset else []
     except (TypeError, KeyError) as error:
-        raise Wrong(
-            f"Expected the distiset that pipeline.run() returns; your function returned {shown(distiset)}."
-        ) from error
+        expected = "Expected the distiset that pipeline.run() returns"
+        raise Wrong(f"{expected}; your function returned {excerpt(distiset)}.") from error

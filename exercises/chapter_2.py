@@ -4,21 +4,10 @@ import math
 import re
 from functools import partial
 
-from course_lib.exercises.questions import (
-    Wrong,
-    agree,
-    call,
-    data,
-    equal,
-    equal_ids,
-    faulty_preferences,
-    ids_in,
-    is_bool,
-    of_type,
-    question,
-    require,
-    shown,
-)
+from course_lib.exercises.checks import agree, call, data, equal, excerpt, expect, require
+from course_lib.exercises.choices import has_keys, of_type, read_off
+from course_lib.exercises.faults import faulty_preferences, name_fault
+from course_lib.exercises.questions import question
 from course_lib.judging import labelled_items
 from course_lib.llms import ScriptedLLM
 from course_lib.steps.tasks import EvolQuality
@@ -41,10 +30,6 @@ WISHES = {
 }
 
 
-def scripted_task() -> EvolQuality:
-    return EvolQuality(llm=ScriptedLLM([GOOD]))
-
-
 @question(
     "🐢",
     "What does the criterion of a row depend on? Section 4 of the lesson lists it.",
@@ -54,23 +39,23 @@ def scripted_task() -> EvolQuality:
 def after_a_change(answer):
     """A dict with the keys "order", "seed", "response" and "other column": True if that change can give a row another
     criterion, False if it cannot."""
-    of_type(answer, dict, "a dict")
     rows = [{"instruction": f"Question {n}?", "response": f"Draft {n}."} for n in range(20)]
-    before = [scripted_task().criterion(row) for row in rows]
+    before, turned = _criteria(rows), _criteria(rows[::-1])
     changed = {
-        "order": [scripted_task().criterion(row) for row in rows[::-1]][::-1],
-        "seed": [EvolQuality(llm=ScriptedLLM([GOOD]), seed=1).criterion(row) for row in rows],
-        "response": [scripted_task().criterion({**row, "response": "Another draft."}) for row in rows],
-        "other column": [scripted_task().criterion({**row, "id": n}) for n, row in enumerate(rows)],
+        "order": turned[::-1],
+        "seed": _criteria(rows, seed=1),
+        "response": _criteria([{**row, "response": "Another draft."} for row in rows]),
+        "other column": _criteria([{**row, "id": n} for n, row in enumerate(rows)]),
     }
-    require(
-        set(answer) == set(changed),
-        f"Expected the keys {', '.join(changed)}; your answer is {shown(answer)}.",
-    )
+    has_keys(answer, list(changed))
     for name, after in changed.items():
         others = sum(a != b for a, b in zip(before, after, strict=True))
         where = f"{name}: in a trial with {len(rows)} rows, {others} got another criterion"
         equal(answer[name], others > 0, where)
+
+
+def _criteria(rows: list[dict], seed: int = 0) -> list[str]:
+    return list(map(EvolQuality(llm=ScriptedLLM([GOOD]), seed=seed).criterion, rows))
 
 
 @question(
@@ -80,29 +65,19 @@ def after_a_change(answer):
 )
 def count_outcomes(answer):
     """A function of rows with a column evolution_failures: a dict from outcome to count, "used" standing for None."""
-    rows = [
-        {"evolution_failures": failures}
-        for failures in ([None], ["no change"], [None], ["no change"], ["too long"])
-    ]
-    chain = [
-        {"evolution_failures": ["empty", None, None]},
-        {"evolution_failures": [None, "empty", "refusal"]},
-    ]
-    cases = {
-        "one rewrite a row": (rows, {"used": 2, "no change": 2, "too long": 1}),
-        "chains of three rewrites": (chain, {"used": 3, "empty": 2, "refusal": 1}),
-        "rows of which all were used": ([rows[0], rows[2]], {"used": 2}),
-        "no rows": ([], {}),
-    }
-    for words, (outcomes, expected) in cases.items():
-        counts = call(answer, outcomes)
-        if isinstance(counts, dict):
-            require(None not in counts, f"For {words}: count None under the name 'used'.")
-            single = outcomes is chain and sum(counts.values()) == len(chain)
-            require(
-                not single, f"For {words}: you counted one outcome for a row; each rewrite of a chain counts."
-            )
-        equal(counts, expected, f"for {words}")
+    single = [[None], ["no change"], [None], ["no change"], ["too long"]]
+    chains = [["empty", None, None], [None, "empty", "refusal"]]
+    unnamed = "count None under the name 'used'"
+    last_only = "you counted one outcome for a row; each rewrite of a chain counts"
+    cases = {"one rewrite a row": single, "chains of three rewrites": chains, "rows all used": [[None]]}
+    rows = {words: ([{"evolution_failures": f} for f in failures],) for words, failures in cases.items()}
+    misread = {unnamed: partial(_counts, used=None), last_only: partial(_counts, first=-1)}
+    agree(answer, _counts, {**rows, "no rows": ([],)}, misread)
+
+
+def _counts(rows: list[dict], used: str | None = "used", first: int = 0) -> dict[str | None, int]:
+    failures = [failure or used for row in rows for failure in row["evolution_failures"][first:]]
+    return {failure: failures.count(failure) for failure in failures}
 
 
 @question(
@@ -113,7 +88,7 @@ def count_outcomes(answer):
 )
 def leaks_heading(answer):
     """A function of (rewrite, prompt): True if a line of the rewrite is a heading of the prompt, or a heading and a colon."""
-    prompt = scripted_task().format_input(PARIS)[0]["content"]
+    prompt = EvolQuality(llm=ScriptedLLM([GOOD])).format_input(PARIS)[0]["content"]
     other = "Make it shorter.\n\n## Task\nName a fruit.\n\n## Short version"
     cases = [(words, text, prompt, True) for words, text in data("rewrites")["leaks"].items()]
     cases += [(words, text, prompt, False) for words, text in data("rewrites")["no leaks"].items()]
@@ -124,11 +99,8 @@ def leaks_heading(answer):
     ]
     for words, rewrite, prompt, expected in cases:
         verdict = call(answer, rewrite, prompt)
-        require(is_bool(verdict), f"Expected True or False; for {words} it returned {shown(verdict)}.")
-        reason = (
-            f"{rewrite!r} {'is a leak' if expected else 'is no leak'}, but your function returned {verdict}."
-        )
-        require(bool(verdict) == expected, f"{words.capitalize()}: {reason}")
+        expect(isinstance(verdict, bool), "True or False", verdict)
+        equal(verdict, expected, f"{words}, {rewrite!r}")
 
 
 @question(
@@ -140,20 +112,10 @@ def leaks_heading(answer):
 )
 def leaked_pairs(answer):
     """The ids of the pairs in faulty_preferences.jsonl in which a text begins with a line that announces a response."""
-    ids, rows = ids_in(answer), faulty_preferences()
-    signed = {row["id"] for row in rows if row["chosen"].startswith("#")}
-    require(
-        ids != signed,
-        "You found the one kind that begins with #. Models also leak other brackets, and announcements.",
-    )
-    announced = {row["id"] for row in rows if _announces(row["chosen"]) or _announces(row["rejected"])}
+    signed = {row["id"] for row in faulty_preferences() if row["chosen"].startswith("#")}
+    sign = "You found the one kind that begins with #. Models also leak other brackets, and announcements"
     extra = "are pairs without such a line. A # or a colon alone is no leak"
-    equal_ids(ids, announced, extra, "pairs with such a line are missing")
-
-
-def _announces(text: str) -> bool:
-    first, _, rest = text.strip().partition("\n")
-    return bool(rest) and re.sub(r"\W+", " ", first).lower().strip().endswith("response")
+    name_fault(answer, "leaked heading", {sign: signed}, extra)
 
 
 def length_ratios(kind: str) -> list[float]:
@@ -175,33 +137,20 @@ def share_above(values: list[float], limit: float) -> float:
 def limit_for_padded(answer):
     """The limit, read from the figure to within 0.5, at which half of the padded answers are refused."""
     of_type(answer, int | float, "a number, such as 1.5")
-    padded, wrong = length_ratios("padded"), length_ratios("wrong")
-    expected, other = padded[len(padded) // 2], wrong[len(wrong) // 2]
     require(answer > 0, f"{answer}: a limit says how many times as long a text may be, so it is above 0.")
-    if abs(answer - expected) <= 0.5:
-        return
-    refused = f"at {answer:g}, {share_above(padded, answer):.0%} of the padded answers are refused"
-    figure = _drawn(padded, wrong, answer, expected)
-    require(
-        abs(answer - other) > 0.2,
-        f"It looks as if you followed the line of the wrong answers; {refused}.",
-        figure,
-    )
-    raise Wrong(f"{answer:g} is too {'low' if answer < expected else 'high'}: {refused}.", figure)
+    ratios = {name: length_ratios(name) for name in ("padded", "wrong")}
+    right, other = (values[len(values) // 2] for values in ratios.values())
 
+    def draw(plots):
+        limits = [n / 8 for n in range(65)]
+        curves = {name: [(x, share_above(v, x)) for x in limits] for name, v in ratios.items()}
+        axes = "limit (times the good answer's words)", "share refused"
+        return plots.lines(curves, *axes, "Your answer, and a right one")
 
-def _drawn(padded, wrong, answer, expected):
-    from course_lib.plots import lines, with_answer
-
-    limits = [n / 8 for n in range(65)]
-    curves = {
-        name: [(x, share_above(values, x)) for x in limits]
-        for name, values in {"padded": padded, "wrong": wrong}.items()
-    }
-    fig = lines(
-        curves, "limit (times the good answer's words)", "share refused", "Your answer, and a right one"
-    )
-    return with_answer(fig, answer, expected, digits=1, end=limits[-1])
+    effect = f"at {answer:g}, {share_above(ratios['padded'], answer):.0%} of the padded answers are refused"
+    if abs(answer - other) <= 0.2:
+        effect = f"it looks as if you followed the line of the wrong answers; {effect}"
+    read_off(answer, right, 0.5, effect, draw)
 
 
 # (words of the draft, words of the rewrite, rating of the draft, rating of the rewrite); None: the rewrite was refused.
@@ -232,26 +181,17 @@ def win_rate(answer):
     shorter one. None if no pair is left."""
     cases = {f"12 rows and max_ratio {limit:g}": (RATED, limit) for limit in (math.inf, 2, 1.25, 3)}
     cases["1 rows and max_ratio 2"] = (RATED[4:5], 2)
+    nothing = {"refused rewrites only": RATED[-1:], "no rows": [], "no pair within the limit": RATED[:1]}
+    cases |= {f"{words}, where there is nothing to divide by": (rows, 1.5) for words, rows in nothing.items()}
+    growing = "it looks as if you looked at texts that grew only; a rewrite may also shrink"
     misread = {
         "it looks as if ties were counted as losses": partial(_win_rate, tie=0.0),
         "it looks as if ties were counted as wins": partial(_win_rate, tie=1.0),
-        "it looks as if you looked at texts that grew only; a rewrite may also shrink": partial(
-            _win_rate, both_ways=False
-        ),
+        growing: partial(_win_rate, both_ways=False),
         "it looks as if you counted characters; the ratio is one of words": partial(_win_rate, size=len),
         "it looks as if the refused rewrite was counted as a loss": partial(_win_rate, refused=1),
     }
     agree(answer, _win_rate, cases, misread)
-    for words, rows in {
-        "refused rewrites only": RATED[-1:],
-        "no rows": [],
-        "no pair within the limit": RATED[:1],
-    }.items():
-        share = call(answer, rows, 1.5)
-        reason = (
-            f"For {words} at max_ratio 1.5 there is nothing to divide by: expected None, {shown(share)} came."
-        )
-        require(share is None, reason)
 
 
 def _win_rate(rows, limit, tie=0.5, both_ways=True, size=lambda text: len(text.split()), refused=0):
@@ -281,32 +221,27 @@ def own_criterion(answer):
     for name, wish in WISHES.items():
         chats, rewritten = _run(answer, rows, name, wish, GOOD)
         for row, chat in zip(rows, chats, strict=False):
-            _holds_values(_text(chat), {**row, "criterion": wish})
+            for part, text in {**row, "criterion": wish}.items():
+                lost = f"The {part} is not in the prompt as it was given: expected {text!r}."
+                require(text in _text(chat), lost)
         require(len(chats) >= len(rows), f"{len(rows)} rows went in, but `llm` was asked {len(chats)} times.")
         require(len(rewritten) == len(rows), f"{len(rows)} rows went in, {len(rewritten)} came out.")
         for row in rewritten:
-            sound = f"The model wrote {GOOD!r}; evolved_response is {shown(row.get('evolved_response'))}."
-            require(row.get("evolved_response") == GOOD, f"{sound} A sound rewrite must be used.")
+            sound = "the column evolved_response, where a sound rewrite must be used"
+            equal(row.get("evolved_response"), GOOD, sound)
             equal(row.get("evolution_criteria"), [name], "the column evolution_criteria")
         for line in _own_lines(_text(chats[1]), [*BREAD.values(), wish]):
-            reply = f"{line}\n{GOOD}"
-            _, [row] = _run(answer, [BREAD], name, wish, reply)
-            reason = (
-                f"A model repeats a line of your prompt: {shown(reply)}. That rewrite was used; refuse it."
-            )
-            require(row.get("evolved_response") is None, reason)
+            _, [row] = _run(answer, [BREAD], name, wish, f"{line}\n{GOOD}")
+            leak = f"A model repeats a line of your prompt, {excerpt(line)}. It was used; refuse it."
+            require(row.get("evolved_response") is None, leak)
 
 
 def _run(answer, rows: list[dict], name: str, wish: str, reply: str):
     """The chats that the learner's task sends for `rows` to a model that always says `reply`, and the rows that come out."""
     chats: list = []
     task = call(answer, ScriptedLLM(lambda chat: chats.append(chat) or reply), name, wish)
-    made_of_it = f"Your function returned the class {shown(task)}; return a task made of it, …(llm=llm)."
-    require(not isinstance(task, type), made_of_it)
-    require(
-        hasattr(task, "process"),
-        f"Expected a task, such as EvolQuality(llm=llm); your function returned {shown(task)}.",
-    )
+    is_task = hasattr(task, "process") and not isinstance(task, type)
+    expect(is_task, "a task, made of its class, such as EvolQuality(llm=llm)", task)
     return chats, call(partial(_all_rows, task), rows)
 
 
@@ -318,20 +253,12 @@ def _all_rows(task, rows: list[dict]) -> list[dict]:
     return [row for part in task.process(rows) for row in part]
 
 
-def _holds_values(prompt: str, values: dict[str, str]) -> None:
-    for name, text in values.items():
-        place = prompt.find(text[:12])
-        instead = f"there stands {prompt[place : place + 70]!r}" if place >= 0 else "nothing like it is there"
-        reason = f"The {name} is not in the prompt as it was given: expected {text[:70]!r}; {instead}."
-        require(text in prompt, reason)
-
-
 def _own_lines(prompt: str, values: list[str]) -> list[str]:
     """The lines of a prompt that hold words and none of the values, and the whole prompt."""
-    rest = prompt
+    others = prompt
     for text in values:
-        rest = rest.replace(text, "\0")
-    return [line for line in rest.splitlines() if re.search(r"\w", line) and "\0" not in line] + [prompt]
+        others = others.replace(text, "\0")
+    return [line for line in others.splitlines() if re.search(r"\w", line) and "\0" not in line] + [prompt]
 
 
 @question(
@@ -343,43 +270,27 @@ def _own_lines(prompt: str, values: list[str]) -> list[str]:
 def refuses_echo(answer):
     """A subclass of EvolQuality that also refuses, with a reason, rewrites that repeat the instruction word for word
     (capitals, signs and spaces aside)."""
-    of_type(answer, type, "a class")
-    require(
-        issubclass(answer, EvolQuality),
-        f"Expected a subclass of EvolQuality; your class is {answer.__name__}.",
-    )
+    is_task = isinstance(answer, type) and issubclass(answer, EvolQuality)
+    expect(is_task, "a subclass of EvolQuality, the class itself", answer)
     echoes, others = data("rewrites")["echoes"], data("rewrites")["no echoes"]
     for words, text in echoes.items():
         fault = _fault_of(answer, text)
         require(fault, f"With {words}, {text!r} was used. Refuse it.")
-        require(
-            isinstance(fault, str),
-            f"With {words}, the reason is {shown(fault)}. Give a short text, such as 'echo'.",
-        )
+        expect(isinstance(fault, str), "a short text as the reason, such as 'echo'", fault, f"With {words}")
     for words, text in others.items():
-        fault = _fault_of(answer, text)
-        require(
-            fault is None,
-            f"With {words}, {text!r} was refused ({shown(fault)}). It does not repeat the instruction.",
-        )
-    for text, expected in {
-        "# Better answer\nParis.": "prompt leaked",
-        "The capital is **Paris**!": "no change",
-    }.items():
-        fault = _fault_of(answer, text)
-        lost = f"The check for {expected!r} got lost: for {text!r} the reason is {shown(fault)}. Ask super().fault(…) first."
-        require(fault == expected, lost)
+        equal(_fault_of(answer, text), None, f"with {words}, {text!r}, which does not repeat the instruction")
+    inherited = {"prompt leaked": "# Better answer\nParis.", "no change": "The capital is **Paris**!"}
+    for expected, text in inherited.items():
+        lost = f"for {text!r}, the inherited check, which super().fault(…) makes"
+        equal(_fault_of(answer, text), expected, lost)
     fault = _fault_of(answer, next(iter(echoes.values())), next(iter(others.values())))
-    require(
-        fault is None,
-        f"An echo, then a sound second attempt: refused with {shown(fault)}. Judge each text by itself.",
-    )
+    equal(fault, None, "for an echo, then a sound second attempt, each of which is judged by itself")
 
 
 def _fault_of(answer, *replies: str):
     """Why a model's rewrite of the Paris row was not used; None if it was. `replies`: its text at each attempt."""
-    left = iter(replies)
-    task = call(partial(answer, llm=ScriptedLLM(lambda chat: next(left, replies[-1]))))
+    rest = iter(replies)
+    task = call(answer, llm=ScriptedLLM(lambda chat: next(rest, replies[-1])))
     [row] = call(partial(_all_rows, task), [PARIS])
     [fault] = row["evolution_failures"]
     return fault

@@ -1,103 +1,30 @@
 """Chapter 4, judging the judge: what the answers are checked for."""
 
 import math
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import cache, partial
-from itertools import combinations
+from functools import partial
 
-from course_lib.exercises.questions import (
-    COLLECTION,
-    Wrong,
-    agree,
-    alike,
-    call,
-    equal,
-    equal_ids,
-    faulty_preferences,
-    ids_in,
-    of_type,
-    question,
-    require,
-    shown,
-)
-from course_lib.judging import (
-    Item,
-    cohens_kappa,
-    likelihood_panel,
-    pair_accuracy,
-    preference,
-    rate_items,
-    wilson_interval,
-)
+from course_lib.exercises.checks import COLLECTION, Wrong, agree, alike, call, equal, expect, require
+from course_lib.exercises.choices import has_keys, option
+from course_lib.exercises.faults import faults_of, faulty_preferences, ids_in, name_fault
+from course_lib.exercises.made_up import TRIAL, item_of, panel_share, sums, trial
+from course_lib.exercises.questions import question
+from course_lib.judging import Item, pair_accuracy, preference, wilson_interval
 
-# What a made-up judge did in each category: (right, ties, items). The longest bars are not the surest ones.
-TRIAL = {
-    "advice": (5, 0, 6),
-    "creative": (9, 1, 12),
-    "explanation": (20, 14, 40),
-    "facts": (56, 0, 80),
-    "format": (18, 0, 20),
-    "how-to": (66, 4, 100),
-    "reasoning": (11, 3, 40),
-}
-SIGNS = {"+": "plus", "−": "minus", "×": "times"}
-ASKED = (
-    "What is {a} {sign} {b}?",
-    "{a} {sign} {b} = ? Just the number.",
-    "How much is {a} {word} {b}?",
-    "Please work out {a} {sign} {b} for me.",
-)
-SAID = (
-    "{n:,}",
-    "{a} {sign} {b} = {n:,}.",
-    "That makes {n:,}. I took {a} and {b} from your question.",
-    "The answer is {n:,}, since {a} {sign} {b} is {n:,}.",
-)
-LARGER_BY = {"+": (305, 360), "−": (5, 60), "×": (5, 60)}
-ERRORS = (10, -1, 100, -10, 1, 20)
 EXCHANGED = {"first": "second", "second": "first", "tie": "tie"}
-SUMS, Z = 12, 1.96
+SAME = {verdict: verdict for verdict in EXCHANGED}
+Z = 1.96
 
 
-def trial() -> list[Item]:
-    """Rated items of a made-up judge, in seven categories: what the figure shows."""
-    ratings = {"right": (4.2, 3.1), "tie": (3.6, 3.6), "wrong": (2.9, 3.8)}
-    return [
-        {"category": category, "ratings": dict(zip(("good", "worse"), ratings[verdict], strict=True))}
-        for category, (right, ties, count) in TRIAL.items()
-        for verdict in ["right"] * right + ["tie"] * ties + ["wrong"] * (count - right - ties)
-    ]
+def _without_nan(answer):
+    """The learner's function with None for nan, which says as well that there is no number."""
 
+    def function(*arguments):
+        value = call(answer, *arguments)
+        return None if isinstance(value, float) and math.isnan(value) else value
 
-def sums(part: str = "practice") -> list[Item]:
-    """Twelve items with `instruction`, `good` and `worse`: a sum, and its result said rightly and wrongly in the same words."""
-    rng = random.Random(part)
-    items = []
-    for k in range(SUMS):
-        sign, b = "+−×"[k % 3], rng.randint(12, 89)
-        # Once, the right result is one of the numbers in the question.
-        a = 2 * b if k == 4 else b + rng.randint(*LARGER_BY[sign])
-        words = {"a": a, "b": b, "sign": sign, "word": SIGNS[sign]}
-        right, error = {"+": a + b, "−": a - b, "×": a * b}[sign], rng.choice(ERRORS)
-        texts = {
-            name: SAID[k // 3].format(n=n, **words) for name, n in (("good", right), ("worse", right + error))
-        }
-        items.append({"id": f"{part}-{k}", "instruction": ASKED[k % 4].format(**words), **texts})
-    return items
-
-
-@cache
-def panel_share(part: str) -> float:
-    """The share of `sums(part)` in which the likelihood panel rates the good answer higher."""
-    return pair_accuracy(rate_items(likelihood_panel(), sums(part), ("good", "worse")))[-1]["accuracy"]
-
-
-def _undefined(answer, arguments: tuple, reason: str) -> None:
-    value = call(answer, *arguments)
-    nan = isinstance(value, float) and math.isnan(value)
-    require(value is None or nan, f"{reason}: expected None; your function gives {shown(value)}.")
+    return function
 
 
 @question(
@@ -115,30 +42,23 @@ def accuracy(answer):
         "four items, two of which differ by 0.002": [(4, 2), (3.402, 3.4), (3.4, 3.402), (3.406, 3.4)],
         "two ties": [(3, 3), (2, 2)],
         "a single item": [(3, 1)],
+        "no items there is no share": [],
     }
-    cases = {
-        words: ([{"instruction": "?", "ratings": _rating(pair)} for pair in case],)
-        for words, case in pairs.items()
-    }
+    cases = {words: ([item_of(*pair, instruction="?") for pair in case],) for words, case in pairs.items()}
+    decided = partial(_share_right, without=("tie", "missing"))
     misread = {
         "ties count as right here; they are not right": partial(_share_right, tie=1),
         "ties count as half right here; they are not right": partial(_share_right, tie=0.5),
-        "ties and missing ratings were left out of the number of items": partial(
-            _share_right, without=("tie", "missing")
-        ),
+        "ties and missing ratings were left out of the number of items": decided,
         "missing ratings were left out of the number of items": partial(_share_right, without=("missing",)),
     }
-    agree(answer, _share_right, cases, misread)
-    _undefined(answer, ([],), "For no items there is no share")
+    agree(_without_nan(answer), _share_right, cases, misread)
 
 
-def _rating(pair: tuple) -> dict[str, float | None]:
-    return dict(zip(("good", "worse"), pair, strict=True))
-
-
-def _share_right(items: list[Item], tie: float = 0, without: tuple[str, ...] = ()) -> float:
+def _share_right(items: list[Item], tie: float = 0, without: tuple[str, ...] = ()) -> float | None:
     verdicts = [verdict for item in items if (verdict := preference(item)) not in without]
-    return (verdicts.count("right") + tie * verdicts.count("tie")) / max(len(verdicts), 1)
+    right = verdicts.count("right") + tie * verdicts.count("tie")
+    return right / max(len(verdicts), 1) if items else None
 
 
 SITUATIONS = {
@@ -163,16 +83,10 @@ BECAUSE = {
 )
 def which_judge(answer):
     """A dict from off_topic, decent, sums and reasons to a judge for that job: "likelihood", "default", "program", "text"."""
-    of_type(answer, dict, "a dict")
-    require(
-        set(answer) == set(SITUATIONS), f"Expected the keys {list(SITUATIONS)}; your dict has {list(answer)}."
-    )
+    has_keys(answer, list(SITUATIONS))
     for job, (right, words) in SITUATIONS.items():
-        judge = str(answer[job]).strip().lower()
-        require(
-            judge in BECAUSE, f"{job}: {shown(answer[job])} is no judge here; allowed: {', '.join(BECAUSE)}."
-        )
-        require(judge == right, f"{job} is about {words}. Of {judge!r} we know: {BECAUSE.get(judge)}.")
+        judge = option(answer[job], list(BECAUSE), f"{job}: ")
+        require(judge == right, f"{job} is about {words}. Of {judge!r} we know: {BECAUSE[judge]}.")
 
 
 @question(
@@ -183,21 +97,16 @@ def which_judge(answer):
 )
 def wilson(answer):
     """A function of (right, items): the low and the high end of the 95% Wilson interval (z = 1.96). Without items (0, 1)."""
-    cases = [(8, 10), (34, 40), (20, 40), (0, 10), (10, 10), (1, 1), (0, 0), (320, 400)]
+    counts = [(8, 10), (34, 40), (20, 40), (0, 10), (10, 10), (1, 1), (0, 0), (320, 400)]
+    cases = {f"{right} right of {items}": (right, items) for right, items in counts}
     textbook = "this is the textbook interval p ± z·sqrt(p(1−p)/n), which gives nonsense near 0 and 1. Expected Wilson's"
+    narrow = "this is Wilson's interval with z = 1, which holds in 68%. Expected z = 1.96"
     misread = {
         textbook: _textbook_interval,
-        "this is Wilson's interval with z = 1, which holds in 68%. Expected z = 1.96": partial(
-            wilson_interval, z=1.0
-        ),
+        narrow: partial(wilson_interval, z=1.0),
         "divide both ends by 1 + z²/items": _undivided_interval,
     }
-    agree(
-        answer,
-        wilson_interval,
-        {f"{right} right of {items}": (right, items) for right, items in cases},
-        misread,
-    )
+    agree(answer, wilson_interval, cases, misread)
 
 
 def _undivided_interval(right: int, items: int) -> list[float]:
@@ -218,46 +127,23 @@ def _textbook_interval(right: int, items: int) -> tuple[float, float]:
 )
 def beats_a_coin(answer):
     """The categories, read from the figure, in which the judge is surely better than a coin: the whole interval above 0.5."""
-    require(isinstance(answer, COLLECTION), f"Expected a list of categories; your answer is {shown(answer)}.")
-    names = [name.strip().lower() if isinstance(name, str) else name for name in answer]
-    strange = [name for name in names if name not in TRIAL]
-    require(not strange, f"{shown(strange)}: not among the categories; allowed: {', '.join(TRIAL)}.")
+    expect(isinstance(answer, COLLECTION), "a list of categories", answer)
+    chosen = {option(name, list(TRIAL), "Your answer names ") for name in answer}
     lines = {line["group"]: line for line in pair_accuracy(trial(), by="category")}
-    wanted = {name for name in TRIAL if lines[name]["low"] > 0.5}
-    chosen = set(names)
-    if chosen == wanted:
+    surely = {name for name in TRIAL if lines[name]["low"] > 0.5}
+    if chosen == surely:
         return
-    figure = _drawn_choice(list(lines.values()), chosen, wanted)
-    for name in sorted(chosen - wanted):
-        interval = f"from {lines[name]['low']:.2f} to {lines[name]['high']:.2f}"
-        raise Wrong(
-            f"{name} ({lines[name]['items']} items): its interval goes {interval}, so it may be a coin.",
-            figure,
-        )
-    raise Wrong(
-        f"{len(wanted - chosen)} more: a shorter bar on many items can be surer than a longer one on few.",
-        figure,
-    )
+    doubtful = sorted(chosen - surely)
+    reason = f"{len(surely - chosen)} more: a shorter bar on many items can be surer than a longer one."
+    if doubtful:
+        line = lines[doubtful[0]]
+        interval = f"its interval goes from {line['low']:.2f} to {line['high']:.2f}, so it may be a coin"
+        reason = f"{doubtful[0]} ({line['items']} items): {interval}."
+    from course_lib.plots import accuracy_by_group  # brings matplotlib, which most answers do not need
 
-
-def _drawn_choice(lines, chosen, wanted):
-    from course_lib.plots import COLOURS, accuracy_by_group
-
-    fig = accuracy_by_group(lines, "What you chose, and what lies beyond a coin")
-    ax = fig.axes[0]
-    for place, line in enumerate(lines):
-        marks = ["yours" * (line["group"] in chosen), "surely better" * (line["group"] in wanted)]
-        colour = COLOURS[2] if (line["group"] in chosen) == (line["group"] in wanted) else COLOURS[5]
-        ax.text(
-            0.01,
-            place,
-            ", ".join(filter(None, marks)),
-            va="center",
-            color="white",
-            fontsize=8,
-            backgroundcolor=colour,
-        )
-    return fig
+    marks = {name: ", yours" * (name in chosen) + ", surely better" * (name in surely) for name in lines}
+    marked = [{**line, "group": name + marks[name]} for name, line in lines.items()]
+    raise Wrong(reason, accuracy_by_group(marked, "What you chose, and what lies beyond a coin"))
 
 
 @question(
@@ -276,15 +162,15 @@ def swap_agreement(answer):
         "a judge of whom all is a tie": (["tie"] * 2, ["tie"] * 2),
         "one tie in one run": (["first", "tie", "second", "first"], ["second", "first", "second", "first"]),
         "a tie in the second run": (["first", "first", "second"], ["second", "tie", "tie"]),
+        "no items there are no shares": ([], []),
     }
     same_place = "you count the same place. After the exchange, the same place is the other answer"
-    agree(
-        answer, _swap, cases, {same_place: partial(_swap, other={verdict: verdict for verdict in EXCHANGED})}
-    )
-    _undefined(answer, ([], []), "For no items there are no shares")
+    agree(_without_nan(answer), _swap, cases, {same_place: partial(_swap, other=SAME)})
 
 
-def _swap(normal: list[str], turned: list[str], other: Mapping[str, str] = EXCHANGED) -> dict[str, float]:
+def _swap(normal: list[str], turned: list[str], other: Mapping[str, str] = EXCHANGED) -> dict | None:
+    if not normal:
+        return None
     agreement = sum(b == other[a] for a, b in zip(normal, turned, strict=True)) / len(normal)
     return {"agreement": agreement, "first": (normal + turned).count("first") / (2 * len(normal))}
 
@@ -298,7 +184,7 @@ def _swap(normal: list[str], turned: list[str], other: Mapping[str, str] = EXCHA
 def kappa(answer):
     """A function of two lists of verdicts, equally long: Cohen's kappa. None where it is not defined: for empty lists, and
     where both say one and the same thing throughout."""
-    cases = [
+    verdicts = [
         ("AABB", "AABB"),
         ("AAAB", "AABB"),
         ("AAAAAAAAAB", "AAAAAAAABA"),
@@ -307,6 +193,9 @@ def kappa(answer):
         (["A", "tie", "B", "A", "tie", "A"], ["A", "tie", "A", "B", "tie", "tie"]),
         (["A", "A", "B"], ["A", "tie", "tie"]),
     ]
+    cases = {f"{list(a)} and {list(b)}": (list(a), list(b)) for a, b in verdicts}
+    cases["two empty lists, where it is not defined"] = [], []
+    cases["two raters who both say A throughout, where it is not defined"] = ["A", "A"], ["A", "A"]
     chances = {
         "this is the plain share of equal verdicts. Take out what chance would give": lambda a, b: 0,
         "chance is not the same for all labels. Count how often each rater uses each": lambda a, b: (
@@ -314,19 +203,23 @@ def kappa(answer):
         ),
         "the shares of both raters were pooled. Take each rater's own": _pooled_chance,
     }
-    misread = {reason: partial(_kappa, chance=chance) for reason, chance in chances.items()}
-    agree(answer, cohens_kappa, {f"{list(a)} and {list(b)}": (list(a), list(b)) for a, b in cases}, misread)
-    for ratings, words in (([], "two empty lists"), (["A", "A"], "two raters who both say A throughout")):
-        _undefined(answer, (ratings, ratings), f"For {words} kappa is not defined")
+    misread = {reason: partial(_kappa, chance_of=chance) for reason, chance in chances.items()}
+    agree(_without_nan(answer), _kappa, cases, misread)
+
+
+def _own_chance(a: list[str], b: list[str]) -> float:
+    return sum(a.count(label) * b.count(label) for label in set(a)) / len(a) ** 2
 
 
 def _pooled_chance(a: list[str], b: list[str]) -> float:
     return sum((a + b).count(label) ** 2 for label in set(a + b)) / (2 * len(a)) ** 2
 
 
-def _kappa(a: list[str], b: list[str], chance: Callable) -> float:
-    observed = sum(x == y for x, y in zip(a, b, strict=True)) / len(a)
-    return (observed - chance(a, b)) / (1 - chance(a, b))
+def _kappa(a: list[str], b: list[str], chance_of: Callable = _own_chance) -> float | None:
+    if len(set(a + b)) < 2:
+        return None
+    observed, chance = sum(x == y for x, y in zip(a, b, strict=True)) / len(a), chance_of(a, b)
+    return round((observed - chance) / (1 - chance), 4)
 
 
 @question(
@@ -338,25 +231,15 @@ def _kappa(a: list[str], b: list[str], chance: Callable) -> float:
 )
 def contradictions(answer):
     """The ids of all pairs in faulty_preferences.jsonl that another pair contradicts: same prompt, texts exchanged."""
-    ids, pairs = ids_in(answer), list(combinations(faulty_preferences(), 2))
-    contrary = [{a["id"], b["id"]} for a, b in pairs if _contradict(a, b)]
-    wanted = set().union(*contrary)
-    same_prompt = {row["id"] for pair in pairs if pair[0]["prompt"] == pair[1]["prompt"] for row in pair}
-    require(
-        ids != same_prompt,
-        f"These {len(ids)} share a prompt; only some of them have their texts the other way round.",
-    )
-    halves = ids <= wanted and all(len(ids & pair) == 1 for pair in contrary)
-    require(
-        not halves,
-        "You name one pair of each contradiction. Nobody knows which of the two is right: name both.",
-    )
-    equal_ids(ids, wanted, "are in no contradiction")
-
-
-def _contradict(a, b) -> bool:
-    turned = (b["prompt"], b["rejected"], b["chosen"])
-    return (a["prompt"], a["chosen"], a["rejected"]) == turned and a["chosen"] != a["rejected"]
+    prompts = {row["id"]: row["prompt"] for row in faulty_preferences()}
+    shared = Counter(prompts.values())
+    same_prompt = {id_ for id_, prompt in prompts.items() if shared[prompt] > 1}
+    ids, wanted = ids_in(answer), faults_of(faulty_preferences())["contradictory preference"]
+    half = ids < wanted and sorted(map(prompts.get, ids)) == sorted(set(map(prompts.get, wanted)))
+    both = "You name one pair of each contradiction. Nobody knows which of the two is right: name both."
+    require(not half, both)
+    misread = {"These share a prompt; only some of them have their texts the other way round": same_prompt}
+    name_fault(answer, "contradictory preference", misread, "are in no contradiction")
 
 
 @question(
@@ -370,10 +253,7 @@ def judge_of_sums(answer):
     """A judge that beats the models on sums: a function from a row (a dict with instruction and generations) to a list
     of ratings from 1 to 5, or a Step that adds the column ratings. None for a text it cannot judge: where the instruction
     asks for no sum, and where the text is None."""
-    require(
-        not isinstance(answer, type),
-        f"Expected a judge; your answer is the class {shown(answer)}. Make one of it.",
-    )
+    expect(not isinstance(answer, type), "a judge, not the class of one", answer)
     items, judged = sums("hidden"), []
     for item in items:
         good, worse = _ratings(answer, item, [item["good"], item["worse"]])
@@ -392,23 +272,17 @@ def judge_of_sums(answer):
 def _ratings(answer, item: Item, texts: list[str | None]) -> list[float | None]:
     """What the learner's judge, a function or a step, says about texts: a rating or None for each."""
     row = {"instruction": item["instruction"], "generations": texts}
-    if hasattr(answer, "process"):
-        ratings = call(
-            lambda row: next(rated for rows in answer.process([row]) for rated in rows)["ratings"], row
-        )
-    else:
-        ratings = call(answer, row)
-    where = f"For {row['instruction']!r} with {len(texts)} texts"
-    require(
-        isinstance(ratings, list | tuple),
-        f"{where}: expected a list of ratings; your judge gives {shown(ratings)}.",
-    )
-    count = f"your judge gives {len(ratings)} ratings; expected one for each text."
-    require(len(ratings) == len(texts), f"{where}: {count}")
-    for rating in ratings:
-        on_scale = rating is None or (isinstance(rating, int | float) and 1 <= rating <= 5)
-        require(on_scale, f"{where}: {shown(rating)} is no rating; allowed: numbers from 1 to 5, and None.")
+    judge = partial(_rating_step, answer) if hasattr(answer, "process") else answer
+    ratings, where = call(judge, row), f"For {row['instruction']!r} with {len(texts)} texts"
+    fits = isinstance(ratings, list | tuple) and len(ratings) == len(texts)
+    expect(fits, "a list of ratings, one for each text", ratings, where)
+    on_scale = [r is None or (isinstance(r, int | float) and 1 <= r <= 5) for r in ratings]
+    expect(all(on_scale), "ratings that are numbers from 1 to 5, or None", ratings, where)
     return list(ratings)
+
+
+def _rating_step(judge, row: dict) -> list[float | None]:
+    return [rated["ratings"] for rows in judge.process([row]) for rated in rows][0]
 
 
 def _beats_the_models(judged: list[Item]) -> None:
@@ -421,5 +295,4 @@ def _beats_the_models(judged: list[Item]) -> None:
     bar = f"The low end of your 95% interval is {mine['low']:.2f}; it must lie above the likelihood panel's {theirs:.2f}"
     missed = next(item for item in judged if preference(item) != "right")
     example = f"For instance {missed['instruction']!r}: {missed['ratings']}"
-    reason = f"Of {len(judged)} hidden sums your judge is {counts}. {bar}. {example}."
-    raise Wrong(reason)
+    raise Wrong(f"Of {len(judged)} hidden sums your judge is {counts}. {bar}. {example}.")

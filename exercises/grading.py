@@ -43,40 +43,41 @@ class Grade:
     note: str = ""
 
 
-def run(given: list[str], say: Callable[[str], None] = print) -> int:
+def run(arguments: list[str], say: Callable[[str], None] = print) -> int:
     """`python -m course_lib grade`, with the arguments after it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m course_lib grade", description="Grade submitted exercise notebooks."
-    )
-    add = parser.add_argument
+    program, about = "python -m course_lib grade", "Grade submitted exercise notebooks."
+    parser = argparse.ArgumentParser(prog=program, description=about)
+    add, default = parser.add_argument, "(default: %(default)s)"
     add("folder", type=Path, help="the folder that holds the notebooks, at any depth")
     add("--csv", type=Path, metavar="FILE", help="where to write the table (default: grades.csv in FOLDER)")
-    add("--seconds", type=float, default=SECONDS, help="time limit of a notebook (default: %(default)s)")
-    add(
-        "--memory",
-        type=int,
-        default=MEMORY >> 20,
-        metavar="MB",
-        help="and memory limit (default: %(default)s)",
-    )
-    options = parser.parse_args(given)
-    for name, value, low, high in (
-        ("--seconds", options.seconds, 1, 86_400),
-        ("--memory", options.memory, 1_024, 2**20),
-    ):
-        if not low <= value <= high:
-            raise InputError(f"{name} {value:g}; allowed: {low} to {high}.")
-    file, grades = options.csv or options.folder / "grades.csv", []
-    each = grade_folder(options.folder, options.seconds, options.memory << 20)
-    with writing("The grades", file.parent, "Name another file with --csv"), csv_file(file) as write:
-        for grade in each:
-            write(grade)
-            grades.append(grade)
+    add("--seconds", type=float, default=SECONDS, help=f"time limit of a notebook {default}")
+    add("--memory", type=int, default=MEMORY >> 20, metavar="MB", help=f"and memory limit {default}")
+    options = parser.parse_args(arguments)
+    for name, (low, high) in {"seconds": (1, 86_400), "memory": (1_024, 2**20)}.items():
+        if not low <= getattr(options, name) <= high:
+            raise InputError(f"--{name} {getattr(options, name):g}; allowed: {low} to {high}.")
+    file = options.csv or options.folder / "grades.csv"
+    grades = _tabulated(grade_folder(options.folder, options.seconds, options.memory << 20), file)
     say(grade_table(grades))
-    say(
-        f"Written to {file}. Each ran in a process of its own, {'with' if apart() else 'without'} a network namespace."
-    )
+    network = "with" if apart() else "without"
+    say(f"Written to {file}. Each ran in a process of its own, {network} a network namespace.")
     return 0
+
+
+def _tabulated(grades: Iterator[Grade], path: Path) -> list[Grade]:
+    """The grades, each of which is in the table at `path` at once, whatever comes after it."""
+    done = []
+    with (
+        writing("The grades", path.parent, "Name another file with --csv"),
+        path.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, [field.name for field in fields(Grade)])
+        writer.writeheader()
+        for grade in grades:
+            writer.writerow({name: _plain(value) for name, value in asdict(grade).items()})
+            file.flush()
+            done.append(grade)
+    return done
 
 
 def grade_folder(folder: Path, seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[Grade]:
@@ -88,26 +89,19 @@ def grade_folder(folder: Path, seconds: float = SECONDS, memory: int = MEMORY) -
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder. Give the folder that holds the submitted notebooks.")
     unread: list[OSError] = []
-    files = [
-        Path(place, name) for place, _, names in os.walk(folder, onerror=unread.append) for name in names
-    ]
-    notebooks = sorted(
-        path for path in files if path.suffix == ".ipynb" and ".ipynb_checkpoints" not in path.parts
-    )
+    places = os.walk(folder, onerror=unread.append)
+    files = [Path(place, name) for place, _, names in places for name in names]
+    notebooks = [path for path in files if path.suffix == ".ipynb" and ".ipynb_checkpoints" not in path.parts]
     if not notebooks and not unread:
         raise InputError(f"There is no .ipynb file under {folder}.")
-    closed = (
-        Grade(_name(Path(error.filename), folder), note=f"cannot be read: {error.strerror}")
-        for error in unread
-    )
-    return chain(closed, (grade(path, _name(path, folder), seconds, memory) for path in notebooks))
+    closed = [Grade(_name(Path(e.filename), folder), note=f"cannot be read: {e.strerror}") for e in unread]
+    return chain(closed, (grade(path, _name(path, folder), seconds, memory) for path in sorted(notebooks)))
 
 
 def _name(path: Path, folder: Path) -> str:
     """Where a submission lies, without what would act on a terminal or cannot be written."""
-    return visible(str(path.relative_to(folder)).encode("utf-8", "backslashreplace").decode()).replace(
-        "\n", "[U+000A]"
-    )
+    name = str(path.relative_to(folder)).encode("utf-8", "backslashreplace").decode()
+    return visible(name).replace("\n", "[U+000A]")
 
 
 def grade(path: Path, name: str, seconds: float = SECONDS, memory: int = MEMORY) -> Grade:
@@ -155,16 +149,11 @@ def _own_cache(folder: Path) -> None:
 
 def _run_apart(work: Path, seconds: float, memory: int) -> str:
     """Run the submission in `work`; what stopped it, or an empty string."""
+    kept = ("PATH", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT")
+    own = ("HOME", "USERPROFILE", "TMPDIR", "TEMP", "IPYTHONDIR", "MPLCONFIGDIR")
     environment = {
-        **{
-            name: os.environ[name]
-            for name in ("PATH", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT")
-            if name in os.environ
-        },
-        **{
-            name: str(work)
-            for name in ("HOME", "USERPROFILE", "TMPDIR", "TEMP", "IPYTHONDIR", "MPLCONFIGDIR")
-        },
+        **{name: os.environ[name] for name in kept if name in os.environ},
+        **dict.fromkeys(own, str(work)),
         "COURSE_LIB_CACHE": str(work / "cache"),
         "HF_HUB_OFFLINE": "1",
         "MPLBACKEND": "agg",
@@ -193,24 +182,8 @@ def grade_table(grades: list[Grade]) -> str:
     """The grades as text."""
     lines = [("notebook", "chapter", "correct", "tried", "of", "note")]
     lines += [(g.notebook, g.chapter or "-", g.correct, g.attempted, g.questions, g.note) for g in grades]
-    wide = max(len(str(line[0])) for line in lines)
-    return "\n".join(
-        f"{a:<{wide}}  {b!s:>7}  {c!s:>7}  {d!s:>5}  {e!s:>2}  {f}".rstrip() for a, b, c, d, e, f in lines
-    )
-
-
-@contextlib.contextmanager
-def csv_file(path: Path) -> Iterator[Callable[[Grade], None]]:
-    """A function that adds a grade to the table at `path`, where it is at once, whatever comes after it."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Grade)])
-        writer.writeheader()
-
-        def write(grade: Grade) -> None:
-            writer.writerow({name: _plain(value) for name, value in asdict(grade).items()})
-            file.flush()
-
-        yield write
+    shape = f"{{:<{max(len(line[0]) for line in lines)}}}  {{!s:>7}}  {{!s:>7}}  {{!s:>5}}  {{!s:>2}}  {{}}"
+    return "\n".join(shape.format(*line).rstrip() for line in lines)
 
 
 def _plain(value):

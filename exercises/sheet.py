@@ -1,6 +1,7 @@
 """The exercises of one chapter, as a learner meets them."""
 
 import html
+from base64 import b64encode
 from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -44,20 +45,21 @@ class Note:
     code: str = ""
 
     def __repr__(self) -> str:
-        return "\n".join(filter(None, [f"{self.mark} {self.text}".strip(), self.code]))
+        return "\n".join(filter(None, [self._line(), self.code]))
 
     def _repr_html_(self) -> str:
+        parts = [html.escape(self._line())]
+        if self.code:
+            parts.append(f"<pre>{html.escape(self.code)}</pre>")
+        if self.picture:
+            source = f"data:image/png;base64,{b64encode(self.picture).decode()}"
+            size = "max-width: min(100%, 640px)"
+            parts.append(f'<br><img style="{size}" alt="target beside yours" src="{source}">')
         style = f"border-left: 4px solid {self.colour}; padding: 0.3em 0.8em; white-space: pre-wrap"
-        code = f"<pre>{html.escape(self.code)}</pre>" if self.code else ""
-        return f'<div style="{style}">{html.escape(f"{self.mark} {self.text}".strip())}{code}{self._picture()}</div>'
+        return f'<div style="{style}">{"".join(parts)}</div>'
 
-    def _picture(self) -> str:
-        if self.picture is None:
-            return ""
-        from base64 import b64encode
-
-        data, style = b64encode(self.picture).decode(), "max-width: min(100%, 640px)"
-        return f'<br><img style="{style}" alt="target beside yours" src="data:image/png;base64,{data}">'
+    def _line(self) -> str:
+        return f"{self.mark} {self.text}".strip()
 
 
 class Sheet:
@@ -75,13 +77,8 @@ class Sheet:
     def check(self, name: str, answer: Any = ...) -> Note:
         """Say whether `answer` is right, and why not if it is wrong."""
         outcome = self.outcomes[name] = outcome_of(self._question(name), answer)
-        reason = f". {outcome.reason}" if outcome.reason else ""
-        return Note(
-            f"{name}: {outcome.status}{reason}",
-            MARKS[outcome.status],
-            COLOURS[outcome.status],
-            _png(outcome.figure),
-        )
+        text = f"{name}: {outcome.status}{f'. {outcome.reason}' if outcome.reason else ''}"
+        return Note(text, MARKS[outcome.status], COLOURS[outcome.status], _png(outcome.figure))
 
     def hint(self, name: str) -> Note:
         """The next hint; after the last one, the last one again."""
@@ -107,10 +104,9 @@ class Sheet:
     def _question(self, name: str) -> Question:
         if not isinstance(name, str) or name not in self.questions:
             near = get_close_matches(str(name), self.questions, n=1)
-            meant = f" Did you mean {near[0]!r}?" if near else ""
-            raise InputError(
-                f"Chapter {self.number} has no question {name!r}.{meant} Allowed: {', '.join(self.questions)}."
-            )
+            meant = f"Did you mean {near[0]!r}? " if near else ""
+            allowed = f"{meant}Allowed: {', '.join(self.questions)}."
+            raise InputError(f"Chapter {self.number} has no question {name!r}. {allowed}")
         return self.questions[name]
 
 

@@ -25,22 +25,12 @@ def stripped(source: str) -> str:
     Raises:
         InputError: a BEGIN without END, or the other way round.
     """
-    lines, inside = [], False
-    for line in source.splitlines():
-        mark = line.strip()
-        if mark in (BEGIN, END):
-            if inside == (mark == BEGIN):
-                raise InputError(
-                    f"'{mark}' stands where it cannot; each '{BEGIN}' needs one '{END}' after it."
-                )
-            inside = mark == BEGIN
-            if inside:
-                lines.append(line[: len(line) - len(line.lstrip())] + "...")
-        elif not inside:
-            lines.append(_without_answer(line) if line.rstrip().endswith(LINE) else line)
-    if inside:
-        raise InputError(f"'{BEGIN}' has no '{END}'.")
-    return "\n".join(lines)
+    block = rf"^([ \t]*){BEGIN}\s*\n(?:(?!{BEGIN}).)*?^[ \t]*{END}[ \t]*$"
+    text = re.sub(block, r"\1...", source, flags=re.MULTILINE | re.DOTALL)
+    if BEGIN in text or END in text:
+        raise InputError(f"Each '{BEGIN}' needs one '{END}' after it, before the next '{BEGIN}'.")
+    lines = text.splitlines()
+    return "\n".join(_without_answer(line) if line.rstrip().endswith(LINE) else line for line in lines)
 
 
 def _without_answer(line: str) -> str:
@@ -70,9 +60,8 @@ def solution_code(number: int, name: str) -> str:
     """
     notebooks = sorted(solutions_folder().glob(f"{number:02}_*.ipynb"))
     if not notebooks:
-        raise InputError(
-            f"The solutions of chapter {number} are not in {solutions_folder()}. Get them from the repository."
-        )
+        missing = f"The solutions of chapter {number} are not in {solutions_folder()}."
+        raise InputError(f"{missing} Get them from the repository.")
     parts: list[str] = []
     for cell in json.loads(notebooks[0].read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] != "code" or "test-only" in cell["metadata"].get("tags", []):
@@ -89,9 +78,6 @@ def solution_code(number: int, name: str) -> str:
 
 
 def _without_marks(source: str) -> str:
-    lines = [
-        line
-        for line in source.splitlines()
-        if line.strip() not in (BEGIN, END) and not re.match(r"\s*(# )?ex\.", line)
-    ]
+    marks = re.compile(rf"\s*({BEGIN}|{END}|(# )?ex\..*)\s*")
+    lines = [line for line in source.splitlines() if not marks.fullmatch(line)]
     return "\n".join(line.rstrip().removesuffix(LINE).rstrip() for line in lines).strip()

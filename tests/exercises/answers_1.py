@@ -240,10 +240,10 @@ WRONG = {
         (lambda texts: True, "everything in common"),
         (lambda texts: False, "nothing in common"),
         (lambda texts: similarity(texts[0], texts[1]) < 0.95, "nine words of ten"),
-        (lambda texts: similarity(texts[0], texts[1]) < 0.8, "Compare all pairs"),
+        (lambda texts: similarity(texts[0], texts[1]) < 0.8, "compare all pairs"),
         (
             lambda texts: all(similarity(a, b) < 0.8 for a, b in combinations(texts, 2)),
-            "With a single completion",
+            "For a single completion",
         ),
         (
             lambda texts: (
@@ -257,7 +257,7 @@ WRONG = {
     "diverse_pool": [
         (pool_without_filter, "the rows kept"),
         (pool_that_loses_rows, "neither kept nor in"),
-        (pool_with_default_names, "A row has the columns"),
+        (pool_with_default_names, "expected rows with ['generation_models', 'generations']"),
         (pool_of_one, "the rows kept"),
         (pool_renamed, "in generation_models"),
         (pool_reversed, "in generation_models"),

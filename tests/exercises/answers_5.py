@@ -8,13 +8,14 @@ import zlib
 import numpy as np
 
 from course_lib.distiset import Distiset
-from course_lib.exercises.chapter_5 import FAULTS
+from course_lib.exercises.faults import faults_of
 from course_lib.pipeline import Pipeline
 from course_lib.steps import FilterRows, FormatTextGenerationDPO, GroupColumns, LoadDataFromDicts
 from course_lib.steps.load import DATA, read_jsonl
 from course_lib.steps.tasks import TextGeneration
 
 PAIRS = read_jsonl(DATA / "faulty_preferences.jsonl")
+FAULTS = list(faults_of([]))
 
 
 def key(text):
@@ -472,22 +473,22 @@ RIGHT = {
 }
 WRONG = {
     "best_and_worst": [
-        (ends_none_as_zero, "None is no rating"),
+        (ends_none_as_zero, "both of which hold a rating"),
         (ends_truthy, "[0.0, 0.5, None]"),
         (ends_with_ties, "[4.0, 4.0] there is no pair"),
         (ends_of_one, "[3.0] there is no pair"),
         (lambda ratings: ends_or(ratings, ()), "[] there is no pair"),
         (lambda ratings: ends_or(ratings, -1), "expected None"),
         (lambda ratings: (ends(ratings) or (None, None))[::-1], "the worst before the best"),
-        (lambda ratings: (max(ratings), min(ratings)), "which are no places"),
-        (lambda ratings: (7, 8), "which are no places"),
+        (lambda ratings: (max(ratings), min(ratings)), "the first place is 0"),
+        (lambda ratings: (7, 8), "the first place is 0"),
         (lambda ratings: (ends(ratings) or [None])[0], "expected (place of the best, place of the worst)"),
         (lambda ratings: (*(ends(ratings) or ()), 0), "expected (place of the best, place of the worst)"),
         (
             lambda ratings: (0, 1) if len(ratings) > 1 else None,
             "[3.5, 4.5, 1.5], the ratings at the places (0, 1)",
         ),
-        (lambda ratings: ends(ratings[:-1]), "your answer gives None, but"),
+        (lambda ratings: ends(ratings[:-1]), "For the ratings [4.6, 1.3]: expected (place of the best"),
         (lambda ratings: ends([rating + 0 for rating in ratings]), "raised TypeError"),
         ((0, 1), "Expected a function"),
     ],
@@ -503,20 +504,20 @@ WRONG = {
         (dict.fromkeys(WHY, "pair"), "2 of 8 are right"),
         ({**WHY, "A": "because"}, "Row A: 'because'; allowed"),
         ({**WHY, "A": 3}, "Row A: 3; allowed"),
-        ({"A": "tie"}, "Your answer names ['A']"),
-        ({**WHY, "I": "tie"}, "expected ['A', 'B'"),
+        ({"A": "tie"}, "your answer has ['A']"),
+        ({**WHY, "I": "tie"}, "Expected the keys 'A', 'B'"),
         (list(WHY.values()), "Expected a dict"),
     ],
     "margin_for_thirty": [
-        (1, "1 is too low: there is a higher one that still keeps 30. It keeps 50 pairs"),
-        (2.5, "2.5 is too high. It keeps 20 pairs"),
+        (1, "1 is too low: it keeps 50 pairs; look for the highest that keeps 30"),
+        (2.5, "2.5 is too high: it keeps 20 pairs"),
         (READ + 0.2, "too high"),
         (READ - 0.2, "too low"),
         (30, "is no margin"),
         (4.2, "is no margin"),
         (-0.5, "is no margin"),
-        (0, "It keeps 52 pairs"),
-        (4, "4 is too high. It keeps 0 pairs"),
+        (0, "it keeps 52 pairs"),
+        (4, "4 is too high: it keeps 0 pairs"),
         ("two", "Expected a number"),
         (True, "Expected a number"),
     ],
@@ -540,11 +541,11 @@ WRONG = {
         (lambda rows, test_share: (rows, split_sha(rows, test_share)[1]), "rows came out twice"),
         (
             lambda rows, test_share: split_sha([{**row, "prompt": ""} for row in rows], test_share),
-            "are not those that went in",
+            "the rows themselves in train and test, as they went in",
         ),
         (
             lambda rows, test_share: split_sha([*rows, {**rows[0], "id": -1}], test_share),
-            "are not those that went in",
+            "the rows themselves in train and test, as they went in",
         ),
         (
             lambda rows, test_share: tuple(
@@ -574,25 +575,25 @@ WRONG = {
         (leaks([*DUPLICATE, 10_000]), "duplicate prompt: 1 of your 6 ids"),
         (leaks([]), "5 of 5 ids are missing"),
         (leaks(leaked=LEAKED_TEST), "rows of the test split; the train rows"),
-        (leaks(leaked=LEAKED + LEAKED_TEST), "rows of the test split are among them"),
+        (leaks(leaked=LEAKED + LEAKED_TEST), "test prompt in train: 3 of your 6 ids do not have this fault"),
         (leaks(leaked=LEAKED[:1]), "test prompt in train: 2 of 3 ids are missing"),
         (leaks(leaked=[row["id"] for row in PAIRS]), "ids do not have this fault"),
         (leaks(leaked=[row for row in PAIRS if row["id"] in LEAKED]), "expected a list or a set of ids"),
         (leaks(duplicate=3), "expected a list or a set of ids"),
-        ({"duplicate prompt": DUPLICATE}, "Your answer has the keys"),
-        ({**leaks(), "identical pair": []}, "Your answer has the keys"),
+        ({"duplicate prompt": DUPLICATE}, "Expected the keys 'duplicate prompt', 'test prompt in train'"),
+        ({**leaks(), "identical pair": []}, "Expected the keys 'duplicate prompt', 'test prompt in train'"),
         (DUPLICATE + LEAKED, "Expected a dict"),
     ],
     "trl_rows": [
         (lambda rows: rows, "expected the columns prompt, chosen and rejected"),
         (
             lambda rows: shaped(rows, prompt=lambda row: row["prompt"]),
-            "prompt is 'Why is the sky blue?'; expected a list",
+            "each a list of messages",
         ),
-        (lambda rows: shaped(rows, chosen=lambda row: row["chosen"][-1]), "chosen is {"),
+        (lambda rows: shaped(rows, chosen=lambda row: row["chosen"][-1]), "each a list of messages"),
         (
             lambda rows: shaped(rows, chosen=lambda row: [row["chosen"][-1]["content"]]),
-            "expected a list of messages",
+            "each a list of messages",
         ),
         (lambda rows: shaped(rows, chosen=lambda row: row["chosen"]), "chosen is the whole conversation"),
         (
@@ -601,7 +602,7 @@ WRONG = {
         ),
         (
             lambda rows: shaped(rows, prompt=lambda row: [{"role": "user", "content": row["prompt"]}]),
-            "For a pair with a system message: the prompt is the last question alone",
+            "For a pair with a system message, prompt: that is the last question alone",
         ),
         (
             lambda rows: shaped(rows, prompt=lambda row: row["chosen"][-3:-1]),
@@ -804,11 +805,11 @@ WRONG = {
         (tells_by_place, "that does not exist"),
         (
             audit_of_small_ones(lambda found: {*found, 10_000}),
-            "In faulty_preferences.jsonl, identical pair: 1 of your 4 ids",
+            "faulty_preferences.jsonl, 'identical pair': 'a row 10000 that does not exist'",
         ),
         (
             audit_of_small_ones(lambda found: set()),
-            "In faulty_preferences.jsonl, identical pair: 3 of 3 ids are missing",
+            "faulty_preferences.jsonl, 'identical pair': {'id': ",
         ),
         (
             lambda rows: {fault: len(some) for fault, some in audited(rows).items()},
@@ -820,7 +821,7 @@ WRONG = {
         ),
         (
             lambda rows: {**audited(rows), "too long": set()},
-            "There is no fault 'too long'; allowed: identical pair",
+            "There is no fault 'too long'; allowed: 'identical pair'",
         ),
         (lambda rows: dict.fromkeys(FAULTS, set()), "has this fault, but is not in"),
         (lambda rows: {}, "has this fault, but is not in"),
@@ -830,41 +831,53 @@ WRONG = {
     ],
     "preference_dataset": [
         (whole_untouched, "expected the columns prompt, chosen and rejected"),
-        (whole_conversations, "prompt is 'Why is the sky blue?'; expected a list of messages"),
-        (whole_twice_read, "chosen has messages of ['user', 'assistant']"),
+        (whole_conversations, "each a list of messages"),
+        (whole_twice_read, "chosen is the whole conversation"),
         (whole_always_dropped, "raised KeyError"),
-        (whole_with_splits, "pairs is a dict of splits"),
-        (whole_dropped_splits, "dropped is a dict of splits"),
+        (whole_with_splits, "without their splits"),
+        (whole_dropped_splits, "without their splits"),
         (whole_unjudged, "needs the column 'ratings'"),
-        (whole_of(min_margin=lambda value: 0), "came out as a pair; expected none"),
-        (whole_of(min_margin=lambda value: value + 0.1), "is missing among the pairs"),
-        (whole_of(instructions=lambda texts: texts[:1]), f"{ASKED!r}, rated [2.0, 4.0], is missing"),
+        (
+            whole_of(min_margin=lambda value: 0),
+            "'Name a colour.', rated [3.2, 3.0], came out in 1 pairs; expected 0",
+        ),
+        (whole_of(min_margin=lambda value: value + 0.1), "came out in 0 pairs; expected 1"),
+        (whole_of(instructions=lambda texts: texts[:1]), f"{ASKED!r}, rated [2.0, 4.0], came out in 0 pairs"),
         (whole_of(instructions=lambda texts: [*texts, texts[0]]), "the instructions in dropped"),
-        (whole_of(instructions=lambda texts: [f"{text} " for text in texts]), "is none of the instructions"),
-        (whole_of(llms=lambda llms: llms[:2]), "3 models and min_margin 1.0: 'What is tea?'"),
-        (whole_of(llms=lambda llms: llms[:1] * 2), "is missing among the pairs"),
-        (whole_but(swapped), "chosen and rejected for 'Why is the sky blue?'"),
-        (whole_but(lambda rows: []), "is missing among the pairs"),
+        (
+            whole_of(instructions=lambda texts: [f"{text} " for text in texts]),
+            "rated by nobody, came out in 1 pairs; expected 0",
+        ),
+        (whole_of(llms=lambda llms: llms[:2]), "3 models and min_margin 1.0: the prompt 'What is tea?'"),
+        (whole_of(llms=lambda llms: llms[:1] * 2), "came out in 0 pairs; expected 1"),
+        (whole_but(swapped), "'Why is the sky blue?', chosen"),
+        (whole_but(lambda rows: []), "came out in 0 pairs; expected 1"),
         (
             whole_but(lambda rows: [{**row, "chosen": "text"} for row in rows]),
-            "chosen is 'text'; expected a list of messages",
+            "each a list of messages",
         ),
         (
             whole_but(lambda rows: [{**row, "chosen": ["text"]} for row in rows]),
-            "expected a list of messages",
+            "each a list of messages",
         ),
-        (whole_but(lambda rows: [{**row, "prompt": []} for row in rows]), "prompt has messages of []"),
-        (whole_but(lambda rows: [[*row] for row in rows]), "a row has ["),
-        (whole_but(lambda rows: [*rows, *rows]), "8 pairs came out; expected 4"),
-        (whole_but(dropped=lambda rows: []), "No row is lost in silence"),
-        (whole_but(dropped=lambda rows: rows[1:]), "No row is lost in silence"),
+        (whole_but(lambda rows: [{**row, "prompt": []} for row in rows]), "the prompt '', rated by nobody"),
+        (
+            whole_but(lambda rows: [[*row] for row in rows]),
+            "expected the columns prompt, chosen and rejected",
+        ),
+        (whole_but(lambda rows: [*rows, *rows]), "came out in 2 pairs; expected 1"),
+        (whole_but(dropped=lambda rows: []), "no row is lost in silence"),
+        (whole_but(dropped=lambda rows: rows[1:]), "no row is lost in silence"),
         (whole_but(dropped=lambda rows: [*rows, *rows]), "the instructions in dropped"),
         (
             whole_but(dropped=lambda rows: [{"instruction": row["instruction"]} for row in rows]),
-            "has no drop_reason",
+            "expected rows in dropped with their drop_reason",
         ),
-        (whole_but(dropped=lambda rows: [{**row, "drop_reason": ""} for row in rows]), "has no drop_reason"),
-        (whole_but(dropped=lambda rows: [row["instruction"] for row in rows]), "expected rows"),
+        (
+            whole_but(dropped=lambda rows: [{**row, "drop_reason": ""} for row in rows]),
+            "expected rows in dropped with their drop_reason",
+        ),
+        (whole_but(dropped=lambda rows: [row["instruction"] for row in rows]), "expected rows in dropped"),
         (lambda *given: whole(*given)[0], "expected (pairs, dropped)"),
         (lambda *given: (whole(*given)[0], 3), "expected (pairs, dropped)"),
         (lambda *given: (*whole(*given), 3), "expected (pairs, dropped)"),

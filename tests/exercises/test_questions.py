@@ -10,18 +10,9 @@ import pytest
 
 from course_lib.errors import InputError
 from course_lib.exercises import Sheet, chapter
-from course_lib.exercises.questions import (
-    Wrong,
-    call,
-    chosen_from,
-    equal,
-    of_type,
-    outcome_of,
-    plain,
-    question,
-    require,
-    unattempted,
-)
+from course_lib.exercises.checks import Wrong, call, equal, plain, require
+from course_lib.exercises.choices import chosen_from, of_type
+from course_lib.exercises.questions import outcome_of, question, unattempted
 from course_lib.exercises.sheet import questions_in
 from course_lib.exercises.sources import exercise_of, solution_code, stripped
 
