@@ -3,7 +3,7 @@
 import pytest
 
 from course_lib.judging import labelled_items
-from course_lib.steps.tasks.checks import broken_constraints, constraints, false_sums
+from course_lib.steps.tasks.checks import broken_constraints, constraints, false_sums, faults_by_code
 
 KEPT_AND_BROKEN = [
     (
@@ -194,3 +194,10 @@ def test_no_good_answer_of_the_labelled_items_is_accused_and_some_wrong_ones_are
     assert [item["id"] for item in items if false_sums(item["instruction"], item["good"])] == []
     accused = [item for item in items if false_sums(item["instruction"], item["worse"])]
     assert len(accused) >= 7 and {item["worse_kind"] for item in accused} <= {"wrong", "ignores_format"}
+
+
+@pytest.mark.parametrize("text", ["Teach a beginner to squat.", "teach a beginner  to SQUAT", "**Teach a beginner to squat!**"])
+def test_an_answer_that_only_says_the_instruction_again_is_found(text):
+    assert faults_by_code("Teach a beginner to squat.", text) == ["more than the instruction again"]
+    assert faults_by_code("Teach a beginner to squat.", "Stand up, sit down, repeat.") == []
+    assert faults_by_code("Say yes", "Yes") == faults_by_code("Yes or no?", "Yes or no?")[:0]

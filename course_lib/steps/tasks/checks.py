@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
+from course_lib.steps.filtering import words
+
 Check = Callable[..., bool]
 
 
 def faults_by_code(instruction: str, text: str) -> list[str]:
-    """What code finds wrong with `text`, in words: constraints of `instruction` that it breaks, and false sums."""
-    return [*broken_constraints(instruction, text), *false_sums(instruction, text)]
+    """What code finds wrong with `text`, in words: nothing but the instruction, constraints broken, false sums."""
+    asked = words(instruction)
+    repeated = ["more than the instruction again"] if len(asked) > 2 and words(text) == asked else []
+    return [*repeated, *broken_constraints(instruction, text), *false_sums(instruction, text)]
 
 
 def broken_constraints(instruction: str, text: str) -> list[str]:
