@@ -22,6 +22,7 @@ from course_lib.judging import (
     likelihood_panel,
     pair_accuracy,
     rate_items,
+    real_pairs,
     self_preference,
     sides,
     swap_agreement,
@@ -121,6 +122,7 @@ def main() -> None:
         "parts": parts_table(
             {name: rate_items(default_judge(), labelled_items(name)) for name in PARTS if name != "fit"}
         ),
+        "real": real_table(judges()),
         "kinds": groups_table(judged[DEFAULT], "worse_kind", "what is wrong"),
         "categories": groups_table(judged[DEFAULT], "category", "category"),
         "calibration": calibration_table(judged[DEFAULT]),
@@ -141,6 +143,14 @@ def parts_table(judged: dict[str, list]) -> str:
         for name, found in parts.items()
     ]
     return table(["part", "items", "good > worse", "good > off-topic"], lines)
+
+
+def real_table(made: dict[str, Task]) -> str:
+    """Every judge on pairs that the packaged models wrote."""
+    items = real_pairs()
+    rated = {name: rate_items(judge, items, ("good", "worse")) for name, judge in made.items()}
+    lines = [[name, share(pair_accuracy(found)[-1])] for name, found in rated.items()]
+    return table(["judge", f"good > worse, {len(items)} pairs of real output"], lines)
 
 
 def groups_table(judged: list, by: str, head: str) -> str:
@@ -235,6 +245,14 @@ order and without labels, chose the same answer every time. No person has rated 
 
 A listwise judge is shown the good answer first, then the worse one, then the off-topic one. A small model that writes its
 ratings goes by the place: it is never right in this order, and when both orders are averaged, nearly all is a tie.
+
+## On what small models really write
+
+The items above are fluent texts by large models, each with one plain fault. A judge of this course mostly meets something else:
+two answers of small models, often both poor. Six readings of 137 such pairs agreed on 99 of them (`course_lib/data/real_pairs.md`).
+On these no judge made of the two packaged models does well, and the default's lead is gone. For data that count, use a larger judge.
+
+{tables["real"]}
 
 ## The default judge on items written later
 

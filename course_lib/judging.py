@@ -47,6 +47,17 @@ def labelled_items(part: str = "report") -> list[Item]:
     return items
 
 
+def real_pairs(contested: bool = False) -> list[Item]:
+    """Pairs of completions that the packaged models wrote, labelled by six readings (`data/real_pairs.md`).
+
+    Items with `instruction`, `good`, `worse`, `good_model`, `worse_model`, `readings`: those on which all readings agree, or
+    the `contested` ones. They have no `off_topic`, so rate them in the order ("good", "worse").
+    """
+    items = read_jsonl(DATA / "real_pairs.jsonl")
+    agreed = max(sum(item["readings"].values()) for item in items)
+    return [item for item in items if (item["readings"]["good"] < agreed) == contested]
+
+
 def rate_items(judge: Step, items: Sequence[Item], order: Sequence[str] = ANSWERS) -> list[Item]:
     """The items with `ratings`, `{"good": float | None, …}`; `order` is that in which the judge sees them."""
     rows = [{"instruction": i["instruction"], "generations": [i[name] for name in order]} for i in items]

@@ -6,6 +6,7 @@ from itertools import combinations
 import pytest
 
 from course_lib import judging
+from course_lib.llms.weights import PACKAGED
 from course_lib.errors import InputError
 from course_lib.steps.base import Step
 
@@ -168,3 +169,14 @@ def test_labelled_items_cover_what_they_promise():
         assert len({item["good"], item["worse"], item["off_topic"]}) == 3
     with pytest.raises(InputError, match="'fit', 'report', 'fresh', 'blind'"):
         judging.labelled_items("train")
+
+
+def test_real_pairs_are_those_that_all_readings_agree_on_and_contested_ones_the_rest():
+    agreed, contested = judging.real_pairs(), judging.real_pairs(contested=True)
+    assert len(agreed) == 99 and len(contested) == 38
+    for item in [*agreed, *contested]:
+        votes = item["readings"]
+        assert sum(votes.values()) == 6 and votes["good"] >= votes["worse"]
+        assert (votes["good"] == 6) == (item in agreed)
+        assert item["good"].strip() and item["worse"].strip() and item["good"] != item["worse"]
+        assert {item["good_model"], item["worse_model"]} <= {*PACKAGED, f"{next(iter(PACKAGED))}, evolved"}

@@ -196,7 +196,9 @@ def test_no_good_answer_of_the_labelled_items_is_accused_and_some_wrong_ones_are
     assert len(accused) >= 7 and {item["worse_kind"] for item in accused} <= {"wrong", "ignores_format"}
 
 
-@pytest.mark.parametrize("text", ["Teach a beginner to squat.", "teach a beginner  to SQUAT", "**Teach a beginner to squat!**"])
+@pytest.mark.parametrize(
+    "text", ["Teach a beginner to squat.", "teach a beginner  to SQUAT", "**Teach a beginner to squat!**"]
+)
 def test_an_answer_that_only_says_the_instruction_again_is_found(text):
     assert faults_by_code("Teach a beginner to squat.", text) == ["more than the instruction again"]
     assert faults_by_code("Teach a beginner to squat.", "Stand up, sit down, repeat.") == []
