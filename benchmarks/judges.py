@@ -248,9 +248,10 @@ ratings goes by the place: it is never right in this order, and when both orders
 
 ## On what small models really write
 
-The items above are fluent texts by large models, each with one plain fault. A judge of this course mostly meets something else:
-two answers of small models, often both poor. Six readings of 137 such pairs agreed on 99 of them (`course_lib/data/real_pairs.md`).
-On these no judge made of the two packaged models does well, and the default's lead is gone. For data that count, use a larger judge.
+The items above are fluent texts by large models, each with one plain fault. A judge of this course mostly meets something
+else: two answers of small models, often both poor. Six readings of 137 such pairs agreed on 99 of them
+(`course_lib/data/real_pairs.md`). On these no judge made of the two packaged models does well, and the default's lead is gone.
+For data that count, use a larger judge.
 
 {tables["real"]}
 

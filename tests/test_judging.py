@@ -6,8 +6,8 @@ from itertools import combinations
 import pytest
 
 from course_lib import judging
-from course_lib.llms.weights import PACKAGED
 from course_lib.errors import InputError
+from course_lib.llms.weights import PACKAGED
 from course_lib.steps.base import Step
 
 

@@ -199,6 +199,31 @@ def test_magics_of_notebooks_cost_nothing(tmp_path):
     assert (result.correct, result.note) == (1, "")
 
 
+@pytest.mark.parametrize(
+    "magic",
+    [
+        "%autosave 0",
+        "!pip install x",
+        "files = !ls",
+        "%nonsense 1",
+        "%cd ..",
+        "%env A=b",
+        "%%html\n<b>hi</b>",
+        "%%nonsense\nx",
+    ],
+)
+def test_any_magic_or_command_passes_without_effect(tmp_path, magic):
+    cells = [START, magic if magic.startswith("%%") else f"{magic}\n{RIGHT}", RIGHT]
+    result = grade(notebook(tmp_path, "x.ipynb", *cells), "x", 60)
+    assert (result.correct, result.note) == (1, "")
+
+
+@pytest.mark.parametrize("magic", ["%time x = 1", "%%time", "%%capture"])
+def test_magics_that_run_code_run_it(tmp_path, magic):
+    result = grade(notebook(tmp_path, "x.ipynb", START, f"{magic}\n{RIGHT}"), "x", 60)
+    assert (result.correct, result.note) == (1, "")
+
+
 def test_one_that_leaves_by_the_back_door_is_told_and_keeps_what_was_right(tmp_path):
     result = grade(notebook(tmp_path, "x.ipynb", START, RIGHT, "import os; os._exit(0)", "1"), "x", 60)
     assert (result.correct, result.note) == (1, "ended before its last cell")
