@@ -92,9 +92,7 @@ def decode_all(llm: TransformersLLM, rows: list[Row]) -> None:
     """Decode `rows` in the batches that `generate` makes of them."""
     sizes = {p: len(row.prompt) + row.limit for p, row in enumerate(rows)}
     for batch in filled_batches(sizes, *batch_budget(llm.hf_model)):
-        decode(
-            llm.hf_model, [rows[p] for p in batch], SAMPLING, set(), llm.prompts.pad, most_nodes(llm.hf_model)
-        )
+        decode(llm.hf_model, [rows[p] for p in batch], SAMPLING, set(), most_nodes(llm.hf_model))
 
 
 def decoding(llm: TransformersLLM, batch: int) -> dict:
@@ -104,7 +102,7 @@ def decoding(llm: TransformersLLM, batch: int) -> dict:
     def timed(new: int) -> float:
         def run():
             rows = written(llm, asked, [new] * batch, new)
-            decode(llm.hf_model, rows, SAMPLING, set(), llm.prompts.pad, most_nodes(llm.hf_model))
+            decode(llm.hf_model, rows, SAMPLING, set(), most_nodes(llm.hf_model))
 
         return seconds_of(_synchronised(run, llm.hf_model.device.type))
 
@@ -175,7 +173,7 @@ def padded_loop(
             model.generate(
                 **given,
                 **sampling,
-                pad_token_id=llm.prompts.pad,
+                pad_token_id=llm.tokenizer.pad_token_id or 0,
                 stopping_criteria=StoppingCriteriaList([stop]),
             )
 

@@ -1,5 +1,6 @@
 """From chats to token ids and back: what a model reads, and where its completion ends."""
 
+import json
 from functools import cached_property
 
 from jinja2 import TemplateError
@@ -76,6 +77,12 @@ class Prompts:
         for mark, secret in secrets.items():
             pieces = [part for piece in pieces for part in _cut(piece, mark, secret)]
         return [token for text, plain in pieces for token in self._ids(text, plain)]
+
+    def encode_all(self, chats: list[Chat]) -> list[list[int]]:
+        """Token ids of each of `chats`; what stands there more than once is encoded once."""
+        texts = [json.dumps(chat) for chat in chats]
+        tokens = {text: self.encode(chat) for text, chat in dict(zip(texts, chats, strict=True)).items()}
+        return [tokens[text] for text in texts]
 
     def encode_completion(self, completion: str) -> list[int]:
         """Token ids of a completion as it follows a prompt; none for an empty one."""

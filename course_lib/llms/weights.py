@@ -6,14 +6,12 @@ read: packaged models are GGUF files checked against a pinned sha256, the others
 
 import hashlib
 import json
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from course_lib.errors import CourseLibError, WeightsError
-from course_lib.llms.devices import out_of_memory
-from course_lib.llms.folders import ADVICE, check_folder
+from course_lib.errors import WeightsError
+from course_lib.llms.folders import check_folder
 from course_lib.llms.packaged import PACKAGED, fetch, is_whole
 from course_lib.paths import cache_folder, replaying
 
@@ -141,29 +139,3 @@ def _packaged(name: str) -> Weights:
         stop_strings=entry.stop_strings,
         completion_prefix=entry.completion_prefix,
     )
-
-
-@contextmanager
-def quiet_transformers():
-    """No progress bars of Transformers: reading from a local disk takes a second."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.enable_progress_bar()
-
-
-@contextmanager
-def readable(folder: Path):
-    """Turn what Transformers raises over the model in `folder` into a `WeightsError`, but for want of memory."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, CourseLibError | MemoryError) or out_of_memory(error):
-            raise
-        reason = next(iter(str(error).strip().splitlines()), "")
-        raise WeightsError(
-            f"The model in {folder} could not be loaded ({type(error).__name__}: {reason[:200]}). {ADVICE}"
-        ) from error
