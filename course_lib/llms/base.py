@@ -21,25 +21,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
+
 from course_lib.errors import InputError
 from course_lib.llms.cache import result_key
-from course_lib.llms.chats import SAMPLING, Chat, check_chat, check_chats, continued, sampling_arguments
-from course_lib.llms.results import Computed, Usage
-
-__all__ = [
-    "LLM",
-    "SAMPLING",
-    "Chat",
-    "LinearHead",
-    "Request",
-    "Usage",
-    "check_chat",
-    "continued",
-    "sampling_arguments",
-]
-
+from course_lib.llms.chats import SAMPLING, Chat, check_chat, check_chats, continued, sampling_arguments  # noqa: F401
+from course_lib.llms.results import Computed, Usage  # noqa: F401 - chats and usage are looked for here too
 
 CUT_OFF = "length"  # the finish reason of a text that ran into `max_new_tokens`
+NUMBER = int | float
+WRITTEN = {"text": str | None, "input_tokens": NUMBER, "output_tokens": NUMBER, "finish_reason": str | None}
 
 
 @dataclass(frozen=True)
@@ -147,12 +138,13 @@ class LLM(Computed):
     def render(self, chat: Chat) -> str:
         """The text that the model reads for `chat`, control tokens included."""
         check_chat(chat, 0)
-        return self.results("render", [(chat,)], lambda wanted: [{0: self.chat_text(chat)}])[0]
+        return self.results("render", [(chat,)], str, lambda wanted: [{0: self.chat_text(chat)}])[0]
 
     def tokens(self, completion: str) -> list[str]:
         """The tokens of a completion, each as text: one for each of `token_log_probs`."""
+        inputs = [(completion,)]
         return self.results(
-            "tokens", [(completion,)], lambda wanted: [{0: self.completion_tokens(completion)}]
+            "tokens", inputs, [str, ...], lambda wanted: [{0: self.completion_tokens(completion)}]
         )[0]
 
     def generate(
@@ -179,7 +171,7 @@ class LLM(Computed):
         check_chats(inputs)
         requests = [Request(chat, draw, arguments) for chat in inputs for draw in range(num_generations)]
         keys = [(request.chat, request.draw, arguments) for request in requests]
-        results = self.results("generate", keys, partial(self._written, requests))
+        results = self.results("generate", keys, WRITTEN, partial(self._written, requests))
         return [_joined(results[i : i + num_generations]) for i in range(0, len(results), num_generations)]
 
     def choice_probabilities(self, inputs: Sequence[Chat], choices: Sequence[str], prefill: str = ""):
@@ -188,15 +180,14 @@ class LLM(Computed):
         Returns:
             numpy array of shape `(len(inputs), len(choices))`; each row sums to 1. One forward pass, no generation.
         """
-        import numpy as np
-
         self._must_score("choice_probabilities")
         chats, choices = [continued(chat, prefill) for chat in inputs], list(choices)
         check_chats(chats)
         keys = [(chat, choices) for chat in chats]
-        scores = self.results("choices", keys, partial(self.score_choices, chats, choices))
+        shape = [NUMBER] * len(choices)
+        scores = self.results("choices", keys, shape, partial(self.score_choices, chats, choices))
         logs = np.array(scores, dtype=np.float64).reshape(len(chats), len(choices))
-        probabilities = np.exp(logs - logs.max(axis=1, keepdims=True)) if len(chats) else logs
+        probabilities = np.exp(logs - logs.max(axis=1, keepdims=True))
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
     def token_log_probs(self, inputs: Sequence[Chat], completions: Sequence[str]) -> list[list[float]]:
@@ -206,15 +197,12 @@ class LLM(Computed):
         fit the model's context, gives an empty list.
         """
         pairs = self._pairs("token_log_probs", inputs, completions)
-        return self.results("log_probs", pairs, partial(self.score_completions, pairs))
+        return self.results("log_probs", pairs, [NUMBER, ...], partial(self.score_completions, pairs))
 
     def log_likelihood(self, inputs: Sequence[Chat], completions: Sequence[str]):
         """Mean log-probability per token of each completion given its chat; shape `(len(inputs),)`, nan if empty."""
-        import numpy as np
-
-        return np.array(
-            [np.mean(logs) if logs else np.nan for logs in self.token_log_probs(inputs, completions)]
-        )
+        rows = self.token_log_probs(inputs, completions)
+        return np.array([np.mean(logs) if logs else np.nan for logs in rows])
 
     def head_scores(self, inputs: Sequence[Chat], completions: Sequence[str], head: LinearHead):
         """The score that a linear head gives each completion from the model's hidden states.
@@ -222,16 +210,12 @@ class LLM(Computed):
         Returns:
             numpy array of shape `(len(inputs),)`; nan for a completion that is empty or does not fit the context.
         """
-        import numpy as np
-
         pairs, fingerprint = self._pairs("head_scores", inputs, completions), head.fingerprint
         keys = [(fingerprint, *pair) for pair in pairs]
-        scores = self.results("head", keys, partial(self.score_with_head, pairs, head))
+        scores = self.results("head", keys, NUMBER | None, partial(self.score_with_head, pairs, head))
         return np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
 
-    def _pairs(
-        self, method: str, inputs: Sequence[Chat], completions: Sequence[str]
-    ) -> list[tuple[Chat, str]]:
+    def _pairs(self, method: str, inputs: Sequence[Chat], completions: Sequence[str]) -> list[tuple]:
         self._must_score(method)
         if len(inputs) != len(completions):
             raise InputError(
@@ -258,10 +242,7 @@ class LLM(Computed):
             yield batch
 
 
-WRITTEN = ("text", "input_tokens", "output_tokens", "finish_reason")
-
-
 def _joined(results: list[dict[str, Any]]) -> dict[str, Any]:
-    texts, *counts, reasons = ([result[key] for result in results] for key in WRITTEN)
-    statistics = dict(zip(WRITTEN[1:3], counts, strict=True))
+    texts, inputs, outputs, reasons = ([result[key] for result in results] for key in WRITTEN)
+    statistics = {"input_tokens": inputs, "output_tokens": outputs}
     return {"generations": texts, "finish_reasons": reasons, "statistics": statistics}

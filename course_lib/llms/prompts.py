@@ -1,13 +1,17 @@
 """From chats to token ids and back: what a model reads, and where its completion ends."""
 
 import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
-from jinja2 import TemplateError
-
-from course_lib.errors import InputError
+from course_lib.errors import InputError, WeightsError
 from course_lib.llms.base import Chat
 from course_lib.llms.weights import Weights
+
+TEMPLATE_SECONDS = 5  # a template takes less than a thousandth of it
 
 
 def folded(chat: Chat) -> Chat:
@@ -43,13 +47,21 @@ class Prompts:
         messages, prefill = (
             (chat[:-1], chat[-1]["content"]) if chat[-1]["role"] == "assistant" else (chat, None)
         )
-        text = self._templated(messages if self._takes_system else folded(messages))
+        text = self._templated(messages if self.takes_system else folded(messages))
         return encodable(text if prefill is None else text + self.weights.completion_prefix + prefill)
 
     def _templated(self, messages: Chat) -> str:
         try:
-            return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        except TemplateError as error:
+            with _time_limit(TEMPLATE_SECONDS):
+                return self.tokenizer.apply_chat_template(
+                    messages, tokenize=False, add_generation_prompt=True
+                )
+        except TimeoutError as error:
+            raise WeightsError(
+                f"The chat template of {self.weights.name} has not ended after {TEMPLATE_SECONDS} s, so it may never "
+                "end. Give another one with chat_template=…, or choose another model."
+            ) from error
+        except Exception as error:
             roles = ", ".join(message["role"] for message in messages) or "none"
             raise InputError(
                 f"The chat template of {self.weights.name} refuses messages of these roles: {roles} ({error}). "
@@ -57,7 +69,7 @@ class Prompts:
             ) from error
 
     @cached_property
-    def _takes_system(self) -> bool:
+    def takes_system(self) -> bool:
         """Whether the template shows a system message; that of Gemma 2 raises, others leave it out without a word."""
         mark = "\ue000"
         try:
@@ -152,6 +164,23 @@ class Prompts:
         for mark, special in secrets.items():
             chat = [{**message, "content": message["content"].replace(special, mark)} for message in chat]
         return chat, secrets
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise `TimeoutError` in Python code that runs for longer than `seconds`, in any thread."""
+    end, before = time.monotonic() + seconds, sys.gettrace()
+
+    def watch(frame, event, argument):
+        if time.monotonic() > end:
+            raise TimeoutError
+        return watch
+
+    sys.settrace(watch)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 def encodable(text: str) -> str:

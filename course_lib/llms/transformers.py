@@ -90,7 +90,7 @@ class TransformersLLM(LLM):
         self.fingerprint  # noqa: B018 - resolving the weights is the check
         if self.model not in PACKAGED:
             check_type(self.weights.folder)
-            self.prompts  # noqa: B018 - so is reading the tokenizer
+            self.prompts.takes_system  # noqa: B018 - so is reading tokenizer and chat template
 
     @cached_property
     def prompts(self) -> Prompts:
