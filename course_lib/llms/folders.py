@@ -18,11 +18,15 @@ ADVICE = "Give a folder that `save_pretrained` wrote, with config.json, tokenize
 
 
 def check_settings(settings: dict[str, Any]) -> None:
-    """Raise `InputError` for an argument of `from_pretrained` that would get round what is checked here."""
+    """Raise `InputError` for an argument of `from_pretrained` that would get round what is checked here, or past our masks."""
     if refused := [name for name in REFUSED if name in settings]:
         raise InputError(
             f"model_kwargs has {', '.join(refused)}, which is not allowed: only safetensors are read, only from the model's "
             "own folder, and no code of a model is run. Leave it out."
+        )
+    if (attention := settings.get("attn_implementation", "sdpa")) != "sdpa":
+        raise InputError(
+            f"attn_implementation={attention!r}; allowed: 'sdpa', which takes the masks used here."
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from course_lib.llms import tree
-from course_lib.llms.devices import most_nodes, out_of_memory
+from course_lib.llms.devices import most_nodes
 from course_lib.llms.loaded import Loaded
 
 
@@ -21,7 +21,7 @@ def scored(
         return
     tokens = {p: ids for p, (ids, _, _) in rows.items()}
     shared = tree.shared_length(list(tokens.values()), most=min(start for _, start, _ in rows.values()))
-    prefix = _prefix(loaded.model, next(iter(tokens.values()))[:shared])
+    prefix = tree.read_prefix(loaded.model, next(iter(tokens.values()))[:shared])
 
     def score(part: list[int]) -> Any:
         return compute(loaded.model, [tokens[p] for p in part], [rows[p][2] for p in part], prefix)
@@ -30,13 +30,3 @@ def scored(
     for batch in tree.tree_batches(rest, most_nodes(loaded.model)):
         for part, results in loaded.in_parts([p for p in batch if p in wanted], score):
             yield dict(zip(part, results, strict=True))
-
-
-def _prefix(model, tokens: list[int]) -> tree.Prefix:
-    """What reading `tokens` left, or an empty prefix where memory cannot keep it beside the rows."""
-    try:
-        return tree.read_prefix(model, tokens)
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        return tree.Prefix()

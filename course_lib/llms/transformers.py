@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
-from course_lib.errors import InputError, WeightsError
+from course_lib.errors import WeightsError
 from course_lib.llms.base import LLM, Chat, LinearHead, Request
 from course_lib.llms.cache import result_key
 from course_lib.llms.devices import batch_budget, filled_batches, most_nodes
@@ -56,11 +56,6 @@ class TransformersLLM(LLM):
         self.dtype, self.device, self.device_map = str(dtype).removeprefix("torch."), device, device_map
         self.model_kwargs = dict(model_kwargs or {})
         check_settings(self.model_kwargs)
-        attention = self.model_kwargs.get("attn_implementation", "sdpa")
-        if attention != "sdpa":
-            raise InputError(
-                f"attn_implementation={attention!r}; allowed: 'sdpa', which takes the masks used here."
-            )
         self._loaded: Loaded | None = None
 
     # --- what it is ---------------------------------------------------------------------------------------------
@@ -77,11 +72,8 @@ class TransformersLLM(LLM):
 
     @cached_property
     def fingerprint(self) -> str:
-        settings = {name: str(value) for name, value in self.model_kwargs.items()}
-        weights = self.weights
-        return result_key(
-            weights.fingerprint, weights.chat_template, self.tokenizer_name, self.dtype, settings
-        )
+        known, settings = self.weights, {name: str(value) for name, value in self.model_kwargs.items()}
+        return result_key(known.fingerprint, known.chat_template, self.tokenizer_name, self.dtype, settings)
 
     source = property(lambda self: self.weights.source)
     licence = property(lambda self: self.weights.licence)
@@ -97,11 +89,9 @@ class TransformersLLM(LLM):
         """Tokenizer and chat template; `prompts.render(chat)` is the text that the model reads."""
         from transformers import AutoTokenizer
 
-        folder = (
-            resolve(self.tokenizer_name, token=self.token, tokenizer_only=True).folder
-            if self.tokenizer_name
-            else self.weights.folder
-        )
+        folder = self.weights.folder
+        if self.tokenizer_name:
+            folder = resolve(self.tokenizer_name, token=self.token, tokenizer_only=True).folder
         with reading(folder):
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         size = text_config(self.weights.folder).get("vocab_size")
@@ -153,12 +143,10 @@ class TransformersLLM(LLM):
 
     def load(self) -> None:
         if self._loaded is None:
-            self._loaded = hold(self._loading_key, self._load_model)
-
-    def _load_model(self):
-        self.prompts  # noqa: B018 - a missing chat template is an error before the weights are read
-        placed = {"device_map": self.device_map} if self.device_map is not None else {}
-        return load_model(self.weights.folder, self.dtype, self.device, {**placed, **self.model_kwargs})
+            self.prompts  # noqa: B018 - a missing chat template is an error before the weights are read
+            placed = {"device_map": self.device_map} if self.device_map is not None else {}
+            settings = self.weights.folder, self.dtype, self.device, {**placed, **self.model_kwargs}
+            self._loaded = hold(self._loading_key, lambda: load_model(*settings))
 
     def unload(self) -> None:
         """Drop this object's hold on the weights; the last holder frees the memory."""
