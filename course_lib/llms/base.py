@@ -147,9 +147,7 @@ class LLM(Computed):
             "tokens", inputs, [str, ...], lambda wanted: [{0: self.completion_tokens(completion)}]
         )[0]
 
-    def generate(
-        self, inputs: Sequence[Chat], num_generations: int = 1, **kwargs: Any
-    ) -> list[dict[str, Any]]:
+    def generate(self, inputs: Sequence[Chat], num_generations: int = 1, **kwargs: Any) -> list[dict]:
         """Write `num_generations` completions for each chat.
 
         Args:
@@ -170,7 +168,7 @@ class LLM(Computed):
             raise InputError(f"num_generations={num_generations!r}; allowed: a whole number from 1.")
         check_chats(inputs)
         requests = [Request(chat, draw, arguments) for chat in inputs for draw in range(num_generations)]
-        keys = [(request.chat, request.draw, arguments) for request in requests]
+        keys = [(request.chat, request.draw, request.arguments) for request in requests]
         results = self.results("generate", keys, WRITTEN, partial(self._written, requests))
         return [_joined(results[i : i + num_generations]) for i in range(0, len(results), num_generations)]
 
@@ -219,7 +217,7 @@ class LLM(Computed):
         self._must_score(method)
         if len(inputs) != len(completions):
             raise InputError(
-                f"{len(inputs)} inputs but {len(completions)} completions; one completion per input."
+                f"{len(inputs)} inputs but {len(completions)} completions; allowed: one per input."
             )
         check_chats(inputs, may_be_empty=True)
         return list(zip(inputs, completions, strict=True))

@@ -24,7 +24,6 @@ from course_lib.paths import cache_folder
 TABLE = """CREATE TABLE IF NOT EXISTS results (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, created REAL NOT NULL, checksum INTEGER NOT NULL, value TEXT NOT NULL
 ) WITHOUT ROWID"""
-LOOKUP = 500  # keys in one SELECT; SQLite builds may allow as few as 999 parameters
 WAIT = 60  # seconds for another process to finish writing
 # SQLite calls it a plain error when the table is not the one that our statements ask for.
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
@@ -50,22 +49,14 @@ class ResultCache:
         self._inode = 0
         self._lock = threading.RLock()
 
-    def get_many(
-        self, keys: Sequence[str], fits: Callable[[Any], bool] = lambda value: True
-    ) -> dict[str, Any]:
-        """The values of those `keys` that are stored, sound, and as `fits` wants them."""
-        values: dict[str, Any] = {}
-        for start in range(0, len(keys), LOOKUP):
-            chunk = keys[start : start + LOOKUP]
-            marks = ",".join("?" * len(chunk))
-            rows = self._run(f"SELECT key, checksum, value FROM results WHERE key IN ({marks})", chunk)
-            sound = {
-                key: json.loads(text) for key, checksum, text in rows if checksum == _checksum(key, text)
-            }
-            sound = {key: value for key, value in sound.items() if fits(value)}
-            if len(sound) < len(rows):
-                _report(f"{len(rows) - len(sound)} damaged results in {self.path} are made again")
-            values |= sound
+    def get_many(self, keys: Sequence[str], fits: Callable = lambda value: True) -> dict[str, Any]:
+        """The values of those `keys` that are stored and sound, and for which `fits(value)` holds."""
+        among = "key IN (SELECT value FROM json_each(?))"
+        rows = self._run(f"SELECT key, checksum, value FROM results WHERE {among}", [json.dumps([*keys])])
+        sound = {key: json.loads(text) for key, checksum, text in rows if checksum == _checksum(key, text)}
+        values = {key: value for key, value in sound.items() if fits(value)}
+        if len(values) < len(rows):
+            _report(f"{len(rows) - len(values)} damaged results in {self.path} are made again")
         return values
 
     def put_many(self, results: Mapping[str, Any], model: str) -> None:

@@ -104,15 +104,13 @@ def _write_manifest(folder: Path) -> None:
 
 def tidy(folder: Path) -> None:
     """Remove what killed downloads and conversions left in `folder`: the working folders of processes that are gone."""
-    for path in folder.glob(".*-*"):
-        ours = path.is_dir() and path.name.lstrip(".").startswith(tuple(PACKAGED))
+    for path in [path for name in PACKAGED for path in folder.glob(f".{name}-*")]:
         try:
             os.kill(int(path.name.rsplit("-", 2)[-2]), 0)
-        except (ValueError, ProcessLookupError):  # what names no process is of a version before this one
-            if ours:
-                shutil.rmtree(path, ignore_errors=True)
-        except OSError:
+        except PermissionError:
             continue  # the process is another user's
+        except (ValueError, ProcessLookupError):  # what names no process is of a version before this one
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def fetch(name: str, folder: Path) -> None:

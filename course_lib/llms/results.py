@@ -10,6 +10,8 @@ from course_lib.errors import CacheError, InputError
 from course_lib.llms.cache import default_cache, result_key
 from course_lib.paths import replaying
 
+Compute = Callable[[set[int]], Iterable[dict[int, Any]]]  # from positions to batches of results by position
+
 
 @dataclass
 class Usage:
@@ -42,13 +44,7 @@ class Computed(Declared):
     model_name: ClassVar[str] = ""
     fingerprint: ClassVar[str | None] = None
 
-    def results(
-        self,
-        kind: str,
-        inputs: list[tuple],
-        shape: Any,
-        compute: Callable[[set[int]], Iterable[dict[int, Any]]],
-    ) -> list[Any]:
+    def results(self, kind: str, inputs: list[tuple], shape: Any, compute: Compute) -> list[Any]:
         """The results for `inputs`: from the cache, or computed; each batch is stored at once.
 
         What the cache holds is taken if it has the `shape` of a result; see `has_shape`.
