@@ -4,6 +4,7 @@ Sequences are laid over each other as a tree; an attention mask lets each token 
 of Miao et al. 2023, https://arxiv.org/abs/2305.09781, here for prompts and for scoring).
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,9 +38,7 @@ class Prefix:
 
 def shared_length(rows: Sequence[Sequence[int]], most: int) -> int:
     """How many tokens all `rows` begin with, at most `most`; 0 where keeping them is not worth it."""
-    first, last = min(rows), max(rows)
-    most = min(most, len(first), len(last))
-    length = next((i for i in range(most) if first[i] != last[i]), most)
+    length = len(os.path.commonprefix([row[:most] for row in rows]))
     return length if len(rows) > 1 and length >= LEAST_PREFIX else 0
 
 
