@@ -177,9 +177,7 @@ def _report(message: str) -> None:
     print(f"course_lib: {message}", file=sys.stderr, flush=True)
 
 
-@cache
-def _cache_at(folder: Path) -> ResultCache:
-    return ResultCache(folder)
+_cache_at = cache(ResultCache)
 
 
 def default_cache() -> ResultCache:

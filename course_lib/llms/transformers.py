@@ -9,11 +9,11 @@ from course_lib.errors import WeightsError
 from course_lib.llms.base import LLM, Chat, LinearHead, Request
 from course_lib.llms.cache import result_key
 from course_lib.llms.devices import batch_budget, filled_batches, most_nodes
-from course_lib.llms.folders import check_settings, check_type, text_config
+from course_lib.llms.folders import Weights, check_settings, check_type, text_config
 from course_lib.llms.loaded import Loaded, hold, load_model, reading, release
 from course_lib.llms.packaged import PACKAGED
 from course_lib.llms.prompts import Prompts
-from course_lib.llms.weights import Weights, resolve
+from course_lib.llms.weights import resolve
 from course_lib.paths import replaying
 
 
@@ -57,8 +57,6 @@ class TransformersLLM(LLM):
         self.model_kwargs = dict(model_kwargs or {})
         check_settings(self.model_kwargs)
         self._loaded: Loaded | None = None
-
-    # --- what it is ---------------------------------------------------------------------------------------------
 
     @property
     def model_name(self) -> str:
@@ -124,8 +122,6 @@ class TransformersLLM(LLM):
             return True
         return len(self.prompts.encode([{"role": "user", "content": text}])) < self.context
 
-    # --- loading ------------------------------------------------------------------------------------------------
-
     @property
     def hf_model(self):
         """The Transformers model, loaded if need be."""
@@ -136,25 +132,21 @@ class TransformersLLM(LLM):
         self.load()
         return self._loaded
 
-    @property
-    def _loading_key(self) -> str:
-        settings = self.dtype, self.device, str(self.device_map), str(self.model_kwargs)
-        return result_key(str(self.weights.folder), *settings)
-
     def load(self) -> None:
         if self._loaded is None:
             self.prompts  # noqa: B018 - a missing chat template is an error before the weights are read
-            placed = {"device_map": self.device_map} if self.device_map is not None else {}
-            settings = self.weights.folder, self.dtype, self.device, {**placed, **self.model_kwargs}
-            self._loaded = hold(self._loading_key, lambda: load_model(*settings))
+            folder, placed = self.weights.folder, {"device_map": self.device_map} if self.device_map else {}
+            key = result_key(
+                str(folder), self.dtype, self.device, str(self.device_map), str(self.model_kwargs)
+            )
+            settings = folder, self.dtype, self.device, {**placed, **self.model_kwargs}
+            self._loaded = hold(key, lambda: load_model(*settings))
 
     def unload(self) -> None:
         """Drop this object's hold on the weights; the last holder frees the memory."""
         if self._loaded is not None:
-            self._loaded = None
-            release(self._loading_key)
-
-    # --- writing ------------------------------------------------------------------------------------------------
+            loaded, self._loaded = self._loaded, None
+            release(loaded)
 
     def write(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
         from course_lib.llms.decoding import decode
@@ -198,8 +190,6 @@ class TransformersLLM(LLM):
         configured = self.hf_model.generation_config.eos_token_id
         ends = configured if isinstance(configured, list) else [configured]
         return {token for token in [*ends, self.tokenizer.eos_token_id] if token is not None}
-
-    # --- scoring ------------------------------------------------------------------------------------------------
 
     def score_choices(self, chats, choices, wanted) -> Iterator[dict[int, list[float]]]:
         options = {opened: self.prompts.encode_choices(choices, opened) for opened in (False, True)}

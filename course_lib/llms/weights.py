@@ -7,37 +7,17 @@ read: packaged models are GGUF files checked against a pinned sha256, the others
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from course_lib.errors import WeightsError
-from course_lib.llms.folders import check_folder
+from course_lib.llms.folders import Weights, check_folder
 from course_lib.llms.packaged import PACKAGED, fetch, is_whole
 from course_lib.paths import TEMPLATES, cache_folder, replaying
 
-ALLOWED = (
-    f"Allowed: a packaged model ({', '.join(PACKAGED)}), a folder with config.json and safetensors files, "
-)
-ALLOWED += "or a hub id such as 'HuggingFaceTB/SmolLM2-1.7B-Instruct'."
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A folder that `from_pretrained` takes, and what else is known of the model.
-
-    `fingerprint` names the exact weights: results in the cache are keyed by it. `chat_template` is None where the
-    tokenizer brings its own. `completion_prefix` is written between a prompt and a completion when one is scored.
-    """
-
-    name: str
-    folder: Path
-    fingerprint: str
-    licence: str = "see the model's page"
-    source: str = ""
-    chat_template: str | None = None
-    stop_strings: tuple[str, ...] = ()
-    completion_prefix: str = ""
+ALLOWED = f"""Allowed: a packaged model ({", ".join(PACKAGED)}), a folder with config.json and safetensors files, or a hub \
+id such as 'HuggingFaceTB/SmolLM2-1.7B-Instruct'."""
 
 
 def resolve(
@@ -58,7 +38,12 @@ def resolve(
     if not isinstance(model, str) or not model.strip():
         raise WeightsError(f"model={model!r} is not a name. {ALLOWED}")
     if model in PACKAGED:
-        return _packaged(model)
+        entry = PACKAGED[model]
+        folder = cache_folder() / "weights" / f"{model}-{entry.sha256[:12]}"
+        if not replaying() and not is_whole(folder):
+            fetch(model, folder)
+        template = chat_template(entry.chat_template) if entry.chat_template else None
+        return replace(entry, name=model, folder=folder, fingerprint=entry.sha256, chat_template=template)
     folder, source = Path(model).expanduser(), ""
     if not os.path.isdir(folder):
         if model.count("/") != 1 or model.startswith((".", "/", "~")):
@@ -68,19 +53,16 @@ def resolve(
         folder, source = _snapshot(model, revision, token), f"https://huggingface.co/{model}"
     check_folder(folder, not tokenizer_only)
     if source:
-        return Weights(model, folder, f"{model}@{folder.name}", source=source)
-    return Weights(folder.name, folder, _folder_fingerprint(folder.resolve()))
+        return Weights(name=model, folder=folder, fingerprint=f"{model}@{folder.name}", source=source)
+    # A model trained again into the same folder is another model.
+    stats = sorted((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in folder.iterdir() if f.is_file())
+    text = json.dumps([str(folder.resolve()), stats])
+    return Weights(name=folder.name, folder=folder, fingerprint=hashlib.sha256(text.encode()).hexdigest())
 
 
 def chat_template(name: str) -> str:
     """The chat template shipped under `templates/chat/` for a base model."""
     return (TEMPLATES / "chat" / name).read_text(encoding="utf-8")
-
-
-def _folder_fingerprint(folder: Path) -> str:
-    """Names, sizes and times of the files: a model trained again into the same folder is another model."""
-    stats = sorted((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in folder.iterdir() if f.is_file())
-    return hashlib.sha256(json.dumps([str(folder), stats]).encode()).hexdigest()
 
 
 @cache
@@ -97,20 +79,3 @@ def _snapshot(model: str, revision: str | None, token: str | None) -> Path:
             f"The model {model!r} is not on this machine and could not be fetched from the hub ({reason}). Check the "
             f"name, the network, HF_HUB_OFFLINE and, for a gated model, HF_TOKEN. {ALLOWED}"
         ) from error
-
-
-def _packaged(name: str) -> Weights:
-    entry = PACKAGED[name]
-    folder = cache_folder() / "weights" / f"{name}-{entry.sha256[:12]}"
-    if not replaying() and not is_whole(folder):
-        fetch(name, folder)
-    return Weights(
-        name,
-        folder,
-        fingerprint=entry.sha256,
-        licence=entry.licence,
-        source=entry.source,
-        chat_template=chat_template(entry.chat_template) if entry.chat_template else None,
-        stop_strings=entry.stop_strings,
-        completion_prefix=entry.completion_prefix,
-    )
