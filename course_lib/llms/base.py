@@ -1,15 +1,7 @@
 """What a language model can do here: write completions, and score text that is already there.
 
-A backend is a subclass of `LLM` with a `model_name` and `write`:
-
-    class Echo(LLM):
-        model_name: str = "echo"
-        fingerprint: str = "echo 1"  # leave it out, and nothing is cached
-
-        def write(self, requests, wanted):
-            for position in wanted:
-                text = requests[position].chat[-1]["content"]
-                yield {position: {"text": text, "input_tokens": 1, "output_tokens": 1, "finish_reason": "stop"}}
+A backend is a subclass of `LLM` with a `model_name` and `write`; README.md and `ScriptedLLM` are examples. Without a
+`fingerprint` nothing of it is cached.
 
 One that sees probabilities sets `can_score` and defines `score_choices`, `score_completions` and `score_with_head`; one
 with a tokenizer, `chat_text` and `completion_tokens`. The base class looks every input up in the cache first and stores
@@ -89,8 +81,6 @@ class LLM(Computed):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_name!r}, generation_kwargs={self.generation_kwargs})"
 
-    # --- what a backend may define ------------------------------------------------------------------------------
-
     def load(self) -> None:
         """Make ready to compute; a run whose results are all cached never needs it."""
 
@@ -132,8 +122,6 @@ class LLM(Computed):
     def completion_tokens(self, completion: str) -> list[str]:
         """The tokens of `completion`, each as text; see `tokens`."""
         raise TypeError(f"{type(self).__name__} has no tokenizer")
-
-    # --- what is asked of it ------------------------------------------------------------------------------------
 
     def render(self, chat: Chat) -> str:
         """The text that the model reads for `chat`, control tokens included."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.errors import CourseLibError, WeightsError
-from course_lib.llms.devices import MOST_ROWS, best_device, best_dtype, out_of_memory
+from course_lib.llms.devices import MOST_ROWS, best_device, best_dtype, most_nodes, out_of_memory
 from course_lib.llms.folders import ADVICE
 
 _by_key: dict[str, "Loaded"] = {}
@@ -38,6 +38,32 @@ class Loaded:
                 continue
             positions = positions[len(part) :]
             yield part, results
+
+    def scored(
+        self, rows: dict[int, tuple[list[int], int, Any]], wanted: set[int], compute: Callable
+    ) -> Iterator[dict[int, Any]]:
+        """Batches of what `compute` gives for the `rows` wanted, laid over each other; what all begin with is read once.
+
+        Args:
+            rows: by position: token ids, how many of them stand before all that is scored, and what is scored of them.
+            compute: `tree.log_probs_of` or `tree.hidden_features`.
+        """
+        from course_lib.llms import tree
+
+        if not wanted & set(rows):
+            return
+        tokens = {p: ids for p, (ids, _, _) in rows.items()}
+        shared = tree.shared_length(list(tokens.values()), most=min(start for _, start, _ in rows.values()))
+        prefix = tree.read_prefix(self.model, next(iter(tokens.values()))[:shared])
+
+        def score(part: list[int]) -> Any:
+            return compute(self.model, [tokens[p] for p in part], [rows[p][2] for p in part], prefix)
+
+        for batch in tree.tree_batches(
+            {p: ids[shared:] for p, ids in tokens.items()}, most_nodes(self.model)
+        ):
+            for part, results in self.in_parts([p for p in batch if p in wanted], score):
+                yield dict(zip(part, results, strict=True))
 
 
 def hold(key: str, load: Callable[[], Any]) -> Loaded:

@@ -210,9 +210,9 @@ class TransformersLLM(LLM):
         yield from self._log_probs(rows, wanted)
 
     def _log_probs(self, rows, wanted) -> Iterator[dict[int, list[float]]]:
-        from course_lib.llms import scoring, tree
+        from course_lib.llms import tree
 
-        for batch in scoring.scored(self._shared, rows, wanted, tree.log_probs_of):
+        for batch in self._shared.scored(rows, wanted, tree.log_probs_of):
             yield {p: [round(value, 4) for value in logs] for p, logs in batch.items()}
 
     def score_with_head(self, pairs, head: LinearHead, wanted) -> Iterator[dict[int, float | None]]:
@@ -224,7 +224,7 @@ class TransformersLLM(LLM):
 
     def completion_features(self, pairs, layers, question, wanted=None) -> Iterator[dict[int, Any]]:
         """Batches `{position in pairs: features}`, of those `wanted` or all; see `tree.hidden_features`. Nothing is cached."""
-        from course_lib.llms import scoring, tree
+        from course_lib.llms import tree
 
         closing = self.prompts.encode_question(question)
         rows = {
@@ -232,7 +232,7 @@ class TransformersLLM(LLM):
             for position, (row, start) in self._scoring_rows(pairs, len(closing)).items()
         }
         wanted = set(rows) if wanted is None else wanted
-        return scoring.scored(self._shared, rows, wanted, partial(tree.hidden_features, layers=layers))
+        return self._shared.scored(rows, wanted, partial(tree.hidden_features, layers=layers))
 
     def _scoring_rows(self, pairs, closing: int = 0) -> dict[int, tuple[list[int], int]]:
         """Token ids of each pair that is not empty and fits with `closing` more, and where its completion begins."""

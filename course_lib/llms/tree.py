@@ -6,7 +6,6 @@ of Miao et al. 2023, https://arxiv.org/abs/2305.09781, here for prompts and for 
 
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -188,6 +187,10 @@ def _logits(
     return _forward(model, tree, cache, past, *piece, logits_to_keep=kept).logits[0].float()
 
 
+class _Enough(Exception):
+    """Ends a forward pass of which nobody needs the rest."""
+
+
 @torch.inference_mode()
 def hidden_features(
     model,
@@ -208,35 +211,25 @@ def hidden_features(
         numpy array, float32, shape `(rows, len(layers) * 3 * hidden size)`: for each layer the mean over the completion's
         tokens, its last token, and the last token of the row, where the model is about to answer the question.
     """
-    tree = TokenTree(row[prefix.length :] for row in rows)
-    layer_states = [finite(states[0].float()) for states in _states_after(model, tree, layers, prefix)]
-    pooled = []
-    for path, (start, end) in zip(tree.paths, places, strict=True):
-        inside = path[start - prefix.length : end - prefix.length]
-        parts = [(states[inside].mean(0), states[inside[-1]], states[path[-1]]) for states in layer_states]
-        pooled.append(torch.cat([part for triple in parts for part in triple]))
-    return torch.stack(pooled).cpu().numpy()
-
-
-class _Enough(Exception):
-    """Ends a forward pass of which nobody needs the rest."""
-
-
-def _states_after(model, tree: TokenTree, layers: Sequence[int], prefix: Prefix) -> list[torch.Tensor]:
-    """The hidden states after so many `layers`, each of shape `(1, nodes, hidden size)`."""
+    tree, decoder = TokenTree(row[prefix.length :] for row in rows), model.get_decoder().layers
     states: dict[int, torch.Tensor] = {}
 
     def keep(number: int, module, args) -> None:
-        states[number] = args[0]
+        states[number] = finite(args[0][0].float())
         if number == max(layers):
             raise _Enough
 
-    decoder = model.get_decoder().layers
     hooks = [decoder[number].register_forward_pre_hook(partial(keep, number)) for number in set(layers)]
-    with suppress(_Enough):
-        try:
-            _forward(model, tree, prefix.cache(), prefix.length)
-        finally:
-            for hook in hooks:
-                hook.remove()
-    return [states[number] for number in layers]
+    try:
+        _forward(model, tree, prefix.cache(), prefix.length)
+    except _Enough:
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+    pooled = []
+    for path, (start, end) in zip(tree.paths, places, strict=True):
+        inside = path[start - prefix.length : end - prefix.length]
+        parts = [(s[inside].mean(0), s[inside[-1]], s[path[-1]]) for s in map(states.get, layers)]
+        pooled.append(torch.cat([part for triple in parts for part in triple]))
+    return torch.stack(pooled).cpu().numpy()
