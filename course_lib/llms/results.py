@@ -97,9 +97,7 @@ def has_shape(value: Any, shape: Any) -> bool:
     """Whether `value` is of type `shape`, a list of as many shapes (`[str, ...]`: of any number), or a dict with such keys."""
     if isinstance(shape, dict):
         return isinstance(value, dict) and all(k in value and has_shape(value[k], shape[k]) for k in shape)
-    if not isinstance(shape, list):
-        return isinstance(value, shape)
-    if not isinstance(value, list):
-        return False
-    shapes = shape[:1] * len(value) if ... in shape else shape
-    return len(value) == len(shapes) and all(map(has_shape, value, shapes))
+    if isinstance(shape, list) and isinstance(value, list):
+        shapes = shape[:1] * len(value) if ... in shape else shape
+        return len(value) == len(shapes) and all(map(has_shape, value, shapes))
+    return not isinstance(shape, list) and isinstance(value, shape)
