@@ -91,16 +91,6 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _write_manifest(folder: Path) -> None:
-    """Say what each file is, and let others read it as they may read other files of this user."""
-    files = {}
-    for file in sorted(folder.iterdir()):
-        file.chmod(folder.stat().st_mode & 0o666)  # safetensors lets nobody else read what it writes
-        stat = file.stat()
-        files[file.name] = {"size": stat.st_size, "changed": stat.st_mtime_ns, "sha256": _sha256(file)}
-    (folder / MANIFEST).write_text(json.dumps(files, indent=1), encoding="utf-8")
-
-
 def tidy(folder: Path) -> None:
     """Remove what killed downloads and conversions left in `folder`: the working folders of processes that are gone."""
     for path in [path for name in PACKAGED for path in folder.glob(f".{name}-*")]:
@@ -190,7 +180,13 @@ def convert(gguf: str, target: str) -> None:
 
 
 def _publish(converted: Path, folder: Path) -> None:
-    _write_manifest(converted)
+    """Say what each file is, let others read it as they may read other files of this user, and move it to `folder`."""
+    files = {}
+    for file in sorted(converted.iterdir()):
+        file.chmod(converted.stat().st_mode & 0o666)  # safetensors lets nobody else read what it writes
+        stat = file.stat()
+        files[file.name] = {"size": stat.st_size, "changed": stat.st_mtime_ns, "sha256": _sha256(file)}
+    (converted / MANIFEST).write_text(json.dumps(files, indent=1), encoding="utf-8")
     if folder.exists() and not is_whole(folder):
         shutil.rmtree(folder)
     try:

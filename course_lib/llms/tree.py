@@ -6,7 +6,7 @@ of Miao et al. 2023, https://arxiv.org/abs/2305.09781, here for prompts and for 
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -20,21 +20,6 @@ LEAST_PREFIX = 16  # tokens; a shorter beginning costs less to read again than t
 LOGITS = 2**27  # held at once while scoring; each token of Gemma has a megabyte of them
 
 
-@dataclass
-class Prefix:
-    """A beginning that many sequences share: its length, and keys and values per layer. Empty by default."""
-
-    length: int = 0
-    layers: Sequence[tuple[torch.Tensor, torch.Tensor]] = ()
-
-    def cache(self) -> DynamicCache:
-        """A cache that goes on from here; what is added to it does not change this prefix."""
-        cache = DynamicCache()
-        for number, (keys, values) in enumerate(self.layers):
-            cache.update(keys, values, number)
-        return cache
-
-
 def shared_length(rows: Sequence[Sequence[int]], most: int) -> int:
     """How many tokens all `rows` begin with, at most `most`; 0 where keeping them is not worth it."""
     length = len(os.path.commonprefix([row[:most] for row in rows]))
@@ -42,12 +27,12 @@ def shared_length(rows: Sequence[Sequence[int]], most: int) -> int:
 
 
 @torch.inference_mode()
-def read_prefix(model, tokens: Sequence[int]) -> Prefix:
-    """Compute `tokens` once, for the sequences that begin with them."""
+def read_prefix(model, tokens: Sequence[int]) -> DynamicCache:
+    """The keys and values of `tokens`, for the sequences that begin with them; whoever goes on from there copies it."""
     cache = DynamicCache()
     if tokens:
         _logits(model, TokenTree([tokens]), [len(tokens) - 1], cache)
-    return Prefix(len(tokens), [(layer.keys, layer.values) for layer in cache.layers])
+    return cache
 
 
 class TokenTree:
@@ -96,7 +81,7 @@ def tree_batches(rows: dict[int, list[int]], most_nodes: int) -> list[list[int]]
 
 @torch.inference_mode()
 def log_probs_of(
-    model, rows: Sequence[Sequence[int]], targets: Sequence[Sequence[tuple[int, int]]], prefix: Prefix
+    model, rows: Sequence[Sequence[int]], targets: Sequence[Sequence[tuple[int, int]]], prefix: DynamicCache
 ) -> list[list[float]]:
     """Log-probabilities of chosen tokens after chosen beginnings, all rows in one tree.
 
@@ -108,19 +93,19 @@ def log_probs_of(
     Returns:
         For each row a list of natural logarithms, one per target.
     """
-    tree = TokenTree(row[prefix.length :] for row in rows)
+    past, cache = prefix.get_seq_length(), deepcopy(prefix)
+    tree, logs = TokenTree(row[past:] for row in rows), {}
     pairs = [
-        [(path[place - prefix.length], token) for place, token in row]
+        [(path[place - past], token) for place, token in row]
         for path, row in zip(tree.paths, targets, strict=True)
     ]
-    cache, logs = prefix.cache(), {}
     most = max(1, LOGITS // model.config.get_text_config().vocab_size)
     for start in range(0, len(tree), most):  # in pieces, so that few logits are held
         end = min(start + most, len(tree))
         piece = sorted({pair for row in pairs for pair in row if start <= pair[0] < end}) or [(start, 0)]
         nodes, tokens = torch.tensor(piece, device=model.device).T
         kept, places = (nodes - start).unique(return_inverse=True)
-        logits = _logits(model, tree, kept, cache, prefix.length, start, end)
+        logits = _logits(model, tree, kept, cache, start, end)
         values = logits[places, tokens] - finite(logits.logsumexp(-1))[places]
         logs.update(zip(piece, values.tolist(), strict=True))
     return [[logs[pair] for pair in row] for row in pairs]
@@ -154,12 +139,13 @@ def prefill(
 
 
 def _forward(
-    model, tree: TokenTree, cache: DynamicCache, past: int, start: int = 0, end: int | None = None, **kwargs
+    model, tree: TokenTree, cache: DynamicCache, start: int = 0, end: int | None = None, **kwargs
 ) -> Any:
     """The model's output for the nodes from `start` to `end`, batch size 1.
 
-    `cache` holds the `past` tokens before the tree and its nodes before `start`, and is extended.
+    `cache` holds the tokens before the tree and its nodes before `start`, and is extended.
     """
+    past = cache.get_seq_length() - start
     seen = tree.mask(len(tree) if end is None else end)
     places = seen.sum(-1) - 1 + past
     seen = torch.cat([torch.ones(len(places), past, dtype=torch.bool), seen], dim=1)[start:]
@@ -179,12 +165,10 @@ def _forward(
     )
 
 
-def _logits(
-    model, tree: TokenTree, kept: Any, cache: DynamicCache, past: int = 0, *piece: int
-) -> torch.Tensor:
+def _logits(model, tree: TokenTree, kept: Any, cache: DynamicCache, *piece: int) -> torch.Tensor:
     """float32 logits at the nodes `kept`, counted from the beginning of the piece; shape `(len(kept), vocabulary)`."""
     kept = torch.as_tensor(kept, device=model.device)
-    return _forward(model, tree, cache, past, *piece, logits_to_keep=kept).logits[0].float()
+    return _forward(model, tree, cache, *piece, logits_to_keep=kept).logits[0].float()
 
 
 class _Enough(Exception):
@@ -196,7 +180,7 @@ def hidden_features(
     model,
     rows: Sequence[Sequence[int]],
     places: Sequence[tuple[int, int]],
-    prefix: Prefix,
+    prefix: DynamicCache,
     layers: Sequence[int],
 ) -> Any:
     """What `model` holds in mind of completions: hidden states after `layers`, pooled.
@@ -211,7 +195,8 @@ def hidden_features(
         numpy array, float32, shape `(rows, len(layers) * 3 * hidden size)`: for each layer the mean over the completion's
         tokens, its last token, and the last token of the row, where the model is about to answer the question.
     """
-    tree, decoder = TokenTree(row[prefix.length :] for row in rows), model.get_decoder().layers
+    past, decoder = prefix.get_seq_length(), model.get_decoder().layers
+    tree = TokenTree(row[past:] for row in rows)
     states: dict[int, torch.Tensor] = {}
 
     def keep(number: int, module, args) -> None:
@@ -221,7 +206,7 @@ def hidden_features(
 
     hooks = [decoder[number].register_forward_pre_hook(partial(keep, number)) for number in set(layers)]
     try:
-        _forward(model, tree, prefix.cache(), prefix.length)
+        _forward(model, tree, deepcopy(prefix))
     except _Enough:
         pass
     finally:
@@ -229,7 +214,7 @@ def hidden_features(
             hook.remove()
     pooled = []
     for path, (start, end) in zip(tree.paths, places, strict=True):
-        inside = path[start - prefix.length : end - prefix.length]
+        inside = path[start - past : end - past]
         parts = [(s[inside].mean(0), s[inside[-1]], s[path[-1]]) for s in map(states.get, layers)]
         pooled.append(torch.cat([part for triple in parts for part in triple]))
     return torch.stack(pooled).cpu().numpy()
