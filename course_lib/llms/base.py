@@ -21,6 +21,8 @@ from course_lib.llms.chats import SAMPLING, Chat, check_chat, check_chats, conti
 from course_lib.llms.results import Computed, Usage  # noqa: F401 - chats and usage are looked for here too
 
 CUT_OFF = "length"  # the finish reason of a text that ran into `max_new_tokens`
+ONLY_WRITES = "This needs a model whose probabilities can be seen; {} only writes text. Use a TransformersLLM, or a task that "
+ONLY_WRITES += "reads the model's text."
 NUMBER = int | float
 WRITTEN = {"text": str | None, "input_tokens": NUMBER, "output_tokens": NUMBER, "finish_reason": str | None}
 
@@ -105,15 +107,15 @@ class LLM(Computed):
 
     def score_choices(self, chats, choices, wanted) -> Iterable[dict[int, list[float]]]:
         """Batches `{position in chats: [log-probability of each choice, up to a constant]}`."""
-        raise TypeError(f"{type(self).__name__} has no probabilities")
+        raise InputError(ONLY_WRITES.format(type(self).__name__))
 
     def score_completions(self, pairs, wanted) -> Iterable[dict[int, list[float]]]:
         """Batches `{position in pairs: [log-probability of each token]}` of `(chat, completion)` pairs."""
-        raise TypeError(f"{type(self).__name__} has no probabilities")
+        raise InputError(ONLY_WRITES.format(type(self).__name__))
 
     def score_with_head(self, pairs, head: LinearHead, wanted) -> Iterable[dict[int, float | None]]:
         """Batches `{position in pairs: score}`; None for a completion that cannot be read."""
-        raise TypeError(f"{type(self).__name__} has no hidden states")
+        raise InputError(ONLY_WRITES.format(type(self).__name__))
 
     def chat_text(self, chat: Chat) -> str:
         """The text that the model reads for a well-formed `chat`; see `render`."""
@@ -166,7 +168,6 @@ class LLM(Computed):
         Returns:
             numpy array of shape `(len(inputs), len(choices))`; each row sums to 1. One forward pass, no generation.
         """
-        self._must_score("choice_probabilities")
         chats, choices = [continued(chat, prefill) for chat in inputs], list(choices)
         check_chats(chats)
         keys = [(chat, choices) for chat in chats]
@@ -182,7 +183,7 @@ class LLM(Computed):
         An empty chat (`[]`) gives the unconditional log-probabilities. An empty completion, or one that does not
         fit the model's context, gives an empty list.
         """
-        pairs = self._pairs("token_log_probs", inputs, completions)
+        pairs = self._pairs(inputs, completions)
         return self.results("log_probs", pairs, [NUMBER, ...], partial(self.score_completions, pairs))
 
     def log_likelihood(self, inputs: Sequence[Chat], completions: Sequence[str]):
@@ -196,26 +197,18 @@ class LLM(Computed):
         Returns:
             numpy array of shape `(len(inputs),)`; nan for a completion that is empty or does not fit the context.
         """
-        pairs, fingerprint = self._pairs("head_scores", inputs, completions), head.fingerprint
+        pairs, fingerprint = self._pairs(inputs, completions), head.fingerprint
         keys = [(fingerprint, *pair) for pair in pairs]
         scores = self.results("head", keys, NUMBER | None, partial(self.score_with_head, pairs, head))
         return np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
 
-    def _pairs(self, method: str, inputs: Sequence[Chat], completions: Sequence[str]) -> list[tuple]:
-        self._must_score(method)
+    def _pairs(self, inputs: Sequence[Chat], completions: Sequence[str]) -> list[tuple]:
         if len(inputs) != len(completions):
             raise InputError(
                 f"{len(inputs)} inputs but {len(completions)} completions; allowed: one per input."
             )
         check_chats(inputs, may_be_empty=True)
         return list(zip(inputs, completions, strict=True))
-
-    def _must_score(self, method: str) -> None:
-        if not self.can_score:
-            raise InputError(
-                f"{method} needs a model whose probabilities can be seen; {type(self).__name__} only writes text. "
-                "Use a TransformersLLM, or a task that reads the model's text."
-            )
 
     def _written(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
         for batch in self.write(requests, wanted):
