@@ -19,7 +19,7 @@ from course_lib.llms import TransformersLLM, devices
 from course_lib.llms.decoding import Row, decode
 from course_lib.llms.devices import batch_budget, filled_batches, most_nodes
 from course_lib.llms.products import OneDnnLinear
-from course_lib.llms.tree import Prefix, log_probs_of, tree_batches
+from course_lib.llms.tree import log_probs_of, read_prefix, tree_batches
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 LOOP = 32  # rows at once of the padded loop to compare with
@@ -92,9 +92,7 @@ def decode_all(llm: TransformersLLM, rows: list[Row]) -> None:
     """Decode `rows` in the batches that `generate` makes of them."""
     sizes = {p: len(row.prompt) + row.limit for p, row in enumerate(rows)}
     for batch in filled_batches(sizes, *batch_budget(llm.hf_model)):
-        decode(
-            llm.hf_model, [rows[p] for p in batch], SAMPLING, set(), llm.prompts.pad, most_nodes(llm.hf_model)
-        )
+        decode(llm.hf_model, [rows[p] for p in batch], SAMPLING, set(), most_nodes(llm.hf_model))
 
 
 def decoding(llm: TransformersLLM, batch: int) -> dict:
@@ -104,7 +102,7 @@ def decoding(llm: TransformersLLM, batch: int) -> dict:
     def timed(new: int) -> float:
         def run():
             rows = written(llm, asked, [new] * batch, new)
-            decode(llm.hf_model, rows, SAMPLING, set(), llm.prompts.pad, most_nodes(llm.hf_model))
+            decode(llm.hf_model, rows, SAMPLING, set(), most_nodes(llm.hf_model))
 
         return seconds_of(_synchronised(run, llm.hf_model.device.type))
 
@@ -175,7 +173,7 @@ def padded_loop(
             model.generate(
                 **given,
                 **sampling,
-                pad_token_id=llm.prompts.pad,
+                pad_token_id=llm.tokenizer.pad_token_id or 0,
                 stopping_criteria=StoppingCriteriaList([stop]),
             )
 
@@ -206,7 +204,12 @@ def scoring(llm: TransformersLLM, length: int, every: bool) -> dict:
 
     def run():
         for batch in tree_batches(rows, most_nodes(llm.hf_model)):
-            log_probs_of(llm.hf_model, [rows[p] for p in batch], [targets[p] for p in batch], Prefix())
+            log_probs_of(
+                llm.hf_model,
+                [rows[p] for p in batch],
+                [targets[p] for p in batch],
+                read_prefix(llm.hf_model, []),
+            )
 
     seconds = seconds_of(_synchronised(run, llm.hf_model.device.type))
     return {"seconds": seconds, "tokens": SCORED_TOKENS, "kept": sum(map(len, targets.values()))}
@@ -254,7 +257,7 @@ def profile(llm: TransformersLLM, work: str, batch: int) -> dict:
         else:
             for part in tree_batches(rows, most_nodes(llm.hf_model)):
                 targets = [[(i, rows[p][i + 1]) for i in range(len(rows[p]) - 1)] for p in part]
-                log_probs_of(llm.hf_model, [rows[p] for p in part], targets, Prefix())
+                log_probs_of(llm.hf_model, [rows[p] for p in part], targets, read_prefix(llm.hf_model, []))
 
     run()
     on_gpu = llm.hf_model.device.type == "cuda"

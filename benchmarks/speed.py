@@ -76,7 +76,7 @@ def generate_batch(llm, batch: int) -> dict:
     length = {"max_new_tokens": limits.NEW_TOKENS, "min_new_tokens": limits.NEW_TOKENS}
     sampling = {"do_sample": True, "temperature": 0.7, "top_k": 50, **length}
     # No end token: rows must write as many tokens as ours do.
-    settings = GenerationConfig(**sampling, pad_token_id=llm.prompts.pad, eos_token_id=-1)
+    settings = GenerationConfig(**sampling, pad_token_id=llm.tokenizer.pad_token_id or 0, eos_token_id=-1)
     prompts = limits.prompts(llm, batch)
     written = {}
 

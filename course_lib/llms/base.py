@@ -1,15 +1,7 @@
 """What a language model can do here: write completions, and score text that is already there.
 
-A backend is a subclass of `LLM` with a `model_name` and `write`:
-
-    class Echo(LLM):
-        model_name: str = "echo"
-        fingerprint: str = "echo 1"  # leave it out, and nothing is cached
-
-        def write(self, requests, wanted):
-            for position in wanted:
-                text = requests[position].chat[-1]["content"]
-                yield {position: {"text": text, "input_tokens": 1, "output_tokens": 1, "finish_reason": "stop"}}
+A backend is a subclass of `LLM` with a `model_name` and `write`; README.md and `ScriptedLLM` are examples. Without a
+`fingerprint` nothing of it is cached.
 
 One that sees probabilities sets `can_score` and defines `score_choices`, `score_completions` and `score_with_head`; one
 with a tokenizer, `chat_text` and `completion_tokens`. The base class looks every input up in the cache first and stores
@@ -21,25 +13,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
+
 from course_lib.errors import InputError
 from course_lib.llms.cache import result_key
-from course_lib.llms.chats import SAMPLING, Chat, check_chat, check_chats, continued, sampling_arguments
-from course_lib.llms.results import Computed, Usage
-
-__all__ = [
-    "LLM",
-    "SAMPLING",
-    "Chat",
-    "LinearHead",
-    "Request",
-    "Usage",
-    "check_chat",
-    "continued",
-    "sampling_arguments",
-]
-
+from course_lib.llms.chats import SAMPLING, Chat, check_chat, check_chats, continued, sampling_arguments  # noqa: F401
+from course_lib.llms.results import Computed, Usage  # noqa: F401 - chats and usage are looked for here too
 
 CUT_OFF = "length"  # the finish reason of a text that ran into `max_new_tokens`
+ONLY_WRITES = "This needs a model whose probabilities can be seen; {} only writes text. Use a TransformersLLM, or a task that "
+ONLY_WRITES += "reads the model's text."
+NUMBER = int | float
+WRITTEN = {"text": str | None, "input_tokens": NUMBER, "output_tokens": NUMBER, "finish_reason": str | None}
 
 
 @dataclass(frozen=True)
@@ -98,8 +83,6 @@ class LLM(Computed):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_name!r}, generation_kwargs={self.generation_kwargs})"
 
-    # --- what a backend may define ------------------------------------------------------------------------------
-
     def load(self) -> None:
         """Make ready to compute; a run whose results are all cached never needs it."""
 
@@ -124,15 +107,15 @@ class LLM(Computed):
 
     def score_choices(self, chats, choices, wanted) -> Iterable[dict[int, list[float]]]:
         """Batches `{position in chats: [log-probability of each choice, up to a constant]}`."""
-        raise TypeError(f"{type(self).__name__} has no probabilities")
+        raise InputError(ONLY_WRITES.format(type(self).__name__))
 
     def score_completions(self, pairs, wanted) -> Iterable[dict[int, list[float]]]:
         """Batches `{position in pairs: [log-probability of each token]}` of `(chat, completion)` pairs."""
-        raise TypeError(f"{type(self).__name__} has no probabilities")
+        raise InputError(ONLY_WRITES.format(type(self).__name__))
 
     def score_with_head(self, pairs, head: LinearHead, wanted) -> Iterable[dict[int, float | None]]:
         """Batches `{position in pairs: score}`; None for a completion that cannot be read."""
-        raise TypeError(f"{type(self).__name__} has no hidden states")
+        raise InputError(ONLY_WRITES.format(type(self).__name__))
 
     def chat_text(self, chat: Chat) -> str:
         """The text that the model reads for a well-formed `chat`; see `render`."""
@@ -142,22 +125,19 @@ class LLM(Computed):
         """The tokens of `completion`, each as text; see `tokens`."""
         raise TypeError(f"{type(self).__name__} has no tokenizer")
 
-    # --- what is asked of it ------------------------------------------------------------------------------------
-
     def render(self, chat: Chat) -> str:
         """The text that the model reads for `chat`, control tokens included."""
         check_chat(chat, 0)
-        return self.results("render", [(chat,)], lambda wanted: [{0: self.chat_text(chat)}])[0]
+        return self.results("render", [(chat,)], str, lambda wanted: [{0: self.chat_text(chat)}])[0]
 
     def tokens(self, completion: str) -> list[str]:
         """The tokens of a completion, each as text: one for each of `token_log_probs`."""
+        inputs = [(completion,)]
         return self.results(
-            "tokens", [(completion,)], lambda wanted: [{0: self.completion_tokens(completion)}]
+            "tokens", inputs, [str, ...], lambda wanted: [{0: self.completion_tokens(completion)}]
         )[0]
 
-    def generate(
-        self, inputs: Sequence[Chat], num_generations: int = 1, **kwargs: Any
-    ) -> list[dict[str, Any]]:
+    def generate(self, inputs: Sequence[Chat], num_generations: int = 1, **kwargs: Any) -> list[dict]:
         """Write `num_generations` completions for each chat.
 
         Args:
@@ -178,8 +158,8 @@ class LLM(Computed):
             raise InputError(f"num_generations={num_generations!r}; allowed: a whole number from 1.")
         check_chats(inputs)
         requests = [Request(chat, draw, arguments) for chat in inputs for draw in range(num_generations)]
-        keys = [(request.chat, request.draw, arguments) for request in requests]
-        results = self.results("generate", keys, partial(self._written, requests))
+        keys = [(request.chat, request.draw, request.arguments) for request in requests]
+        results = self.results("generate", keys, WRITTEN, partial(self._written, requests))
         return [_joined(results[i : i + num_generations]) for i in range(0, len(results), num_generations)]
 
     def choice_probabilities(self, inputs: Sequence[Chat], choices: Sequence[str], prefill: str = ""):
@@ -188,15 +168,13 @@ class LLM(Computed):
         Returns:
             numpy array of shape `(len(inputs), len(choices))`; each row sums to 1. One forward pass, no generation.
         """
-        import numpy as np
-
-        self._must_score("choice_probabilities")
         chats, choices = [continued(chat, prefill) for chat in inputs], list(choices)
         check_chats(chats)
         keys = [(chat, choices) for chat in chats]
-        scores = self.results("choices", keys, partial(self.score_choices, chats, choices))
+        shape = [NUMBER] * len(choices)
+        scores = self.results("choices", keys, shape, partial(self.score_choices, chats, choices))
         logs = np.array(scores, dtype=np.float64).reshape(len(chats), len(choices))
-        probabilities = np.exp(logs - logs.max(axis=1, keepdims=True)) if len(chats) else logs
+        probabilities = np.exp(logs - logs.max(axis=1, keepdims=True))
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
     def token_log_probs(self, inputs: Sequence[Chat], completions: Sequence[str]) -> list[list[float]]:
@@ -205,16 +183,13 @@ class LLM(Computed):
         An empty chat (`[]`) gives the unconditional log-probabilities. An empty completion, or one that does not
         fit the model's context, gives an empty list.
         """
-        pairs = self._pairs("token_log_probs", inputs, completions)
-        return self.results("log_probs", pairs, partial(self.score_completions, pairs))
+        pairs = self._pairs(inputs, completions)
+        return self.results("log_probs", pairs, [NUMBER, ...], partial(self.score_completions, pairs))
 
     def log_likelihood(self, inputs: Sequence[Chat], completions: Sequence[str]):
         """Mean log-probability per token of each completion given its chat; shape `(len(inputs),)`, nan if empty."""
-        import numpy as np
-
-        return np.array(
-            [np.mean(logs) if logs else np.nan for logs in self.token_log_probs(inputs, completions)]
-        )
+        rows = self.token_log_probs(inputs, completions)
+        return np.array([np.mean(logs) if logs else np.nan for logs in rows])
 
     def head_scores(self, inputs: Sequence[Chat], completions: Sequence[str], head: LinearHead):
         """The score that a linear head gives each completion from the model's hidden states.
@@ -222,30 +197,18 @@ class LLM(Computed):
         Returns:
             numpy array of shape `(len(inputs),)`; nan for a completion that is empty or does not fit the context.
         """
-        import numpy as np
-
-        pairs, fingerprint = self._pairs("head_scores", inputs, completions), head.fingerprint
+        pairs, fingerprint = self._pairs(inputs, completions), head.fingerprint
         keys = [(fingerprint, *pair) for pair in pairs]
-        scores = self.results("head", keys, partial(self.score_with_head, pairs, head))
+        scores = self.results("head", keys, NUMBER | None, partial(self.score_with_head, pairs, head))
         return np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
 
-    def _pairs(
-        self, method: str, inputs: Sequence[Chat], completions: Sequence[str]
-    ) -> list[tuple[Chat, str]]:
-        self._must_score(method)
+    def _pairs(self, inputs: Sequence[Chat], completions: Sequence[str]) -> list[tuple]:
         if len(inputs) != len(completions):
             raise InputError(
-                f"{len(inputs)} inputs but {len(completions)} completions; one completion per input."
+                f"{len(inputs)} inputs but {len(completions)} completions; allowed: one per input."
             )
         check_chats(inputs, may_be_empty=True)
         return list(zip(inputs, completions, strict=True))
-
-    def _must_score(self, method: str) -> None:
-        if not self.can_score:
-            raise InputError(
-                f"{method} needs a model whose probabilities can be seen; {type(self).__name__} only writes text. "
-                "Use a TransformersLLM, or a task that reads the model's text."
-            )
 
     def _written(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
         for batch in self.write(requests, wanted):
@@ -258,10 +221,7 @@ class LLM(Computed):
             yield batch
 
 
-WRITTEN = ("text", "input_tokens", "output_tokens", "finish_reason")
-
-
 def _joined(results: list[dict[str, Any]]) -> dict[str, Any]:
-    texts, *counts, reasons = ([result[key] for result in results] for key in WRITTEN)
-    statistics = dict(zip(WRITTEN[1:3], counts, strict=True))
+    texts, inputs, outputs, reasons = ([result[key] for result in results] for key in WRITTEN)
+    statistics = {"input_tokens": inputs, "output_tokens": outputs}
     return {"generations": texts, "finish_reasons": reasons, "statistics": statistics}

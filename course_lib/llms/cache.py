@@ -12,8 +12,8 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from course_lib.paths import cache_folder
 TABLE = """CREATE TABLE IF NOT EXISTS results (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, created REAL NOT NULL, checksum INTEGER NOT NULL, value TEXT NOT NULL
 ) WITHOUT ROWID"""
-LOOKUP = 500  # keys in one SELECT; SQLite builds may allow as few as 999 parameters
 WAIT = 60  # seconds for another process to finish writing
 # SQLite calls it a plain error when the table is not the one that our statements ask for.
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
@@ -50,20 +49,14 @@ class ResultCache:
         self._inode = 0
         self._lock = threading.RLock()
 
-    def __repr__(self) -> str:
-        return f"ResultCache({str(self.path)!r})"
-
-    def get_many(self, keys: Sequence[str]) -> dict[str, Any]:
-        """The values of those `keys` that are stored and sound."""
-        values = {}
-        for start in range(0, len(keys), LOOKUP):
-            chunk = keys[start : start + LOOKUP]
-            marks = ",".join("?" * len(chunk))
-            rows = self._run(f"SELECT key, checksum, value FROM results WHERE key IN ({marks})", chunk)
-            sound = [(key, value) for key, checksum, value in rows if checksum == _checksum(key, value)]
-            if len(sound) < len(rows):
-                _report(f"{len(rows) - len(sound)} damaged results in {self.path} are made again")
-            values.update((key, json.loads(value)) for key, value in sound)
+    def get_many(self, keys: Sequence[str], fits: Callable = lambda value: True) -> dict[str, Any]:
+        """The values of those `keys` that are stored and sound, and for which `fits(value)` holds."""
+        among = "key IN (SELECT value FROM json_each(?))"
+        rows = self._run(f"SELECT key, checksum, value FROM results WHERE {among}", [json.dumps([*keys])])
+        sound = {key: json.loads(text) for key, checksum, text in rows if checksum == _checksum(key, text)}
+        values = {key: value for key, value in sound.items() if fits(value)}
+        if len(values) < len(rows):
+            _report(f"{len(rows) - len(values)} damaged results in {self.path} are made again")
         return values
 
     def put_many(self, results: Mapping[str, Any], model: str) -> None:
@@ -81,7 +74,7 @@ class ResultCache:
 
     def clear(self) -> int | None:
         """Delete all results, and damaged files; how many results, None if unknown."""
-        count = None
+        count, files = None, []
         try:
             [(count,)] = self._run("SELECT COUNT(*) FROM results")
             self._run("DELETE FROM results")
@@ -91,8 +84,12 @@ class ResultCache:
             if _primary_code(error.__cause__) not in NO_ROOM:
                 raise
             self.close()
-            self._delete(self.files())
-        self._delete(self.damaged_files())
+            files = self._files()
+        try:
+            for file in [*files, *self.damaged_files()]:
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._explained(error) from error
         return count
 
     def copy_to(self, folder: Path) -> None:
@@ -108,30 +105,21 @@ class ResultCache:
                 self._connection.close()
                 self._connection = None
 
-    def files(self) -> list[Path]:
-        """The files that the results lie in now."""
-        names = (self.path.name + suffix for suffix in ("", "-wal", "-shm"))
-        return [file for name in names if (file := self.path.with_name(name)).exists()]
-
     def damaged_files(self) -> list[Path]:
         """The files that were set aside."""
         return sorted(self.path.parent.glob("results.damaged-*"))
 
-    def _delete(self, files: list[Path]) -> None:
-        try:
-            for file in files:
-                file.unlink(missing_ok=True)
-        except OSError as error:
-            raise self._explained(error) from error
+    def _files(self) -> list[Path]:
+        return list(self.path.parent.glob(f"{self.path.name}*"))  # those of the write-ahead log, too
 
-    def _run(self, statement: str, values: Sequence = (), many: bool = False) -> Any:
+    def _run(self, statement: str, values: Sequence = (), many: bool = False) -> list[tuple]:
         with self._lock:
             try:
-                return self._execute(statement, values, many)
-            except sqlite3.Error as error:
-                if _primary_code(error) not in DAMAGED:
-                    raise self._explained(error) from error
-            try:
+                try:
+                    return self._execute(statement, values, many)
+                except sqlite3.Error as error:
+                    if _primary_code(error) not in DAMAGED:
+                        raise
                 self._set_aside()
                 return self._execute(statement, values, many)
             except (sqlite3.Error, OSError) as error:
@@ -144,16 +132,14 @@ class ResultCache:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise self._explained(error) from error
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, timeout=WAIT, check_same_thread=False)
             self._inode = self.path.stat().st_ino
             # A damaged byte may be no UTF-8; it must reach the checksum, which tells it apart.
             self._connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
             try:
-                _write_ahead(self._connection)
+                with suppress(sqlite3.OperationalError):  # another process is about to do the same
+                    self._connection.execute("PRAGMA journal_mode=WAL")
                 for statement in ("PRAGMA synchronous=NORMAL", TABLE):
                     self._connection.execute(statement)
             except BaseException:
@@ -166,7 +152,7 @@ class ResultCache:
         if self.path.exists() and self.path.stat().st_ino != self._inode:
             return  # another process was first, and has begun a new file
         aside = f"results.damaged-{time.time_ns()}.sqlite"
-        for file in self.files():
+        for file in self._files():
             file.rename(file.with_name(file.name.replace(self.path.name, aside)))
         _report(f"{self.path} was damaged; it is kept as {aside} and its results are made again")
 
@@ -176,19 +162,6 @@ class ResultCache:
             "Free some space (`python -m course_lib cache --clear` deletes all results) or mend the permissions, or "
             "set COURSE_LIB_CACHE to another folder, and run again."
         )
-
-
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to WAL mode; where another process does the same to a new file, SQLite does not wait by itself."""
-    end = time.monotonic() + WAIT
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if _primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > end:
-                raise
-        time.sleep(0.02)
 
 
 def _primary_code(error: BaseException | None) -> int:
@@ -204,9 +177,7 @@ def _report(message: str) -> None:
     print(f"course_lib: {message}", file=sys.stderr, flush=True)
 
 
-@cache
-def _cache_at(folder: Path) -> ResultCache:
-    return ResultCache(folder)
+_cache_at = cache(ResultCache)
 
 
 def default_cache() -> ResultCache:

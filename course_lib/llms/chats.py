@@ -42,9 +42,8 @@ def check_chat(chat: Any, position: int, may_be_empty: bool = False) -> None:
             f"Input {position} is {repr(chat)[:80]}, not a chat. Allowed: a list of messages such as {EXAMPLE}."
         )
     for message in chat:
-        texts = [message.get(k) for k in ("role", "content")] if isinstance(message, dict) else [None]
-        well_formed = all(isinstance(text, str) for text in texts)
-        if not well_formed or message["role"] not in ("system", "user", "assistant"):
+        role, content = map(message.get, ("role", "content")) if isinstance(message, dict) else (None, None)
+        if role not in ("system", "user", "assistant") or not isinstance(content, str):
             raise InputError(
                 f"Input {position} holds the message {repr(message)[:120]}. Allowed: 'role' is system, user or "
                 f"assistant, and 'content' is text, such as {EXAMPLE}."
@@ -73,32 +72,26 @@ def sampling_arguments(given: Mapping[str, Any] | None) -> dict[str, Any]:
     sampled = arguments.pop("do_sample", True)
     if not isinstance(sampled, bool):
         raise InputError(f"do_sample={sampled!r:.80}; allowed: True or False.")
-    if not sampled:
-        arguments["temperature"] = 0
     if unknown := sorted(str(name) for name in arguments if name not in SAMPLING):
         raise InputError(
             f"Unknown sampling argument {', '.join(unknown)}. Allowed: do_sample, {', '.join(SAMPLING)}."
         )
-    arguments = {**SAMPLING, **arguments}
-    arguments["stop_strings"] = _stop_strings(arguments["stop_strings"])
-    return arguments | {name: _number(name, arguments[name]) for name in RANGES}
-
-
-def _stop_strings(value: Any) -> list[str]:
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) and text for text in texts):
+    arguments = {**SAMPLING, **arguments} | ({} if sampled else {"temperature": 0})
+    stops = arguments["stop_strings"]
+    stops = [stops] if isinstance(stops, str) else stops
+    if not isinstance(stops, list | tuple) or not all(isinstance(text, str) and text for text in stops):
         raise InputError(
-            f"stop_strings={value!r:.80}; allowed: a text, or a list of texts, none of them empty."
+            f"stop_strings={stops!r:.80}; allowed: a text, or a list of texts, none of them empty."
         )
-    return list(texts)
+    return (
+        arguments | {name: _number(name, arguments[name]) for name in RANGES} | {"stop_strings": list(stops)}
+    )
 
 
 def _number(name: str, value: Any) -> int | float:
     low, high = RANGES[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise InputError(f"{name}={value!r:.80}; allowed: a number from {low} to {high}.")
-    if not isinstance(SAMPLING[name], int):
-        return value
-    if value != int(value):
+    if isinstance(SAMPLING[name], int) and value != int(value):
         raise InputError(f"{name}={value!r}; allowed: a whole number.")
-    return int(value)
+    return int(value) if isinstance(SAMPLING[name], int) else value

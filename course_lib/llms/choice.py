@@ -22,26 +22,23 @@ def choose_models() -> tuple[list[str], str]:
     Raises:
         InputError: COURSE_LIB_MODELS holds other than two names.
     """
-    wanted = [name.strip() for name in os.environ.get("COURSE_LIB_MODELS", "").split(",") if name.strip()]
-    names = list(PACKAGED)
-    if wanted and wanted != ["packaged"] and len(wanted) != 2:
-        value = ",".join(wanted)
-        raise InputError(
-            f"COURSE_LIB_MODELS={value!r}; allowed: two models, such as 'org/one,org/two', or 'packaged'."
-        )
+    value, names = os.environ.get("COURSE_LIB_MODELS", ""), list(PACKAGED)
+    wanted = [name.strip() for name in value.split(",") if name.strip()]
     if wanted == ["packaged"] or replaying():
         why = "the two packaged models, as asked for."
     elif wanted:
+        if len(wanted) != 2:
+            raise InputError(
+                f"COURSE_LIB_MODELS={value!r}; allowed: two models, such as 'org/one,org/two', or 'packaged'."
+            )
         names, why = wanted, "COURSE_LIB_MODELS asks for them."
     elif best_device() == "cpu":
         why = "this machine has no GPU, and both are quick enough on a CPU."
     elif not _hub_answers():
         why = "there is a GPU, but the Hugging Face hub cannot be reached."
     else:
-        names, why = (
-            list(LARGER),
-            "there is a GPU, and the hub answers. COURSE_LIB_MODELS=packaged takes the small ones.",
-        )
+        names = list(LARGER)
+        why = "there is a GPU, and the hub answers. COURSE_LIB_MODELS=packaged takes the small ones."
     return names, f"{' and '.join(names)}: {why}"
 
 

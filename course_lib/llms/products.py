@@ -10,18 +10,15 @@ import platform
 import torch
 from torch import nn
 
-OPERATORS = (
-    "_linear_pointwise",
-    "_reorder_linear_weight",
-)  # private ones: a PyTorch without them is slower, not wrong
+# Private ones: a PyTorch without them is slower, not wrong.
+OPERATORS = ("_linear_pointwise", "_reorder_linear_weight")
 
 
 class OneDnnLinear(nn.Linear):
     """A linear layer whose product oneDNN computes wherever no gradient is asked for."""
 
-    _packed: tuple[torch.Tensor, torch.Tensor, int] | None = (
-        None  # the copy, what it was made from, and its version then
-    )
+    # A copy of the weights in oneDNN's order, what it was made from, and the version of that.
+    _packed: tuple[torch.Tensor, torch.Tensor, int] | None = None
 
     def pack(self) -> None:
         """Keep a second copy of the weights, in oneDNN's order, for as long as the first is not changed."""
@@ -32,32 +29,22 @@ class OneDnnLinear(nn.Linear):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled() or x.dtype != torch.float32:
             return super().forward(x)
-        return torch.ops.mkldnn._linear_pointwise(x, self._best_weight(), self.bias, "none", [], "")
-
-    def _best_weight(self) -> torch.Tensor:
-        if self._packed is None:
-            return self.weight
-        packed, plain, version = self._packed
+        packed, plain, version = self._packed or (self.weight, self.weight, 0)
         unchanged = plain.data_ptr() == self.weight.data_ptr() and plain._version == version
-        return packed if unchanged else self.weight
+        weight = packed if unchanged else self.weight
+        return torch.ops.mkldnn._linear_pointwise(x, weight, self.bias, "none", [], "")
 
     def __getstate__(self) -> dict:
-        # A packed copy can be neither copied nor pickled.
-        return {**self.__dict__, "_packed": None}
+        return {**self.__dict__, "_packed": None}  # a packed copy can be neither copied nor pickled
 
 
 def with_fast_products(model):
     """`model` with its linear layers on oneDNN, if it is a float32 model on an x86 CPU; else as it was."""
-    fits = (
-        model.device.type == "cpu"
-        and model.dtype == torch.float32
-        and platform.machine().lower() in ("x86_64", "amd64")
+    there = torch.backends.mkldnn.is_available() and all(
+        hasattr(torch.ops.mkldnn, name) for name in OPERATORS
     )
-    if (
-        fits
-        and torch.backends.mkldnn.is_available()
-        and all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS)
-    ):
+    there = there and platform.machine().lower() in ("x86_64", "amd64")
+    if there and model.device.type == "cpu" and model.dtype == torch.float32:
         head = model.get_output_embeddings()
         for module in model.modules():
             if type(module) is nn.Linear:

@@ -1,23 +1,30 @@
 """From chats to token ids and back: what a model reads, and where its completion ends."""
 
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
-from jinja2 import TemplateError
-
-from course_lib.errors import InputError
+from course_lib.errors import InputError, WeightsError
 from course_lib.llms.base import Chat
-from course_lib.llms.weights import Weights
+from course_lib.llms.folders import Weights
+
+TEMPLATE_SECONDS = 5  # a template takes less than a thousandth of it
+MARK = "\ue000"  # a character of private use, which texts seldom have
 
 
 def folded(chat: Chat) -> Chat:
     """`chat` with its system messages in front of the first message of the user, for templates that take none."""
-    system = [message["content"] for message in chat if message["role"] == "system"]
-    rest = [message for message in chat if message["role"] != "system"]
-    first = next((place for place, message in enumerate(rest) if message["role"] == "user"), None)
-    if not system or first is None:
-        return chat
-    question = {"role": "user", "content": "\n\n".join([*system, rest[first]["content"]])}
-    return [*rest[:first], question, *rest[first + 1 :]]
+    texts = [message["content"] for message in chat if message["role"] == "system"]
+    rest = [dict(message) for message in chat if message["role"] != "system"]
+    for message in rest:
+        if message["role"] == "user":
+            message["content"] = "\n\n".join([*texts, message["content"]])
+            return rest
+    return chat
 
 
 class Prompts:
@@ -39,16 +46,23 @@ class Prompts:
 
     def render(self, chat: Chat) -> str:
         """The text that the model reads for `chat`. A final assistant message is left open, to be continued."""
-        messages, prefill = (
-            (chat[:-1], chat[-1]["content"]) if chat[-1]["role"] == "assistant" else (chat, None)
-        )
-        text = self._templated(messages if self._takes_system else folded(messages))
-        return encodable(text if prefill is None else text + self.weights.completion_prefix + prefill)
+        messages, opened = chat, ""
+        if chat[-1]["role"] == "assistant":
+            messages, opened = chat[:-1], self.weights.completion_prefix + chat[-1]["content"]
+        return encodable(self._templated(messages if self.takes_system else folded(messages)) + opened)
 
     def _templated(self, messages: Chat) -> str:
         try:
-            return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        except TemplateError as error:
+            with _time_limit(TEMPLATE_SECONDS):
+                return self.tokenizer.apply_chat_template(
+                    messages, tokenize=False, add_generation_prompt=True
+                )
+        except TimeoutError as error:
+            raise WeightsError(
+                f"The chat template of {self.weights.name} has not ended after {TEMPLATE_SECONDS} s, so it may never "
+                "end. Give another one with chat_template=…, or choose another model."
+            ) from error
+        except Exception as error:
             roles = ", ".join(message["role"] for message in messages) or "none"
             raise InputError(
                 f"The chat template of {self.weights.name} refuses messages of these roles: {roles} ({error}). "
@@ -56,13 +70,11 @@ class Prompts:
             ) from error
 
     @cached_property
-    def _takes_system(self) -> bool:
+    def takes_system(self) -> bool:
         """Whether the template shows a system message; that of Gemma 2 raises, others leave it out without a word."""
-        mark = "\ue000"
+        messages = [{"role": "system", "content": MARK}, {"role": "user", "content": "Hello."}]
         try:
-            return mark in self._templated(
-                [{"role": "system", "content": mark}, {"role": "user", "content": "Hello."}]
-            )
+            return MARK in self._templated(messages)
         except InputError:
             return False
 
@@ -72,10 +84,15 @@ class Prompts:
             start = self.tokenizer.bos_token_id
             return [start if start is not None else self.tokenizer.eos_token_id]
         shielded, secrets = self._shielded(chat)
-        pieces = [(self.render(shielded), False)]
-        for mark, secret in secrets.items():
-            pieces = [part for piece in pieces for part in _cut(piece, mark, secret)]
-        return [token for text, plain in pieces for token in self._ids(text, plain)]
+        text, marks = self.render(shielded), "|".join(secrets)
+        pieces = re.split(f"({marks})", text) if secrets else [text]
+        return [token for piece in pieces for token in self._ids(secrets.get(piece, piece), piece in secrets)]
+
+    def encode_all(self, chats: list[Chat]) -> list[list[int]]:
+        """Token ids of each of `chats`; what stands there more than once is encoded once."""
+        texts = [json.dumps(chat) for chat in chats]
+        tokens = {text: self.encode(chat) for text, chat in dict(zip(texts, chats, strict=True)).items()}
+        return [tokens[text] for text in texts]
 
     def encode_completion(self, completion: str) -> list[int]:
         """Token ids of a completion as it follows a prompt; none for an empty one."""
@@ -98,10 +115,9 @@ class Prompts:
 
     def encode_question(self, question: str) -> list[int]:
         """Token ids of a next message that asks `question`, as they follow a completion, up to where its answer begins."""
-        mark = "\ue000"
-        turns = [("user", mark), ("assistant", mark), ("user", question)]
+        turns = [("user", MARK), ("assistant", MARK), ("user", question)]
         text = self.render([{"role": role, "content": content} for role, content in turns])
-        return self._ids(text.split(mark)[2], plain=False)
+        return self._ids(text.split(MARK)[2], plain=False)
 
     def text(self, tokens: list[int], stop_strings: list[str]) -> str:
         """The completion that `tokens` spell, up to the first stop string, without the spaces around it."""
@@ -120,10 +136,6 @@ class Prompts:
 
         return reached if stop_strings else lambda tokens: False
 
-    @property
-    def pad(self) -> int:
-        return self.tokenizer.pad_token_id or 0
-
     def _ids(self, text: str, plain: bool = True) -> list[int]:
         return self.tokenizer(encodable(text), add_special_tokens=False, split_special_tokens=plain).input_ids
 
@@ -138,24 +150,32 @@ class Prompts:
         everything = "".join(message["content"] for message in chat)
         for number, special in enumerate(self._specials):
             if special in everything:
-                mark = f"\ue000{number}\ue001"
+                mark = f"{MARK}{number}\ue001"
                 while mark in everything:
-                    mark = "\ue000" + mark
+                    mark = MARK + mark
                 secrets[mark] = special
         for mark, special in secrets.items():
             chat = [{**message, "content": message["content"].replace(special, mark)} for message in chat]
         return chat, secrets
 
 
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise `TimeoutError` in Python code that runs for longer than `seconds`, in any thread."""
+    end, before = time.monotonic() + seconds, sys.gettrace()
+
+    def watch(frame, event, argument):
+        if time.monotonic() > end:
+            raise TimeoutError
+        return watch
+
+    sys.settrace(watch)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
 def encodable(text: str) -> str:
     """`text` with a question mark for each half of a surrogate pair, which is no character and which tokenizers refuse."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _cut(piece: tuple[str, bool], mark: str, secret: str) -> list[tuple[str, bool]]:
-    """Split a piece of template text at `mark`, with `secret` between the parts as plain text."""
-    text, plain = piece
-    if plain or mark not in text:
-        return [piece]
-    parts = [[(part, False), (secret, True)] for part in text.split(mark)]
-    return [half for pair in parts for half in pair if half[0]][:-1]

@@ -10,6 +10,8 @@ from course_lib.errors import CacheError, InputError
 from course_lib.llms.cache import default_cache, result_key
 from course_lib.paths import replaying
 
+Compute = Callable[[set[int]], Iterable[dict[int, Any]]]  # from positions to batches of results by position
+
 
 @dataclass
 class Usage:
@@ -42,10 +44,11 @@ class Computed(Declared):
     model_name: ClassVar[str] = ""
     fingerprint: ClassVar[str | None] = None
 
-    def results(
-        self, kind: str, inputs: list[tuple], compute: Callable[[set[int]], Iterable[dict[int, Any]]]
-    ) -> list[Any]:
-        """The results for `inputs`: from the cache, or computed; each batch is stored at once."""
+    def results(self, kind: str, inputs: list[tuple], shape: Any, compute: Compute) -> list[Any]:
+        """The results for `inputs`: from the cache, or computed; each batch is stored at once.
+
+        What the cache holds is taken if it has the `shape` of a result; see `has_shape`.
+        """
         if not self.model_name:
             raise TypeError(f"{type(self).__name__} must define model_name")
         fingerprint = self.fingerprint
@@ -54,7 +57,7 @@ class Computed(Declared):
         first: dict[str, int] = {}
         for position, key in enumerate(keys):
             first.setdefault(key, position)
-        results = store.get_many(list(first)) if store else {}
+        results = store.get_many(list(first), lambda value: has_shape(value, shape)) if store else {}
         wanted = {position for key, position in first.items() if key not in results}
         self.usage.cached += len(keys) - len(wanted)
         if wanted and store and replaying():
@@ -69,9 +72,7 @@ class Computed(Declared):
             if store:
                 store.put_many(computed, self.model_name)
             results.update(computed)
-            end = time.perf_counter()
-            self._count(computed.values(), end - start)
-            start = end
+            start = self._count(computed.values(), start)
         if missing := sorted(position for position in wanted if keys[position] not in results):
             raise InputError(
                 f"{type(self).__name__} gave no result ({kind}) for {len(missing)} of {len(wanted)} inputs, for example "
@@ -79,12 +80,24 @@ class Computed(Declared):
             )
         return [results[key] for key in keys]
 
-    def _count(self, results: Iterable[Any], seconds: float) -> None:
-        results = list(results)
-        self.usage.new += len(results)
-        self.usage.seconds += seconds
+    def _count(self, results: Iterable[Any], start: float) -> float:
+        """Add what was computed since `start` to the usage; the time now."""
+        now, results = time.perf_counter(), list(results)
         written = [result for result in results if isinstance(result, dict)]
-        self.usage.writing_seconds += seconds if written else 0
+        self.usage.new += len(results)
+        self.usage.seconds += now - start
+        self.usage.writing_seconds += now - start if written else 0
         self.usage.input_tokens += sum(result["input_tokens"] for result in written)
         self.usage.output_tokens += sum(result["output_tokens"] for result in written)
         self.on_progress(self.usage)
+        return now
+
+
+def has_shape(value: Any, shape: Any) -> bool:
+    """Whether `value` is of type `shape`, a list of as many shapes (`[str, ...]`: of any number), or a dict with such keys."""
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(k in value and has_shape(value[k], shape[k]) for k in shape)
+    if isinstance(shape, list) and isinstance(value, list):
+        shapes = shape[:1] * len(value) if ... in shape else shape
+        return len(value) == len(shapes) and all(map(has_shape, value, shapes))
+    return not isinstance(shape, list) and isinstance(value, shape)

@@ -28,16 +28,9 @@ class ScriptedLLM(LLM):
 
     def write(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
         for position in sorted(wanted):
-            request = requests[position]
-            is_function = callable(self.replies)
-            text = (
-                self.replies(request.chat) if is_function else self.replies[request.draw % len(self.replies)]
-            )
-            yield {
-                position: {
-                    "text": text,
-                    "input_tokens": sum(len(message["content"].split()) for message in request.chat),
-                    "output_tokens": len((text or "").split()),
-                    "finish_reason": "stop" if text is not None else "script gave None",
-                }
-            }
+            chat, draw = requests[position].chat, requests[position].draw
+            text = self.replies(chat) if callable(self.replies) else self.replies[draw % len(self.replies)]
+            written = {"text": text, "finish_reason": "stop" if text is not None else "script gave None"}
+            written["input_tokens"] = sum(len(message["content"].split()) for message in chat)
+            written["output_tokens"] = len((text or "").split())
+            yield {position: written}

@@ -1,20 +1,19 @@
 """Local inference with Hugging Face Transformers."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cached_property, partial
 from typing import Any
 
-from course_lib.errors import InputError, WeightsError
+from course_lib.errors import WeightsError
 from course_lib.llms.base import LLM, Chat, LinearHead, Request
 from course_lib.llms.cache import result_key
 from course_lib.llms.devices import batch_budget, filled_batches, most_nodes
-from course_lib.llms.folders import check_settings, check_type, text_config
-from course_lib.llms.loaded import Loaded, hold, load_model, release
+from course_lib.llms.folders import Weights, check_settings, check_type, text_config
+from course_lib.llms.loaded import Loaded, hold, load_model, reading, release
 from course_lib.llms.packaged import PACKAGED
 from course_lib.llms.prompts import Prompts
-from course_lib.llms.weights import Weights, readable, resolve
+from course_lib.llms.weights import resolve
 from course_lib.paths import replaying
 
 
@@ -57,14 +56,7 @@ class TransformersLLM(LLM):
         self.dtype, self.device, self.device_map = str(dtype).removeprefix("torch."), device, device_map
         self.model_kwargs = dict(model_kwargs or {})
         check_settings(self.model_kwargs)
-        attention = self.model_kwargs.get("attn_implementation", "sdpa")
-        if attention != "sdpa":
-            raise InputError(
-                f"attn_implementation={attention!r}; allowed: 'sdpa', which takes the masks used here."
-            )
         self._loaded: Loaded | None = None
-
-    # --- what it is ---------------------------------------------------------------------------------------------
 
     @property
     def model_name(self) -> str:
@@ -78,11 +70,8 @@ class TransformersLLM(LLM):
 
     @cached_property
     def fingerprint(self) -> str:
-        settings = {name: str(value) for name, value in self.model_kwargs.items()}
-        weights = self.weights
-        return result_key(
-            weights.fingerprint, weights.chat_template, self.tokenizer_name, self.dtype, settings
-        )
+        known, settings = self.weights, {name: str(value) for name, value in self.model_kwargs.items()}
+        return result_key(known.fingerprint, known.chat_template, self.tokenizer_name, self.dtype, settings)
 
     source = property(lambda self: self.weights.source)
     licence = property(lambda self: self.weights.licence)
@@ -91,19 +80,17 @@ class TransformersLLM(LLM):
         self.fingerprint  # noqa: B018 - resolving the weights is the check
         if self.model not in PACKAGED:
             check_type(self.weights.folder)
-            self.prompts  # noqa: B018 - so is reading the tokenizer
+            self.prompts.takes_system  # noqa: B018 - so is reading tokenizer and chat template
 
     @cached_property
     def prompts(self) -> Prompts:
         """Tokenizer and chat template; `prompts.render(chat)` is the text that the model reads."""
         from transformers import AutoTokenizer
 
-        folder = (
-            resolve(self.tokenizer_name, token=self.token, tokenizer_only=True).folder
-            if self.tokenizer_name
-            else self.weights.folder
-        )
-        with readable(folder):
+        folder = self.weights.folder
+        if self.tokenizer_name:
+            folder = resolve(self.tokenizer_name, token=self.token, tokenizer_only=True).folder
+        with reading(folder):
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         size = text_config(self.weights.folder).get("vocab_size")
         if size and max(tokenizer.get_vocab().values(), default=0) >= size:
@@ -135,8 +122,6 @@ class TransformersLLM(LLM):
             return True
         return len(self.prompts.encode([{"role": "user", "content": text}])) < self.context
 
-    # --- loading ------------------------------------------------------------------------------------------------
-
     @property
     def hf_model(self):
         """The Transformers model, loaded if need be."""
@@ -147,64 +132,52 @@ class TransformersLLM(LLM):
         self.load()
         return self._loaded
 
-    @property
-    def _loading_key(self) -> str:
-        settings = self.dtype, self.device, str(self.device_map), str(self.model_kwargs)
-        return result_key(str(self.weights.folder), *settings)
-
     def load(self) -> None:
         if self._loaded is None:
-            self._loaded = hold(self._loading_key, self._load_model)
-
-    def _load_model(self):
-        self.prompts  # noqa: B018 - a missing chat template is an error before the weights are read
-        placed = {"device_map": self.device_map} if self.device_map is not None else {}
-        return load_model(self.weights.folder, self.dtype, self.device, {**placed, **self.model_kwargs})
+            self.prompts  # noqa: B018 - a missing chat template is an error before the weights are read
+            folder, placed = self.weights.folder, {"device_map": self.device_map} if self.device_map else {}
+            key = result_key(
+                str(folder), self.dtype, self.device, str(self.device_map), str(self.model_kwargs)
+            )
+            settings = folder, self.dtype, self.device, {**placed, **self.model_kwargs}
+            self._loaded = hold(key, lambda: load_model(*settings))
 
     def unload(self) -> None:
         """Drop this object's hold on the weights; the last holder frees the memory."""
         if self._loaded is not None:
-            self._loaded = None
-            release(self._loading_key)
-
-    # --- writing ------------------------------------------------------------------------------------------------
+            loaded, self._loaded = self._loaded, None
+            release(loaded)
 
     def write(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
         from course_lib.llms.decoding import decode
 
-        arguments = requests[0].arguments
+        arguments, model = requests[0].arguments, self.hf_model
         stops = [*arguments["stop_strings"], *self.weights.stop_strings]
         rows = self._rows(requests, stops)
-        if unwritable := [p for p in sorted(wanted) if rows[p].finish_reason]:
-            yield {p: self._result(rows[p], stops) for p in unwritable}
-        lengths = {p: len(row.prompt) + row.limit for p, row in rows.items() if not row.finish_reason}
-        nodes = most_nodes(self.hf_model)
+        yield {p: self._result(rows[p], stops) for p in sorted(wanted) if rows[p].finish_reason}
 
         def decoded(part: list[int]) -> list[Any]:
             batch = [replace(rows[p], tokens=[]) for p in part]
-            decode(self.hf_model, batch, arguments, self._end_tokens, self.prompts.pad, nodes)
+            decode(model, batch, arguments, self._end_tokens, most_nodes(model))
             return batch
 
-        for batch in filled_batches(lengths, *batch_budget(self.hf_model)):
+        lengths = {p: len(row.prompt) + row.limit for p, row in enumerate(rows) if not row.finish_reason}
+        for batch in filled_batches(lengths, *batch_budget(model)):
             for part, written in self._shared.in_parts([p for p in batch if p in wanted], decoded):
                 yield {p: self._result(row, stops) for p, row in zip(part, written, strict=True)}
 
-    def _rows(self, requests: list[Request], stops: list[str]) -> dict[int, Any]:
+    def _rows(self, requests: list[Request], stops: list[str]) -> list[Any]:
         """A row to decode for each request; those whose prompt is too long are finished already."""
         from course_lib.llms.decoding import Row, noise_key
 
-        encode, stopper = (
-            cache(lambda text: self.prompts.encode(json.loads(text))),
-            self.prompts.stopper(stops),
-        )
-        rows = {}
-        for position, request in enumerate(requests):
-            prompt, arguments = encode(json.dumps(request.chat)), request.arguments
-            key = noise_key(arguments["seed"], request.chat, request.draw)
+        stopper, rows = self.prompts.stopper(stops), []
+        prompts = self.prompts.encode_all([request.chat for request in requests])
+        for request, prompt in zip(requests, prompts, strict=True):
+            key = noise_key(request.arguments["seed"], request.chat, request.draw)
             room = self.context - len(prompt)
             reason = "" if room > 0 else f"prompt too long: {len(prompt)} tokens, context {self.context}"
-            limit = min(arguments["max_new_tokens"], room)
-            rows[position] = Row(prompt, key, limit, stopper, finish_reason=reason)
+            limit = min(request.arguments["max_new_tokens"], room)
+            rows.append(Row(prompt, key, limit, stopper, finish_reason=reason))
         return rows
 
     def _result(self, row: Any, stops: list[str]) -> dict[str, Any]:
@@ -218,55 +191,54 @@ class TransformersLLM(LLM):
         ends = configured if isinstance(configured, list) else [configured]
         return {token for token in [*ends, self.tokenizer.eos_token_id] if token is not None}
 
-    # --- scoring ------------------------------------------------------------------------------------------------
-
     def score_choices(self, chats, choices, wanted) -> Iterator[dict[int, list[float]]]:
-        from course_lib.llms.scoring import log_prob_batches
-
         options = {opened: self.prompts.encode_choices(choices, opened) for opened in (False, True)}
-        rows, targets = {}, {}
-        for position, chat in enumerate(chats):
-            shared, tokens = options[chat[-1]["role"] == "assistant"]
+        rows = {}
+        for position, prompt in enumerate(self.prompts.encode_all(chats)):
+            shared, tokens = options[chats[position][-1]["role"] == "assistant"]
             # A prompt that is too long keeps its end, where the question for the rating stands.
-            rows[position] = [*self.prompts.encode(chat), *shared][-self.context :]
-            targets[position] = [(len(rows[position]) - 1, token) for token in tokens]
-        return log_prob_batches(self._shared, rows, targets, wanted)
+            row = [*prompt, *shared][-self.context :]
+            rows[position] = row, len(row) - 1, [(len(row) - 1, token) for token in tokens]
+        return self._log_probs(rows, wanted)
 
     def score_completions(self, pairs, wanted) -> Iterator[dict[int, list[float]]]:
-        from course_lib.llms.scoring import log_prob_batches
-
-        rows, starts = self._scoring_rows(pairs)
-        targets = {p: [(i - 1, row[i]) for i in range(starts[p], len(row))] for p, row in rows.items()}
+        rows = {
+            position: (row, start - 1, [(i - 1, row[i]) for i in range(start, len(row))])
+            for position, (row, start) in self._scoring_rows(pairs).items()
+        }
         yield {p: [] for p in wanted if p not in rows}
-        yield from log_prob_batches(self._shared, rows, targets, wanted)
+        yield from self._log_probs(rows, wanted)
+
+    def _log_probs(self, rows, wanted) -> Iterator[dict[int, list[float]]]:
+        from course_lib.llms import tree
+
+        for batch in self._shared.scored(rows, wanted, tree.log_probs_of):
+            yield {p: [round(value, 4) for value in logs] for p, logs in batch.items()}
 
     def score_with_head(self, pairs, head: LinearHead, wanted) -> Iterator[dict[int, float | None]]:
-        unread = wanted
-        for batch in self._features(pairs, head.layers, head.question, wanted):
-            unread = unread - set(batch)
+        unread = set(wanted)
+        for batch in self.completion_features(pairs, head.layers, head.question, wanted):
+            unread -= set(batch)
             yield {p: round(float(features @ head.weights) + head.bias, 4) for p, features in batch.items()}
         yield dict.fromkeys(unread)
 
-    def completion_features(self, pairs, layers, question) -> Iterator[dict[int, Any]]:
-        """Batches `{position in pairs: features}`; see `tree.hidden_features`. Nothing is cached."""
-        return self._features(pairs, layers, question, set(range(len(pairs))))
+    def completion_features(self, pairs, layers, question, wanted=None) -> Iterator[dict[int, Any]]:
+        """Batches `{position in pairs: features}`, of those `wanted` or all; see `tree.hidden_features`. Nothing is cached."""
+        from course_lib.llms import tree
 
-    def _features(self, pairs, layers, question, wanted) -> Iterator[dict[int, Any]]:
-        from course_lib.llms.scoring import feature_batches
-
-        rows, starts = self._scoring_rows(pairs, question)
-        places = {p: (starts[p], len(row)) for p, row in rows.items()}
         closing = self.prompts.encode_question(question)
-        rows = {p: [*row, *closing] for p, row in rows.items()}
-        return feature_batches(self._shared, rows, places, layers, wanted)
+        rows = {
+            position: ([*row, *closing], start, (start, len(row)))
+            for position, (row, start) in self._scoring_rows(pairs, len(closing)).items()
+        }
+        wanted = set(rows) if wanted is None else wanted
+        return self._shared.scored(rows, wanted, partial(tree.hidden_features, layers=layers))
 
-    def _scoring_rows(self, pairs, closing: str = "") -> tuple[dict[int, list[int]], dict[int, int]]:
-        """Token ids of each pair that is not empty and fits, and where its completion begins."""
-        encode = cache(lambda text: self.prompts.encode(json.loads(text)))
-        room = self.context - (len(self.prompts.encode_question(closing)) if closing else 0)
-        rows, starts = {}, {}
-        for position, (chat, completion) in enumerate(pairs):
-            prompt, added = encode(json.dumps(chat)), self.prompts.encode_completion(completion)
-            if added and len(prompt) + len(added) < room:
-                rows[position], starts[position] = prompt + added, len(prompt)
-        return rows, starts
+    def _scoring_rows(self, pairs, closing: int = 0) -> dict[int, tuple[list[int], int]]:
+        """Token ids of each pair that is not empty and fits with `closing` more, and where its completion begins."""
+        rows = {}
+        for position, prompt in enumerate(self.prompts.encode_all([chat for chat, _ in pairs])):
+            added = self.prompts.encode_completion(pairs[position][1])
+            if added and len(prompt) + len(added) < self.context - closing:
+                rows[position] = prompt + added, len(prompt)
+        return rows

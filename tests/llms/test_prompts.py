@@ -1,12 +1,17 @@
 """Text and token ids: text that is no valid Unicode reaches a model like any other, whatever is asked of the model."""
 
+import shutil
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from course_lib.errors import InputError
-from course_lib.llms import TransformersLLM
+from course_lib.errors import InputError, WeightsError
+from course_lib.llms import TransformersLLM, prompts
 from course_lib.llms.base import LinearHead
 
 HALF = "\ud800 half a pair \udfff"
@@ -88,3 +93,33 @@ def test_a_template_that_cannot_be_read_is_one_error(tiny_model_folder):
         TransformersLLM(str(tiny_model_folder), chat_template="{% for %}").render(
             [{"role": "user", "content": "x"}]
         )
+
+
+LOOP = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+
+
+def test_a_template_of_a_folder_that_never_ends_is_refused_within_seconds(tiny_model_folder, tmp_path):
+    folder = shutil.copytree(tiny_model_folder, tmp_path / "model")
+    (folder / "chat_template.jinja").write_text(LOOP + TURNS)
+    started = time.monotonic()
+    with pytest.raises(WeightsError, match="chat template of model has not ended after 5 s"):
+        TransformersLLM(str(folder)).check()
+    assert time.monotonic() - started < 15 and sys.gettrace() is None
+
+
+def test_a_template_that_never_ends_for_some_chats_is_refused_too(tiny_model_folder, monkeypatch):
+    monkeypatch.setattr(prompts, "TEMPLATE_SECONDS", 0.5)
+    own = "{% if messages | length > 2 %}" + LOOP + "{% endif %}" + TURNS
+    llm = TransformersLLM(str(tiny_model_folder), chat_template=own)
+    assert llm.render(chat("x")) == "<|im_start|>user\nx<|im_end|>\n"
+    with ThreadPoolExecutor() as pool, pytest.raises(WeightsError, match="may never end"):
+        pool.submit(llm.generate, [chat("x") * 3]).result()
+
+
+@pytest.mark.parametrize(
+    "own", ["{{ range(10 ** 9) | list }}", "{{ 1 + 'a' }}", "{{ messages.other.another }}"]
+)
+def test_a_template_that_fails_is_one_error(tiny_model_folder, own):
+    llm = TransformersLLM(str(tiny_model_folder), chat_template=own)
+    with pytest.raises(InputError, match="chat template of tiny-llama refuses"):
+        llm.render(chat("x"))
