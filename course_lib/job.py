@@ -4,10 +4,12 @@ load → [TextGeneration × models] → GroupColumns → + EvolQuality → rate 
 """
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from course_lib.card import dataset_card
 from course_lib.distiset import Distiset, writing_out
@@ -154,10 +156,21 @@ def write(distiset: Distiset, settings: Settings) -> None:
     distiset.save_to_disk(settings.out / "dataset")
     rows = list(distiset["default"]["train"])
     sources = [*settings.models, *([f"{settings.models[0]}, evolved"] if settings.evolve else [])]
-    with writing_out("Card and figures", settings.out), TemporaryDirectory(dir=settings.out) as folder:
-        (Path(folder) / "README.md").write_text(distiset.card, encoding="utf-8")
+    with writing_out("Card and figures", settings.out), work_folder(settings.out / ".saving") as folder:
+        (folder / "README.md").write_text(distiset.card, encoding="utf-8")
         scores = plots.ratings_by_source(rows + distiset.dropped_rows(), sources)
-        plots.save(scores, Path(folder) / "scores.png")
-        plots.save(plots.margins(rows), Path(folder) / "margins.png")
-        for file in Path(folder).iterdir():  # a link in its place is replaced, not followed
+        plots.save(scores, folder / "scores.png")
+        plots.save(plots.margins(rows), folder / "margins.png")
+        for file in folder.iterdir():  # a link in its place is replaced, not followed
             os.replace(file, settings.out / file.name)
+
+
+@contextmanager
+def work_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder that is gone afterwards; what a killed run left in its place goes first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

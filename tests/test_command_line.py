@@ -246,6 +246,19 @@ def test_a_closed_pipe_is_survived(parrot, tmp_path):
     assert (closed.returncode, closed.stderr) == (0, b"") and len(rows_of(tmp_path / "out")) == 2
 
 
+def test_what_a_killed_run_left_beside_the_figures_is_removed_by_the_next(command, tmp_path):
+    assert command()[0] == 0
+    (tmp_path / "out" / ".saving").mkdir()
+    (tmp_path / "out" / ".saving" / "scores.png").write_bytes(b"half")
+    assert command()[0] == 0
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        "dataset",
+        "README.md",
+        "scores.png",
+        "margins.png",
+    }
+
+
 def test_a_link_in_place_of_card_or_figure_is_replaced_and_its_target_stays(command, tmp_path):
     assert command("--limit", "1")[0] == 0
     target = tmp_path / "precious.txt"

@@ -61,14 +61,22 @@ PACKAGED = {
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether each converted file can be read and is what the manifest says.
+    """Whether each converted file is what the manifest says.
 
     Size and time of change are compared; where the time differs, as in a copy, the sha256 decides. Reading both models
     for their sum takes seconds, too long for each start.
+
+    Raises:
+        WeightsError: the files may not be read by this user.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         return bool(manifest) and all(_unchanged(folder / name, **entry) for name, entry in manifest.items())
+    except PermissionError as error:
+        raise WeightsError(
+            f"{error.filename} may not be read by you. Ask its owner to let you, or set COURSE_LIB_CACHE to a folder "
+            "of yours."
+        ) from error
     except (OSError, ValueError, TypeError, AttributeError):
         return False
 

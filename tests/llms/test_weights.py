@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -225,3 +226,12 @@ def test_llms_steps_and_pipeline_import_without_torch_and_transformers():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_weights_that_this_user_may_not_read_are_said_to_be_so_and_not_fetched_again(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(WeightsError, match="manifest.json may not be read by you. Ask its owner"):
+        packaged.is_whole(tmp_path)
