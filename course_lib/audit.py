@@ -15,15 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from course_lib.effects import Effect, EffectCounts
 from course_lib.errors import InputError
-from course_lib.faults import is_refusal, number, pair_faults, plain
-from course_lib.judging import wilson_interval
+from course_lib.faults import number, pair_faults
 from course_lib.pairs import SIDES, Pair, reader
 from course_lib.steps.base import Row
 from course_lib.steps.load import TEST_SPLITS, load_splits
 
 SCALES = ((0, 1), (1, 5), (0, 5), (1, 10), (0, 10), (0, 100))
-FEWEST, MOST = 10, 3  # pairs that an effect by name needs, and how many such effects are told
 # Faults that only all rows together show come last where a row has several.
 ACROSS = (
     "contradictory pair",
@@ -43,25 +42,6 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.split} {self.row}"
-
-
-@dataclass
-class Effect:
-    """How often the chosen text is the one that `name` describes, of the `pairs` in which one text alone is it.
-
-    0.5 is chance; `low` and `high` are a 95% interval.
-    """
-
-    name: str
-    pairs: int
-    share: float
-    low: float
-    high: float
-
-    @property
-    def is_strong(self) -> bool:
-        """Whether a model could learn it in place of quality: surely less than 40% or more than 60%."""
-        return self.low > 0.6 or self.high < 0.4
 
 
 @dataclass
@@ -127,7 +107,7 @@ class _Tally:
         self.digests = {part: array("q") for part in ("prompt", *SIDES)}
         self.ratings = {side: array("d") for side in SIDES}
         self.has_system = array("b")
-        self.effects: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
+        self.effects = EffectCounts()
 
     def read(self, place: Place, row: Row) -> None:
         self.rows[place.split] += 1
@@ -145,7 +125,7 @@ class _Tally:
         if self.tokenizer is not None and any(map(self._is_too_long, (pair.chosen, pair.rejected))):
             self.faults["too long"].append(place)
         self._keep(place, pair)
-        self._count_effects(pair)
+        self.effects.add(pair)
 
     def _is_too_long(self, chat: list[dict[str, str]]) -> bool:
         if (
@@ -165,28 +145,6 @@ class _Tally:
             self.ratings[side].append(number(rating))
         self.has_system.append(any(message["role"] == "system" for message in pair.chosen))
 
-    # --- effects ----------------------------------------------------------------------------------------------------
-
-    def _count_effects(self, pair: Pair) -> None:
-        openings = [plain(text[:200]) for text in pair.texts]
-        self._count("the longer text", [len(text) for text in pair.texts])
-        self._count("a refusal", [is_refusal(opening) for opening in openings])
-        places = [completion.place for completion in pair.known]
-        if None not in places:
-            self._count("the text shown earlier", [-place for place in places])
-        self._count_names("written by", [completion.model for completion in pair.known])
-        self._count_names("begins with", [" ".join(opening.split()[:2]) for opening in openings])
-
-    def _count(self, name: str, values: list[float], group: str = "") -> None:
-        """Add a pair in which one text has more of what is named than the other."""
-        if values[0] != values[1]:
-            self.effects[group][name][values[0] < values[1]] += 1
-
-    def _count_names(self, group: str, names: list[str | None]) -> None:
-        if names[0] != names[1] and all(names):
-            for name in names:
-                self._count(f"{group} {name}", [other == name for other in names], group)
-
     # --- what only all rows together show -----------------------------------------------------------------------------
 
     def result(self) -> Audit:
@@ -197,7 +155,7 @@ class _Tally:
             self.faults["system prompt missing"] += lacking
         order = [*(fault for fault in self.faults if fault not in ACROSS), *ACROSS]
         faults = {fault: list(dict.fromkeys(self.faults[fault])) for fault in order if self.faults.get(fault)}
-        return Audit(dict(self.rows), faults, notes, self._all_effects())
+        return Audit(dict(self.rows), faults, notes, self.effects.effects())
 
     def _compare_pairs(self) -> dict[str, list[Place]]:
         """Add contradictions, copies and leaks to the faults; the rows that repeat a prompt."""
@@ -237,21 +195,6 @@ class _Tally:
                     if any(rating < low - room or rating > high + room for rating in ratings):
                         self.faults["rating off the scale"].append(place)
                 return
-
-    def _all_effects(self) -> list[Effect]:
-        effects = []
-        for group, counts in self.effects.items():
-            told = [
-                effect_of(name, *both) for name, both in counts.items() if sum(both) >= FEWEST or not group
-            ]
-            told.sort(key=lambda effect: effect.low if effect.share > 0.5 else 1 - effect.high, reverse=True)
-            effects += told[:MOST] if group else sorted(told, key=lambda effect: effect.name, reverse=True)
-        return effects
-
-
-def effect_of(name: str, chosen: int, rejected: int) -> Effect:
-    low, high = wilson_interval(chosen, chosen + rejected)
-    return Effect(name, chosen + rejected, chosen / (chosen + rejected), low, high)
 
 
 def key(text: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from course_lib.conversations import as_list, messages_of
 from course_lib.errors import InputError
 from course_lib.llms.base import Chat
 from course_lib.steps.base import Row
@@ -29,7 +30,6 @@ RATINGS = ("ratings", "scores")
 TEXT_STEMS = "response|completion|answer|output|generation|text|conversation|ref"
 RATING_STEMS = "score|rating|overall|reward"
 SUFFIXES = (("a", "b"), ("A", "B"), ("0", "1"), ("1", "2"))
-TURN = re.compile(r"(?:\A|\n\n)(Human|User|Assistant|System): ?")
 ROLES = {
     "human": "user",
     "gpt": "assistant",
@@ -152,8 +152,8 @@ def _listed(texts: str, ratings: str | None) -> Callable[[Row], list[Completion]
     """The completions in a list, best first; those without rating are left out."""
 
     def completions(row: Row) -> list[Completion]:
-        values, models = _as_list(row[texts]), _as_list(row.get("generation_models"))
-        rated = _as_list(row.get(ratings)) if ratings else [None] * len(values)
+        values, models = as_list(row[texts]), as_list(row.get("generation_models"))
+        rated = as_list(row.get(ratings)) if ratings else [None] * len(values)
         entries = []
         for place, (value, rating) in enumerate(zip(values, rated, strict=False)):
             facts = value if isinstance(value, dict) else {"text": value, "rating": rating}
@@ -214,34 +214,6 @@ def _conversation(column: Any, prompt: Chat, value: Any) -> Chat:
     return messages if whole else [*prompt, *messages]
 
 
-def messages_of(value: Any, role: str) -> Chat:
-    """A text, a text of turns that begin with `Human:`, or a list of messages, as messages; None as none of them.
-
-    Raises:
-        InputError: it is something else.
-    """
-    if isinstance(value, str):
-        start, *turns = TURN.split(value)
-        if not turns or start.strip():
-            return [{"role": role, "content": value}]
-        roles = [ROLES.get(name.lower(), name.lower()) for name in turns[::2]]
-        chat = [{"role": r, "content": text.strip()} for r, text in zip(roles, turns[1::2], strict=True)]
-        # "Human: …\n\nAssistant:" is a prompt that waits for its answer.
-        return chat[:-1] if role == "user" and chat[-1] == {"role": "assistant", "content": ""} else chat
-    messages = _as_list(value)
-    for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("content", message.get("value")), str):
-            allowed = "texts, or messages with role and content"
-            raise InputError(f"A pair has {allowed}, not {repr(message)[:80]}.")
-    return [
-        {
-            "role": ROLES.get(name := message.get("role", message.get("from")), name),
-            "content": message.get("content", message.get("value")),
-        }
-        for message in messages
-    ]
-
-
 def _without_shared_beginning(chosen: str, rejected: str) -> tuple[Chat, Chat]:
     """Two texts without prompt: what both begin with was asked, up to the last space, as TRL reads them."""
     shared = re.sub(r"\S*\Z", "", os.path.commonprefix([chosen, rejected])) if chosen != rejected else ""
@@ -251,10 +223,6 @@ def _without_shared_beginning(chosen: str, rejected: str) -> tuple[Chat, Chat]:
 
 
 # --- values ------------------------------------------------------------------------------------------------------
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple | np.ndarray) else [] if value is None else [value]
 
 
 def _is_nothing(value: Any) -> bool:
@@ -273,5 +241,5 @@ def _first(facts: dict[str, Any], *names: str) -> Any:
 
 
 def _last_text(value: Any) -> Any:
-    messages = _as_list(value)
+    messages = as_list(value)
     return messages[-1].get("content") if messages and isinstance(messages[-1], dict) else value
