@@ -10,33 +10,34 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PICTURE = ROOT / "docs" / "architecture.png"
-BASE = {
-    "errors",
-    "paths",
-    "memory",
-    "progress",
-}  # nearly every room imports these: their arrows would hide the others
+# Nearly every room imports these: their arrows would hide the others.
+BASE = {"errors", "paths", "memory", "progress", "declared", "absent"}
 # Where a room stands from left to right, so that few arrows cross; its floor follows from its imports.
 COLUMNS = {
-    "card": -2,
-    "settings": -1.6,
-    "distiset": -2,
-    "errors": -1.5,
-    "pipeline": -1,
-    "job": -1,
-    "paths": -0.7,
-    "declared": 0.2,
-    "memory": 0.8,
-    "progress": 1.8,
-    "__main__": 0,
-}
-COLUMNS |= {
-    "llms": 0,
-    "steps": 0,
-    "steps.tasks": 0,
+    "job": -1.5,
+    "card": -2.4,
+    "settings": -2.4,
+    "pipeline": -1.5,
+    "distiset": -2.0,
+    "__main__": -1.0,
+    **dict.fromkeys(["audit_report", "audit", "effects", "faults", "pairs", "conversations"], -0.5),
     "judging": 0.6,
+    "llms": 0.6,
+    "steps": 0.6,
+    "steps.tasks": 0.6,
+    "plots": 1.8,
+    "tables": 1.8,
+    "views": 2.6,
+    "widgets": 2.6,
+    "errors": -2.2,
+    "paths": -1.2,
+    "declared": -0.2,
+    "progress": 0.8,
+    "exercises": 3.4,
+    "models": 3.4,
+    "memory": -1.6,
+    "absent": -0.6,
 }
-COLUMNS |= {"tables": 2.6, "views": 2.2, "widgets": 2.2, "plots": 1.6}
 
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
@@ -105,12 +106,13 @@ def draw(graph: dict[str, set[str]], lines: dict[str, int]) -> None:
     place = {name: (COLUMNS.get(name, 3.4), height) for name, height in heights.items()}
     fig, ax = figure(9, 1.1 * (max(heights.values()) + 1))
     ax.axis("off")
-    ax.set(xlim=(-2.6, 3.9), ylim=(-0.4, max(heights.values()) + 0.4))
+    ax.set(xlim=(-2.9, 3.9), ylim=(-0.4, max(heights.values()) + 0.4))
     for name, below in graph.items():
         reached = {far for near in below for far in everything_below(graph, near)}
         for target in below - reached - BASE:
             (x, y), (u, v) = place[name], place[target]
-            look = {"arrowstyle": "-|>", "color": "#555555", "shrinkA": 0, "shrinkB": 0}
+            bend = "arc3,rad=0.12" if y - v > 1 and x == u else "arc3"
+            look = {"arrowstyle": "-|>", "color": "#555555", "connectionstyle": bend, "zorder": 0}
             ax.annotate("", (u, v + 0.28), (x, y - 0.28), arrowprops=look)
     for name, (x, y) in place.items():
         box = {"boxstyle": "round,pad=0.35", "facecolor": "#CFE6F5", "edgecolor": "#0072B2"}
