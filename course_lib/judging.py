@@ -175,14 +175,17 @@ def calibration(
     """Is a large difference of ratings a surer verdict?
 
     Pairs sorted by the size of their difference and cut into `bins` of equal count, a line for each:
-    `difference` (mean, in points), `accuracy` (share in which the good answer is the higher one), `pairs`.
+    `difference` (mean, in points), `accuracy` (share in which the good answer is the higher one) with `low` and `high`
+    of its 95% interval, `pairs`.
     """
     pairs = [(item["ratings"]["good"], item["ratings"][other]) for item in judged for other in against]
     gaps = sorted((good - other for good, other in pairs if good is not None and other is not None), key=abs)
     lines = []
     for part in filter(len, np.array_split(np.array(gaps), bins)):
-        difference, accuracy = np.abs(part).mean(), (part >= TIE).mean()
-        lines.append({"difference": float(difference), "accuracy": float(accuracy), "pairs": len(part)})
+        right, difference = int((part >= TIE).sum()), float(np.abs(part).mean())
+        low, high = wilson_interval(right, len(part))
+        line = {"difference": difference, "accuracy": right / len(part), "low": low, "high": high}
+        lines.append({**line, "pairs": len(part)})
     return lines
 
 

@@ -136,6 +136,9 @@ def test_calibration_sorts_pairs_by_their_difference():
     lines = judging.calibration(judging.rate_items(Toy(rule=by_length), items()), bins=2)
     assert sum(line["pairs"] for line in lines) == 8
     assert lines[0]["difference"] < lines[1]["difference"]
+    for line in lines:
+        right = round(line["accuracy"] * line["pairs"])
+        assert (line["low"], line["high"]) == judging.wilson_interval(right, line["pairs"])
 
 
 def test_cohens_kappa_of_a_textbook_table():

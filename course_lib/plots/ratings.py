@@ -106,9 +106,12 @@ def calibration_curve(lines: Sequence[Mapping[str, Any]]) -> Figure:
     fig = charts.lines(
         {"judge": [(line["difference"], line["accuracy"]) for line in lines]},
         f"difference of ratings (mean, points); {each} pairs per dot",
-        "share right (dashed: a coin)",
+        "share right (line: 95% interval, dashed: a coin)",
         "Is a clearer difference a surer verdict?",
     )
+    for line in lines:
+        span = (line.get("low", line["accuracy"]), line.get("high", line["accuracy"]))
+        fig.axes[0].vlines(line["difference"], *span, color=COLOURS[0])
     fig.axes[0].axhline(0.5, **DASHED)
     fig.axes[0].set(ylim=(-0.03, 1.05), xlim=(0, None))
     return fig
