@@ -134,13 +134,13 @@ class TransformersLLM(LLM):
 
     def load(self) -> None:
         if self._loaded is None:
-            self.prompts  # noqa: B018 - a missing chat template is an error before the weights are read
-            folder, placed = self.weights.folder, {"device_map": self.device_map} if self.device_map else {}
-            key = result_key(
-                str(folder), self.dtype, self.device, str(self.device_map), str(self.model_kwargs)
-            )
-            settings = folder, self.dtype, self.device, {**placed, **self.model_kwargs}
-            self._loaded = hold(key, lambda: load_model(*settings))
+            settings = self.dtype, self.device, str(self.device_map), str(self.model_kwargs)
+            self._loaded = hold(result_key(str(self.weights.folder), *settings), self._load_model)
+
+    def _load_model(self):
+        self.prompts  # noqa: B018 - a missing chat template is an error before the weights are read
+        placed = {"device_map": self.device_map} if self.device_map is not None else {}
+        return load_model(self.weights.folder, self.dtype, self.device, {**placed, **self.model_kwargs})
 
     def unload(self) -> None:
         """Drop this object's hold on the weights; the last holder frees the memory."""
