@@ -14,12 +14,22 @@ import ipywidgets as ipw
 
 from course_lib import judging, plots
 from course_lib.errors import InputError
+from course_lib.labels import label_pairs, read_labels
 from course_lib.steps.base import DROP_REASON
 from course_lib.steps.formatting import FormatTextGenerationDPO
 from course_lib.tables import MOST, Table, as_text, facts, grid, paragraph, rest_of, shown
 from course_lib.views import View, checked_rows, control, picture, row_dropdown, slider
 
-__all__ = ["before_after", "completion_explorer", "judge_bench", "margin_slider", "rating_browser", "table"]
+__all__ = [
+    "before_after",
+    "completion_explorer",
+    "judge_bench",
+    "label_pairs",
+    "margin_slider",
+    "rating_browser",
+    "read_labels",
+    "table",
+]
 
 Row = Mapping[str, Any]
 table = Table  # as lessons call it

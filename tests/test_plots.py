@@ -23,6 +23,7 @@ HOSTILE = "$\\frac{$ <script> \0 \u202e日本語🙂 \ud800 " + "long " * 50
 
 FIGURES = {
     "where_we_are": lambda text: plots.where_we_are(3),
+    "ways_to_train": lambda text: plots.ways_to_train(),
     "bars": lambda text: plots.bars(
         {text: 1.5, "b": None, "c": float("nan"), "d": -2}, text, text, {text: (1.0, 2.0)}, 0.5
     ),
@@ -61,7 +62,7 @@ def test_every_figure_is_drawn_without_a_warning_and_twice_the_same(name, text):
     assert first == second
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name != "where_we_are"])
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("where_we_are", "ways_to_train")])
 def test_every_axis_is_labelled_and_no_text_lies_on_another(name):
     fig = FIGURES[name]("plain")
     fig.draw_without_rendering()
@@ -74,7 +75,7 @@ def test_every_axis_is_labelled_and_no_text_lies_on_another(name):
     assert overlaps(fig) == []
 
 
-@pytest.mark.parametrize("chapter", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("chapter", [0, 1, 2, 3, 4, 5])
 def test_the_chapter_is_marked_by_colour_edge_and_weight(chapter):
     fig = plots.where_we_are(chapter)
     stages = fig.axes[0].texts
@@ -84,6 +85,16 @@ def test_the_chapter_is_marked_by_colour_edge_and_weight(chapter):
     assert [box.get_facecolor() != to_rgba("white") for box in boxes] == marked
     assert [stage.get_fontweight() == "bold" for stage in stages] == marked
     assert [stage.get_text().endswith(f"chapter {chapter}") for stage in stages] == marked
+    assert overlaps(fig) == []
+
+
+def test_the_ways_to_train_are_named_and_no_box_covers_another():
+    fig = plots.ways_to_train()
+    assert {"SFT", "RLHF", "DPO"} <= set(texts(fig).splitlines())
+    boxes = [text.get_bbox_patch() for text in fig.axes[0].texts if text.get_bbox_patch()]
+    places = [box.get_window_extent() for box in boxes]
+    assert len(places) == 7
+    assert not [1 for k, place in enumerate(places) for other in places[k + 1 :] if place.overlaps(other)]
     assert overlaps(fig) == []
 
 
@@ -148,7 +159,7 @@ def test_scatter_draws_no_line():
 @pytest.mark.parametrize(
     ("draw", "said"),
     [
-        (lambda: plots.where_we_are(6), "allowed: 1, 2, 3, 4, 5"),
+        (lambda: plots.where_we_are(6), "allowed: 0, 1, 2, 3, 4, 5"),
         (lambda: plots.bars({}, "x", "h"), "nothing to draw"),
         (lambda: plots.lines({}, "x", "y", "h"), "nothing to draw"),
         (lambda: plots.lines({"a": []}, "x", "y", "h"), "nothing to draw"),

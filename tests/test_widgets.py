@@ -1,8 +1,10 @@
 """Widgets: the plain functions below them, their controls without a browser, and what a real kernel stores."""
 
 import html
+import json
 import subprocess
 import sys
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -104,7 +106,12 @@ def views(text: str = "plain") -> dict[str, widgets.View]:
         "margin": widgets.margin_slider(
             [{**row, "instruction": text, "generations": [text, "b"]} for row in PAIRS]
         ),
+        "labels": widgets.label_pairs(to_label(text), Path(tempfile.mkdtemp()) / "labels.json"),
     }
+
+
+def to_label(text: str = "plain", count: int = 3) -> list[dict]:
+    return [{"id": f"{k} {text}", "instruction": text, "A": f"a{k} {text}", "B": text} for k in range(count)]
 
 
 # --- text and tables ----------------------------------------------------------------------------------------------------
@@ -461,6 +468,74 @@ def test_widgets_name_the_columns_that_are_missing(make):
 def test_rows_without_aspects_are_refused():
     with pytest.raises(InputError, match="aspect"):
         widgets.rating_browser([{**RATED, "aspects": {}}])
+
+
+# --- labels -------------------------------------------------------------------------------------------------------------
+
+
+def press(view, *names: str) -> str:
+    for name in names:
+        view.controls[name].click()
+    return Tags(view.body.value).text
+
+
+def test_labels_are_asked_one_by_one_and_a_new_kernel_goes_on(tmp_path):
+    path = tmp_path / "new" / "labels.json"
+    view = widgets.label_pairs(to_label(), path)
+    assert "0 of 3 pairs are labelled." in press(view) and "a0 plain" in view.body.value
+    assert widgets.read_labels(path) == {}
+    assert "1 of 3" in press(view, "A") and "a1 plain" in view.body.value
+    again = widgets.label_pairs(to_label(), path)
+    assert "1 of 3" in press(again) and "a1 plain" in again.body.value
+    assert "Go on with the next cell." in press(again, "no difference", "B")
+    expected = {"0 plain": "A", "1 plain": "no difference", "2 plain": "B"}
+    assert widgets.read_labels(path) == expected == json.loads(path.read_text())
+    assert press(again, "A") == press(again) and widgets.read_labels(path) == expected
+
+
+def test_back_takes_the_last_label_away(tmp_path):
+    path = tmp_path / "labels.json"
+    view = widgets.label_pairs(to_label(), path)
+    assert "0 of 3" in press(view, "back")
+    assert "1 of 3" in press(view, "A", "B", "back") and "a1 plain" in view.body.value
+    assert widgets.read_labels(path) == {"0 plain": "A"}
+    assert "3 of 3" in press(view, "B", "A") and "2 of 3" in press(view, "back")
+
+
+def test_hostile_text_stays_text_while_labelling(tmp_path):
+    path = tmp_path / "labels.json"
+    view = widgets.label_pairs(to_label(HOSTILE), path)
+    for _ in range(4):
+        checked(view.body.value)
+        press(view, "A")
+    assert len(widgets.read_labels(path)) == 3
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"a": "C"}', '{"a": ["A"]}', "3", "\xff"])
+def test_a_file_that_holds_no_labels_is_refused_and_left_as_it_is(tmp_path, content):
+    path = tmp_path / "labels.json"
+    path.write_bytes(content.encode("latin-1"))
+    for refused in (widgets.read_labels, lambda path: widgets.label_pairs(to_label(), path)):
+        with pytest.raises(InputError, match="holds no labels"):
+            refused(path)
+    assert path.read_bytes() == content.encode("latin-1")
+
+
+def test_a_label_that_cannot_be_written_is_said_and_not_counted(tmp_path):
+    (tmp_path / "file").write_text("")
+    view = widgets.label_pairs(to_label(), tmp_path / "file" / "labels.json")
+    assert "cannot be written" in press(view, "A")
+    (tmp_path / "file").unlink()
+    assert "1 of 3" in press(view, "B")
+    assert widgets.read_labels(tmp_path / "file" / "labels.json") == {"0 plain": "B"}
+
+
+@pytest.mark.parametrize(
+    ("items", "reason"), [([], "There are no"), ([{"A": "x"}], "Row 0 has no instruction, id, B")]
+)
+def test_label_pairs_refuses_items_that_are_none(tmp_path, items, reason):
+    with pytest.raises(InputError, match=reason):
+        widgets.label_pairs(items, tmp_path / "labels.json")
 
 
 # --- in Jupyter ---------------------------------------------------------------------------------------------------------

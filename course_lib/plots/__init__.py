@@ -7,6 +7,7 @@ from course_lib.plots.ratings import (
     margins,
     rating_distribution,
     ratings_by_source,
+    ways_to_train,
     where_we_are,
 )
 from course_lib.plots.style import COLOURS, figure, png, save
@@ -26,6 +27,7 @@ __all__ = [
     "ratings_by_source",
     "save",
     "scatter",
+    "ways_to_train",
     "where_we_are",
     "with_answer",
 ]

@@ -15,12 +15,26 @@ from course_lib.plots.style import COLOURS, DASHED, checked, drawable, figure, i
 STAGES = ["instructions", "completions", "evolve", "rate", "judge the judge", "pairs", "dataset", "DPO"]
 CHAPTERS = [1, 1, 2, 3, 4, 5, 5, None]
 PLACES = [(0, 0), (1, 0), (2, 0), (3, 0), (3, 1), (2, 1), (1, 1), (0, 1)]
+# Ways to train, each from what people or judges give to what the model learns: where a box stands, its text, its colour.
+PAIRS = ("pairs: chosen\nand rejected", "#FCE9C6")
+WAYS = {
+    "SFT": {0: ("good answers,\nno bad ones", "white"), 2: ("the model learns\nto imitate them", "#CFE6F5")},
+    "RLHF": {
+        0: PAIRS,
+        1: ("a reward model\nlearns to rate\nchosen higher", "white"),
+        2: ("the model learns\nto earn a\nhigh reward", "#CFE6F5"),
+    },
+    "DPO": {0: PAIRS, 2: ("the model learns to\nmake chosen likelier\nthan rejected", "#CFE6F5")},
+}
 
 
 def where_we_are(chapter: int) -> Figure:
-    """The way from instructions to DPO, with the part of this chapter (1 to 5) marked by colour and a thick edge."""
-    if chapter not in range(1, 6):
-        raise InputError(f"chapter={chapter!r}; allowed: 1, 2, 3, 4, 5.")
+    """The way from instructions to DPO, with the part of this chapter (1 to 5) marked by colour and a thick edge.
+
+    Chapter 0 stands before the way, so nothing is marked.
+    """
+    if chapter not in range(6):
+        raise InputError(f"chapter={chapter!r}; allowed: 0, 1, 2, 3, 4, 5.")
     fig, ax = figure(height=2.5)
     ax.set(xlim=(-0.45, 3.45), ylim=(1.5, -0.5))
     ax.axis("off")
@@ -35,6 +49,22 @@ def where_we_are(chapter: int) -> Figure:
         # The arrow comes from under the box before, which therefore lies higher.
         ax.annotate(text, before, place, bbox=box, arrowprops=arrow, **look)
         arrow, before = {"arrowstyle": "<|-", "color": "#333333"}, place
+    return fig
+
+
+def ways_to_train() -> Figure:
+    """Three ways to train an assistant: by imitation (SFT), by a reward model (RLHF), by the pairs themselves (DPO)."""
+    fig, ax = figure(height=3.3)
+    ax.set(xlim=(-0.75, 2.45), ylim=(2.5, -0.5))
+    ax.axis("off")
+    for lane, (name, stations) in enumerate(WAYS.items()):
+        ax.text(-0.72, lane, name, va="center", fontweight="bold")
+        arrow, before = None, (0, lane)
+        for place, (text, colour) in stations.items():
+            box = {"boxstyle": "round,pad=0.5", "fc": colour, "ec": "#666666"}
+            look = {"ha": "center", "va": "center", "linespacing": 1.4, "zorder": -len(ax.texts)}
+            ax.annotate(text, before, (place, lane), bbox=box, arrowprops=arrow, **look)
+            arrow, before = {"arrowstyle": "<|-", "color": "#333333"}, (place, lane)
     return fig
 
 

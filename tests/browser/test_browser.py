@@ -205,7 +205,7 @@ def picture(box, name: str) -> None:
 
 
 def lesson(number: int) -> str:
-    return f"notebooks/{notebooks.lessons()[number - 1].name}"
+    return f"notebooks/{notebooks.lessons()[number].name}"
 
 
 def each_option(box, name: str) -> list[str]:
@@ -217,6 +217,27 @@ def choose_row(box, option: str) -> None:
     box.get_by_label("row", exact=True).select_option(option)
     words = re.sub(r"^\s*\d+\.\s+", "", option).rstrip("…").strip()
     expect(box.locator("td").first).to_contain_text(words[:30], timeout=REDRAW_MS)
+
+
+def test_lesson_0_labels_are_counted_kept_and_taken_back(lab):
+    page = lab(lesson(0))
+    box = widget(page, "no difference")
+    progress = box.locator("p").first
+    expect(progress).to_have_text("0 of 10 pairs are labelled.")
+    first = box.locator("table").last.inner_text()
+    box.get_by_role("button", name="A", exact=True).click()
+    expect(progress).to_have_text("1 of 10 pairs are labelled.", timeout=REDRAW_MS)
+    assert box.locator("table").last.inner_text() != first
+    box.get_by_role("button", name="back", exact=True).click()
+    expect(progress).to_have_text("0 of 10 pairs are labelled.", timeout=REDRAW_MS)
+    assert box.locator("table").last.inner_text() == first
+    picture(box, "widget-0")
+    for count in range(10):
+        box.get_by_role("button", name=("A", "B", "no difference")[count % 3], exact=True).click()
+        expect(progress).to_have_text(f"{count + 1} of 10 pairs are labelled.", timeout=REDRAW_MS)
+    run_all(page)
+    expect(widget(page, "no difference").locator("p").first).to_have_text("10 of 10 pairs are labelled.")
+    expect(page.locator(".jp-Notebook")).to_contain_text("10 labels of your own")
 
 
 def test_lesson_1_the_explorer_writes_what_its_controls_say(lab):
@@ -322,7 +343,7 @@ def test_lesson_5_a_larger_margin_keeps_fewer_pairs(lab):
 def test_hostile_text_is_shown_as_text_in_every_widget(lab):
     page = lab("hostile.ipynb")
     text = page.locator(".jp-Notebook").inner_text()
-    assert text.count("<script>window.hacked = 1</script>") >= 5
+    assert text.count("<script>window.hacked = 1</script>") >= 6
     for label in ("row", "aspect", "judge"):
         for select in page.get_by_label(label, exact=True).all():
             options = select.locator("option").all_inner_texts()
@@ -335,7 +356,7 @@ def test_hostile_text_is_shown_as_text_in_every_widget(lab):
 
 @pytest.mark.parametrize("number", range(1, 6))
 def test_an_untouched_exercise_runs_in_the_browser(lab, number):
-    page = lab(f"exercises/{notebooks.lessons()[number - 1].name}")
+    page = lab(f"exercises/{notebooks.lessons()[number].name}")
     expect(page.locator(".jp-CodeCell").last).to_contain_text(re.compile(r"0 of \d+ correct"))
 
 
@@ -349,6 +370,7 @@ def test_the_hostile_notebook_has_every_widget():
         "rating_browser",
         "judge_bench",
         "margin_slider",
+        "label_pairs",
         "table(",
     ):
         assert name in sources

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import notebooks  # noqa: E402
 
-EXERCISE = ROOT / "exercises" / notebooks.lessons()[4].name
+EXERCISE = ROOT / "exercises" / notebooks.lessons()[5].name
 PACKAGED = (
     "course_lib",
     "exercises",

@@ -24,7 +24,15 @@ EXECUTED = [*LESSONS, *SOLUTIONS]
 LONGEST_CELL = 16  # lines
 LONGEST_SET_UP = 22
 NEEDED = ["After this chapter", "Take-aways", "Check yourself", "Further reading"]
-WIDGETS = ["completion_explorer", "before_after", "rating_browser", "judge_bench", "margin_slider"]
+# By chapter, from chapter 0 on.
+WIDGETS = [
+    "label_pairs",
+    "completion_explorer",
+    "before_after",
+    "rating_browser",
+    "judge_bench",
+    "margin_slider",
+]
 
 
 def read(path: Path):
@@ -52,8 +60,9 @@ every_lesson = pytest.mark.parametrize("path", LESSONS, ids=by_name)
 everything = pytest.mark.parametrize("path", [*EXECUTED, *EXERCISES], ids=by_name)
 
 
-def test_there_are_five_of_each_with_the_same_names():
-    names = [path.name for path in LESSONS]
+def test_each_lesson_after_chapter_0_has_a_solution_and_an_exercise_of_its_name():
+    introduction, *names = [path.name for path in LESSONS]
+    assert introduction == "00_why_preferences.ipynb"
     assert len(names) == 5
     assert [path.name for path in SOLUTIONS] == names == [path.name for path in EXERCISES]
 
@@ -187,7 +196,7 @@ def test_a_lesson_shows_its_place_two_plots_and_its_widget(path):
     assert f"where_we_are({number})" in sources
     figures = [output for output in outputs(path) if "image/png" in output.get("data", {})]
     assert len(figures) >= 3
-    assert WIDGETS[number - 1] in sources
+    assert WIDGETS[number] in sources
     static = [
         output.data["text/html"]
         for output in outputs(path)
