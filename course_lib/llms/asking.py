@@ -1,0 +1,172 @@
+"""Many requests at once to a server that may be slow, busy or broken."""
+
+import asyncio
+import random
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from course_lib.errors import CourseLibError, EndpointError
+from course_lib.llms.answers import MALFORMED, REFUSED, Failure
+from course_lib.llms.chats import Chat
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before a request is sent again, doubled each time
+PATIENCE = 600.0  # seconds; a server that asks to wait longer is as good as closed
+MOST_FAILURES = 20  # requests that fail one after the other before nothing more is asked
+KEPT = "What was answered before is kept: run again, and only the rest is asked."
+
+
+class Secret:
+    """A text that nothing shows; `reveal()` gives it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str):
+        self._text = text.strip()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    def reveal(self) -> str:
+        return self._text
+
+
+@dataclass
+class Job:
+    """One request, for as many completions as there are `positions`."""
+
+    positions: list[int]
+    chat: Chat
+    options: dict[str, Any]
+
+    @property
+    def body(self) -> dict[str, Any]:
+        several = {"n": len(self.positions)} if len(self.positions) > 1 else {}
+        return {**self.options, **several}
+
+    def alone(self, position: int) -> "Job":
+        """The job of one of the positions, with a seed of its own."""
+        number = self.positions.index(position)
+        options = {name: value + number if "seed" in name else value for name, value in self.options.items()}
+        return Job([position], self.chat, options)
+
+
+class Asking:
+    """Sends requests to one server; knows whether it ever answered, how often it failed since, and until when to wait."""
+
+    def __init__(self):
+        self.answered, self.failures, self.resume = False, 0, 0.0
+
+    def batches(
+        self, llm: Any, jobs: deque[Job], read: Callable, failed: Callable
+    ) -> Iterator[dict[int, Any]]:
+        """Batches `{position: result}` as answers come; from a thread of its own, since in a notebook a loop runs already.
+
+        Args:
+            llm: an `OpenAILLM`.
+            jobs: emptied on the way.
+            read: positions and an answer to `{position: result}`.
+            failed: a `Failure` to the result of one position.
+        """
+        loop, ready = asyncio.new_event_loop(), SimpleQueue()
+        work = loop.create_task(self._all(llm, jobs, read, failed, ready.put))
+        work.add_done_callback(ready.put)
+        thread = Thread(target=loop.run_until_complete, args=(asyncio.wait({work}),), daemon=True)
+        thread.start()
+        try:
+            parts: list[Any] = []
+            while work not in parts:
+                parts = [ready.get()]
+                while not ready.empty():
+                    parts.append(ready.get())
+                if batch := {p: result for part in parts if part is not work for p, result in part.items()}:
+                    yield batch
+            if (error := work.result()) is not None:
+                raise error
+        finally:
+            loop.call_soon_threadsafe(work.cancel)
+            thread.join()
+            loop.close()
+
+    async def _all(self, llm, jobs, read, failed, put) -> Exception | None:
+        async def work() -> None:
+            while jobs:
+                put(await self._results(llm, client, jobs, read, failed))
+
+        async with llm.client() as client:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(len(jobs), llm.max_concurrent_requests)):
+                        group.create_task(work())
+            except ExceptionGroup as errors:
+                return errors.exceptions[0]
+        return None
+
+    async def _results(self, llm, client, jobs: deque[Job], read, failed) -> dict[int, Any]:
+        """The results of the next job; what its answer lacks becomes jobs of their own."""
+        job = jobs.popleft()
+        results = await self._patiently(llm, client, job, read)
+        if isinstance(results, Failure):
+            self.failures += 1
+            if self.failures >= MOST_FAILURES:
+                said = f"The last {MOST_FAILURES} requests to {llm.address} failed, the last with: {results.message}."
+                raise EndpointError(f"{said} {KEPT}")
+            return dict.fromkeys(job.positions, failed(results))
+        self.answered, self.failures = True, 0
+        jobs.extend(job.alone(position) for position in job.positions if position not in results)
+        return results
+
+    async def _patiently(self, llm, client, job: Job, read) -> dict[int, Any] | Failure:
+        attempt = 0
+        while True:
+            while (pause := self.resume - time.monotonic()) > 0:
+                await asyncio.sleep(pause * random.uniform(1, 1.1))
+            try:
+                answer = await llm.post(client, job.chat, job.body)
+                failure = Failure(MALFORMED, f"not a chat completion: {str(answer)[:100]}")
+            except Exception as error:
+                answer, failure = None, Failure.of(error, llm.key)
+            if answer is not None:
+                try:
+                    return read(job.positions, answer)
+                except (LookupError, TypeError, ValueError, AttributeError) as error:
+                    if isinstance(error, CourseLibError):
+                        raise
+            last = attempt >= llm.max_retries
+            if sentence := self._why_stop(failure, llm, job, last):
+                raise EndpointError(f"{sentence} {KEPT}" if self.answered else sentence)
+            if last or not failure.passes:
+                return failure
+            wait = min(FIRST_WAIT * 2**attempt, LONGEST_WAIT) if failure.wait is None else failure.wait
+            attempt += 1
+            if failure.status in (429, 503):  # all requests wait, not this one alone
+                self.resume = max(self.resume, time.monotonic() + wait)
+            else:
+                await asyncio.sleep(wait * random.uniform(0.75, 1.25))
+
+    def _why_stop(self, failure: Failure, llm, job: Job, last: bool) -> str | None:
+        """What to mend where every other request would fail as well."""
+        status, said, server = failure.status, failure.message, f"The server at {llm.address}"
+        if failure.unreachable and (last or not self.answered):
+            return f"No server answers at {llm.address}. Start it, or check base_url and the network."
+        if status == REFUSED and not self.answered:
+            return f"{llm!r} cannot be asked ({said})."
+        if status == 401 or (status == 403 and not self.answered):
+            variable = f", or set {llm.key_variable}" if llm.key_variable else ""
+            return f"{server} does not accept the key ({said}). Give another api_key=…{variable}."
+        if status == 402 or "insufficient_quota" in failure.text or (failure.wait or 0) > PATIENCE:
+            waits = f" It asks to wait {failure.wait:.0f} seconds." if failure.wait else ""
+            return f"{server} gives no more on this key ({said}).{waits}"
+        if status == 404:
+            return f"{server} has no model {llm.model!r} ({said}). Check model and base_url."
+        if status in (400, 422):
+            options = [name for name in job.body if not name.startswith("max_")]
+            if refused := [name for name in options if re.search(f"[\"'`]{name}[\"'`]", failure.text)]:
+                advice = f"Leave it out: {type(llm).__name__}(…, unsupported={refused})."
+                return f"{server} does not take {', '.join(refused)} ({said}). {advice}"
+        return None
