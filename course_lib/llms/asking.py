@@ -16,6 +16,7 @@ from course_lib.llms.answers import MALFORMED, REFUSED, Failure
 from course_lib.llms.chats import Chat
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before a request is sent again, doubled each time
+GATHERING = 0.02  # seconds in which answers come together as one batch, which is one transaction of the store
 PATIENCE = 600.0  # seconds; a server that asks to wait longer is as good as closed
 MOST_FAILURES = 20  # requests that fail one after the other before nothing more is asked
 KEPT = "What was answered before is kept: run again, and only the rest is asked."
@@ -50,10 +51,13 @@ class Job:
         return {**self.options, **several}
 
     def alone(self, position: int) -> "Job":
-        """The job of one of the positions, with a seed of its own."""
-        number = self.positions.index(position)
-        options = {name: value + number if "seed" in name else value for name, value in self.options.items()}
-        return Job([position], self.chat, options)
+        """The job of one of the positions."""
+        return Job([position], self.chat, seeded(self.options, self.positions.index(position)))
+
+
+def seeded(options: dict[str, Any], draw: int) -> dict[str, Any]:
+    """`options` with the seed of a draw, whatever the server calls it."""
+    return {name: (value + draw) % 2**31 if "seed" in name else value for name, value in options.items()}
 
 
 class Asking:
@@ -82,6 +86,8 @@ class Asking:
             parts: list[Any] = []
             while work not in parts:
                 parts = [ready.get()]
+                if jobs:
+                    time.sleep(GATHERING)
                 while not ready.empty():
                     parts.append(ready.get())
                 if batch := {p: result for part in parts if part is not work for p, result in part.items()}:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from course_lib.errors import EndpointError, InputError, require_package
 from course_lib.llms.answers import FAILED, completions, log_probabilities, no_completion
-from course_lib.llms.asking import Asking, Job, Secret
+from course_lib.llms.asking import Asking, Job, Secret, seeded
 from course_lib.llms.base import LLM, SAMPLING, Chat, Request, sampling_arguments
 from course_lib.paths import replaying
 
@@ -162,7 +162,7 @@ class OpenAILLM(LLM):
             raise InputError(f"{name} gives no log-probabilities: leave can_score out.")
         if self.max_concurrent_requests < 1:
             raise InputError(f"max_concurrent_requests={self.max_concurrent_requests}; allowed: 1 or more.")
-        self._options(sampling_arguments(self.generation_kwargs), 0)
+        self._options(sampling_arguments(self.generation_kwargs))
 
     # --- requests -----------------------------------------------------------------------------------------------
 
@@ -179,15 +179,15 @@ class OpenAILLM(LLM):
         return await client.post("/chat/completions", cast_to=object, body=body)
 
     def write(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
-        jobs, last = deque(), None
+        jobs, last, several = deque(), None, self._takes("n")
         for position in sorted(wanted):
             request = requests[position]
-            same = last and (last.chat, last.arguments) == (request.chat, request.arguments)
-            if same and self._takes("n") and len(jobs[-1].positions) < MOST_AT_ONCE:
+            if last is None or request.arguments != last.arguments:
+                options = self._options(request.arguments)
+            elif several and request.chat == last.chat and len(jobs[-1].positions) < MOST_AT_ONCE:
                 jobs[-1].positions.append(position)
-            else:
-                options = self._options(request.arguments, request.draw)
-                jobs.append(self._job(position, request.chat, options))
+                continue
+            jobs.append(self._job(position, request.chat, seeded(options, request.draw)))
             last = request
         return self._batches(jobs, completions, no_completion)
 
@@ -218,14 +218,13 @@ class OpenAILLM(LLM):
     def _name(self, argument: str) -> str:
         return self._row.names.get(argument) or NAMES.get(argument, argument)
 
-    def _options(self, arguments: dict[str, Any], draw: int) -> dict[str, Any]:
+    def _options(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The sampling arguments as the server calls them; an `InputError` for one that would change nothing."""
-        values = {**arguments, "seed": (arguments["seed"] + draw) % 2**31}
-        lost = [name for name in values if not self._takes(name)]
-        if changed := [name for name in lost if name != "seed" and values[name] != SAMPLING[name]]:
+        lost = [name for name in arguments if not self._takes(name)]
+        if changed := [name for name in lost if name != "seed" and arguments[name] != SAMPLING[name]]:
             raise InputError(f"{self!r} cannot pass on {', '.join(changed)}: leave it out.")
-        left_out = lost if values["stop_strings"] else [*lost, "stop_strings"]
-        return {self._name(name): value for name, value in values.items() if name not in left_out}
+        left_out = lost if arguments["stop_strings"] else [*lost, "stop_strings"]
+        return {self._name(name): value for name, value in arguments.items() if name not in left_out}
 
     def _scored(self, choices: Sequence[str], positions: list[int], answer: Any) -> dict[int, list[float]]:
         told = answer["choices"][0].get("logprobs")

@@ -102,7 +102,7 @@ def test_a_server_that_takes_n_is_asked_once_and_what_it_lacks_is_asked_for_agai
         return completion("first", "second") if number == 0 else f"seed {body['seed']}"
 
     with serving(short) as server:
-        llm = module.vLLM("m", base_url=server.address)
+        llm = module.vLLM("m", base_url=server.address, max_concurrent_requests=1)
         results = llm.generate([chat("Hi"), chat("Ho")], num_generations=3)
         assert texts(results)[:2] == ["first", "second"] and len(server.bodies) == 3
         assert [(body.get("n"), body["seed"]) for body in server.bodies] == [(3, 0), (3, 0), (None, 2)]
@@ -479,8 +479,8 @@ def test_a_killed_run_asks_nothing_twice():
         before = len(server.bodies)
         assert 30 <= before < 60
         assert subprocess.run(command, cwd=Path(__file__).parents[2], timeout=60).returncode == 0
-        # What was under way or not yet stored at the kill is asked for again: two rounds of four at most.
-        assert 60 <= len(server.bodies) <= 60 + 8
+        # What was under way, or not yet stored, at the kill is asked for again.
+        assert 60 <= len(server.bodies) <= 60 + 16
         count = len(server.bodies)
         assert subprocess.run(command, cwd=Path(__file__).parents[2], timeout=60).returncode == 0
         assert len(server.bodies) == count
