@@ -62,6 +62,11 @@ class Failure:
         return (words if isinstance(words, str) else json.dumps(words))[:200]
 
     @property
+    def filtered(self) -> bool:
+        """Whether the server does not want to read the prompt."""
+        return any(word in self.text for word in ("content_filter", "content_policy", "moderation"))
+
+    @property
     def passes(self) -> bool:
         """Whether the same request may succeed the next time."""
         return self.status in PASSING or self.status >= 500
@@ -114,8 +119,7 @@ def _ending(choice: Any) -> tuple[str | None, str]:
 def no_completion(failure: Failure) -> dict[str, Any]:
     """The result of a completion that did not come."""
     status = f" {failure.status}" if failure.status > 0 else ""
-    filtered = "content_filter" in failure.text or "moderation" in failure.text
-    reason = "content filter" if filtered else f"{FAILED}{status}: {failure.message}"
+    reason = "content filter" if failure.filtered else f"{FAILED}{status}: {failure.message}"
     return {"text": None, "input_tokens": 0, "output_tokens": 0, "finish_reason": reason}
 
 

@@ -16,6 +16,7 @@ from course_lib.llms.answers import MALFORMED, REFUSED, Failure
 from course_lib.llms.chats import Chat
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before a request is sent again, doubled each time
+SHORTEST_GAP = 0.05  # seconds between two requests after a server was asked too often
 GATHERING = 0.02  # seconds in which answers come together as one batch, which is one transaction of the store
 PATIENCE = 600.0  # seconds; a server that asks to wait longer is as good as closed
 MOST_FAILURES = 20  # requests that fail one after the other before nothing more is asked
@@ -57,14 +58,20 @@ class Job:
 
 def seeded(options: dict[str, Any], draw: int) -> dict[str, Any]:
     """`options` with the seed of a draw, whatever the server calls it."""
-    return {name: (value + draw) % 2**31 if "seed" in name else value for name, value in options.items()}
+    seeds = {name: (options[name] + draw) % 2**31 for name in ("seed", "random_seed") if name in options}
+    return {**options, **seeds}
 
 
 class Asking:
-    """Sends requests to one server; knows whether it ever answered, how often it failed since, and until when to wait."""
+    """Sends requests to one server, and remembers from call to call what it knows of it.
+
+    Whether it ever `answered`; how many `failures` came since; until when it is `closed`; when the `turn` of the next
+    request is; and the `gap` between two turns, which grows when the server is asked too often and shrinks with answers.
+    """
 
     def __init__(self):
-        self.answered, self.failures, self.resume = False, 0, 0.0
+        self.answered, self.failures = False, 0
+        self.closed = self.turn = self.gap = 0.0
 
     def batches(
         self, llm: Any, jobs: deque[Job], read: Callable, failed: Callable
@@ -118,20 +125,19 @@ class Asking:
         job = jobs.popleft()
         results = await self._patiently(llm, client, job, read)
         if isinstance(results, Failure):
-            self.failures += 1
+            self.failures += results.passes or not self.answered
             if self.failures >= MOST_FAILURES:
                 said = f"The last {MOST_FAILURES} requests to {llm.address} failed, the last with: {results.message}."
                 raise EndpointError(f"{said} {KEPT}")
             return dict.fromkeys(job.positions, failed(results))
-        self.answered, self.failures = True, 0
+        self.answered, self.failures, self.gap = True, 0, 0.9 * self.gap
         jobs.extend(job.alone(position) for position in job.positions if position not in results)
         return results
 
     async def _patiently(self, llm, client, job: Job, read) -> dict[int, Any] | Failure:
-        attempt = 0
+        attempt, waited = 0, 0.0
         while True:
-            while (pause := self.resume - time.monotonic()) > 0:
-                await asyncio.sleep(pause * random.uniform(1, 1.1))
+            await self._in_turn()
             try:
                 answer = await llm.post(client, job.chat, job.body)
                 failure = Failure(MALFORMED, f"not a chat completion: {str(answer)[:100]}")
@@ -143,21 +149,42 @@ class Asking:
                 except (LookupError, TypeError, ValueError, AttributeError) as error:
                     if isinstance(error, CourseLibError):
                         raise
-            last = attempt >= llm.max_retries
+            last = attempt >= llm.max_retries or waited > PATIENCE
             if sentence := self._why_stop(failure, llm, job, last):
                 raise EndpointError(f"{sentence} {KEPT}" if self.answered else sentence)
             if last or not failure.passes:
                 return failure
-            wait = min(FIRST_WAIT * 2**attempt, LONGEST_WAIT) if failure.wait is None else failure.wait
-            attempt += 1
-            if failure.status in (429, 503):  # all requests wait, not this one alone
-                self.resume = max(self.resume, time.monotonic() + wait)
+            if failure.wait is None:
+                wait = min(FIRST_WAIT * 2**attempt, LONGEST_WAIT) * random.uniform(0.75, 1.25)
+                attempt += 1
             else:
-                await asyncio.sleep(wait * random.uniform(0.75, 1.25))
+                wait = failure.wait
+                waited += wait
+            if failure.status in (429, 503):
+                self._close(wait)  # for all requests, not for this one alone
+            else:
+                await asyncio.sleep(wait)
+
+    def _close(self, wait: float) -> None:
+        now = time.monotonic()
+        if now >= self.closed:  # else the server said the same to another request before
+            self.gap = min(max(2 * self.gap, SHORTEST_GAP), LONGEST_WAIT)
+        self.closed = max(self.closed, now + wait)
+
+    async def _in_turn(self) -> None:
+        while (now := time.monotonic()) < max(self.turn, self.closed):
+            turn = max(self.turn, self.closed)
+            self.turn = turn + self.gap
+            await asyncio.sleep(turn - now)
+            if self.closed <= turn:
+                return
+        self.turn = now + self.gap
 
     def _why_stop(self, failure: Failure, llm, job: Job, last: bool) -> str | None:
         """What to mend where every other request would fail as well."""
         status, said, server = failure.status, failure.message, f"The server at {llm.address}"
+        if failure.filtered:
+            return None
         if failure.unreachable and (last or not self.answered):
             return f"No server answers at {llm.address}. Start it, or check base_url and the network."
         if status == REFUSED and not self.answered:
@@ -168,11 +195,12 @@ class Asking:
         if status == 402 or "insufficient_quota" in failure.text or (failure.wait or 0) > PATIENCE:
             waits = f" It asks to wait {failure.wait:.0f} seconds." if failure.wait else ""
             return f"{server} gives no more on this key ({said}).{waits}"
-        if status == 404:
-            return f"{server} has no model {llm.model!r} ({said}). Check model and base_url."
         if status in (400, 422):
             options = [name for name in job.body if not name.startswith("max_")]
             if refused := [name for name in options if re.search(f"[\"'`]{name}[\"'`]", failure.text)]:
                 advice = f"Leave it out: {type(llm).__name__}(…, unsupported={refused})."
                 return f"{server} does not take {', '.join(refused)} ({said}). {advice}"
+        named = re.search(rf"(?<![\w./-]){re.escape(llm.model)}(?![\w./-])", said) and not self.answered
+        if status == 404 or (status in (400, 422) and named):
+            return f"{server} has no model {llm.model!r} ({said}). Check model and base_url."
         return None

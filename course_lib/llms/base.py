@@ -128,11 +128,13 @@ class LLM(Computed):
 
     def score_completions(self, pairs, wanted) -> Iterable[dict[int, list[float]]]:
         """Batches `{position in pairs: [log-probability of each token]}` of `(chat, completion)` pairs."""
-        raise TypeError(f"{type(self).__name__} has no probabilities")
+        raise InputError(
+            f"{type(self).__name__} has no probabilities of a given text; use a TransformersLLM."
+        )
 
     def score_with_head(self, pairs, head: LinearHead, wanted) -> Iterable[dict[int, float | None]]:
         """Batches `{position in pairs: score}`; None for a completion that cannot be read."""
-        raise TypeError(f"{type(self).__name__} has no hidden states")
+        raise InputError(f"{type(self).__name__} has no hidden states; use a TransformersLLM.")
 
     def chat_text(self, chat: Chat) -> str:
         """The text that the model reads for a well-formed `chat`; see `render`."""

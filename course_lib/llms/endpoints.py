@@ -32,7 +32,7 @@ class Endpoint:
 
     Args:
         address: where the server is; words in capitals are for the caller to fill in, with `base_url`.
-        key: the environment variable with the key; empty where a server needs none.
+        key: the environment variable with the key, `…_API_KEY`; empty where a server needs none.
         unsupported: those of the sampling arguments, `n` and `logprobs` that the server does not take.
         names: what it calls a sampling argument.
         continuing: what makes it go on with an unfinished message of the assistant, if anything does.
@@ -62,7 +62,7 @@ ENDPOINTS = {
     "OllamaLLM": Endpoint("http://localhost:11434/v1", "", BEYOND | {"n"}),
     "OpenAILLM": Endpoint("https://api.openai.com/v1", "OPENAI_API_KEY", BEYOND, NEW_NAMES),
     "TogetherLLM": Endpoint("https://api.together.xyz/v1", "TOGETHER_API_KEY", {"logprobs"}),
-    "VertexAILLM": Endpoint(VERTEX, "VERTEX_ACCESS_TOKEN", BEYOND),
+    "VertexAILLM": Endpoint(VERTEX, "VERTEX_API_KEY", BEYOND),
     "vLLM": Endpoint("http://localhost:8000/v1", "", set(), {}, GO_ON_VLLM),
 }  # fmt: skip
 
@@ -152,7 +152,7 @@ class OpenAILLM(LLM):
     def check(self) -> None:
         name, parts = type(self).__name__, urlsplit(self.address)
         require_package(self.package, name)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.password or parts.query:
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or "@" in parts.netloc:
             raise InputError("base_url must be like 'http://localhost:1234/v1', without a key or a query.")
         if blanks := _blanks(self.address):
             raise InputError(f"Fill in {', '.join(blanks)}: {name}(…, base_url={self.address!r}).")

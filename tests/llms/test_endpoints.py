@@ -140,6 +140,7 @@ CASES = {
     "filter": (completion("Half of", reason="content_filter"), "content filter"),
     "filter_error": (error(400, "flagged", code="content_filter"), "content filter"),
     "empty": (completion("  "), "empty"),
+    "moderated": (error(403, "input was flagged", metadata="moderation"), "content filter"),
     "thoughts_only": (completion(None, reason="length"), "empty, length"),
     "cut_off": (completion("Once upon", reason="length"), "length"),
     "parts": (completion([{"type": "text", "text": "Once upon"}]), "stop"),
@@ -211,6 +212,31 @@ def test_all_requests_wait_as_long_as_the_server_says(make, as_date):
     assert len(server.bodies) == 4
 
 
+def test_a_server_that_counts_requests_is_given_its_time_and_no_row_is_lost():
+    start, served = time.monotonic(), []
+
+    def reply(body, number):
+        if len(served) < 5 + 40 * (time.monotonic() - start):
+            served.append(number)
+            return "fine"
+        return error(429, "too many requests", {"Retry-After": "0.2"})
+
+    with serving(reply) as server:
+        results = openai(server, max_retries=1).generate([chat(f"row {n}") for n in range(80)])
+    assert texts(results) == ["fine"] * 80
+    assert len(server.bodies) < 3 * 80
+
+
+def test_rows_that_the_server_refuses_one_by_one_do_not_stop_the_run():
+    def reply(body, number):
+        return error(400, "too long") if "long" in str(body["messages"]) else "fine"
+
+    with serving(reply) as server:
+        chats = [chat("first"), *(chat(f"long {n}") for n in range(40)), chat("last")]
+        results = openai(server, max_concurrent_requests=1).generate(chats)
+    assert reasons(results) == ["stop", *["server error 400: too long"] * 40, "stop"]
+
+
 def test_a_server_that_only_fails_is_left_alone_and_what_it_answered_is_kept():
     with serving(lambda body, number: "fine" if number < 3 else (500, "down")) as server:
         llm = openai(server, max_retries=0, max_concurrent_requests=1)
@@ -231,6 +257,7 @@ FATAL = {
     ),
     "forbidden": (error(403, "not for you"), r"does not accept the key .*not for you"),
     "model": (error(404, "The model `m` does not exist"), "has no model 'm' .*Check model and base_url"),
+    "pinned": (error(400, "Pinned to 'x'; requested 'm'."), "has no model 'm' .*Pinned"),
     "credit": (error(402, "top up"), "gives no more on this key .top up"),
     "quota": (error(429, "You exceeded it", code="insufficient_quota"), "gives no more on this key"),
     "tomorrow": (error(429, "daily limit", {"Retry-After": "86400"}), "It asks to wait 86400 seconds"),
@@ -281,7 +308,13 @@ def test_settings_are_checked_before_anything_is_asked(monkeypatch):
                 getattr(module, name)("m", api_key=KEY).check()
             continue
         getattr(module, name)("m").check()
-    for wrong in ("localhost:1234", f"https://me:{KEY}@host/v1", f"https://host/v1?key={KEY}"):
+    assert all(row.key.endswith("_API_KEY") for row in ENDPOINTS.values() if row.key)
+    for wrong in (
+        "localhost:1234",
+        f"https://{KEY}@host/v1",
+        f"https://me:{KEY}@host/v1",
+        f"https://host/v1?key={KEY}",
+    ):
         with pytest.raises(InputError, match="without a key") as caught:
             OpenAILLM("m", base_url=wrong).check()
         assert KEY not in str(caught.value)
@@ -414,6 +447,8 @@ def test_a_server_without_log_probabilities_is_told_apart_at_once():
         openai(server, can_score=True).choice_probabilities([chat("a")], ["1", "2"])
     with pytest.raises(InputError, match="needs a model whose probabilities can be seen"):
         openai(server).choice_probabilities([chat("a")], ["1", "2"])
+    with pytest.raises(InputError, match="OpenAILLM has no probabilities of a given text"):
+        openai(server, can_score=True).log_likelihood([chat("a")], ["b"])
 
 
 # --- in a pipeline, in a notebook, in a hurry ------------------------------------------------------------------------
@@ -446,14 +481,13 @@ def test_it_works_where_an_event_loop_runs_already():
 
 def test_no_more_requests_are_under_way_than_allowed():
     def reply(body, number):
-        time.sleep(0.02)
+        time.sleep(0.2)
         return echo(body, number)
 
-    with serving(reply) as server:
-        openai(server).generate([chat(f"row {n}") for n in range(64)])
-        assert server.most == 16
-        openai(server, max_concurrent_requests=3).generate([chat(f"again {n}") for n in range(12)])
-        assert len(server.bodies) == 76
+    for count, kwargs in ((16, {}), (3, {"max_concurrent_requests": 3})):
+        with serving(reply) as server:
+            openai(server, **kwargs).generate([chat(f"row {n}") for n in range(2 * count)])
+        assert 0.7 * count < server.most <= count
 
 
 KILLED = """
