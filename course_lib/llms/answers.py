@@ -52,7 +52,7 @@ class Failure:
 
     @property
     def message(self) -> str:
-        """What the server said, in words."""
+        """What the server sent, in words."""
         try:
             body = json.loads(self.text)
         except ValueError:

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from course_lib.errors import EndpointError, InputError, require_package
 from course_lib.llms.answers import FAILED, completions, log_probabilities, no_completion
-from course_lib.llms.asking import Asking, Job, Secret, seeded
 from course_lib.llms.base import LLM, SAMPLING, Chat, Request, sampling_arguments
+from course_lib.llms.dispatch import Dispatcher, Job, Secret, seeded
 from course_lib.paths import replaying
 
 LIKELIEST = 20  # tokens whose log-probability a server tells, at most
@@ -47,22 +47,22 @@ class Endpoint:
 
 NAMES = {"max_new_tokens": "max_tokens", "stop_strings": "stop"}
 NEW_NAMES = {"max_new_tokens": "max_completion_tokens"}
-BEYOND = {"top_k", "min_p", "repetition_penalty"}  # OpenAI's protocol does not have them
+EXTRA = {"top_k", "min_p", "repetition_penalty"}  # OpenAI's protocol does not have them
 GO_ON_VLLM = {"continue_final_message": True, "add_generation_prompt": False}
 VERTEX = "https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION/endpoints/openapi"
 # From what each server documents of its compatibility with OpenAI's protocol.
 ENDPOINTS = {
-    "AnthropicLLM": Endpoint("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", BEYOND | {"n", "seed", "top_p", "logprobs"}),
-    "AzureOpenAILLM": Endpoint("https://RESOURCE.openai.azure.com/openai/v1", "AZURE_OPENAI_API_KEY", BEYOND, NEW_NAMES),
+    "AnthropicLLM": Endpoint("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", EXTRA | {"n", "seed", "top_p", "logprobs"}),
+    "AzureOpenAILLM": Endpoint("https://RESOURCE.openai.azure.com/openai/v1", "AZURE_OPENAI_API_KEY", EXTRA, NEW_NAMES),
     "ClientvLLM": Endpoint("http://localhost:8000/v1", "", set(), {}, GO_ON_VLLM),
-    "CohereLLM": Endpoint("https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY", BEYOND | {"n", "logprobs"}),
-    "GroqLLM": Endpoint("https://api.groq.com/openai/v1", "GROQ_API_KEY", BEYOND | {"n", "logprobs"}),
+    "CohereLLM": Endpoint("https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY", EXTRA | {"n", "logprobs"}),
+    "GroqLLM": Endpoint("https://api.groq.com/openai/v1", "GROQ_API_KEY", EXTRA | {"n", "logprobs"}),
     "LlamaCppLLM": Endpoint("http://localhost:8080/v1", "", {"n"}, {"repetition_penalty": "repeat_penalty"}),
-    "MistralLLM": Endpoint("https://api.mistral.ai/v1", "MISTRAL_API_KEY", BEYOND | {"logprobs"}, {"seed": "random_seed"}),
-    "OllamaLLM": Endpoint("http://localhost:11434/v1", "", BEYOND | {"n"}),
-    "OpenAILLM": Endpoint("https://api.openai.com/v1", "OPENAI_API_KEY", BEYOND, NEW_NAMES),
+    "MistralLLM": Endpoint("https://api.mistral.ai/v1", "MISTRAL_API_KEY", EXTRA | {"logprobs"}, {"seed": "random_seed"}),
+    "OllamaLLM": Endpoint("http://localhost:11434/v1", "", EXTRA | {"n"}),
+    "OpenAILLM": Endpoint("https://api.openai.com/v1", "OPENAI_API_KEY", EXTRA, NEW_NAMES),
     "TogetherLLM": Endpoint("https://api.together.xyz/v1", "TOGETHER_API_KEY", {"logprobs"}),
-    "VertexAILLM": Endpoint(VERTEX, "VERTEX_API_KEY", BEYOND),
+    "VertexAILLM": Endpoint(VERTEX, "VERTEX_API_KEY", EXTRA),
     "vLLM": Endpoint("http://localhost:8000/v1", "", set(), {}, GO_ON_VLLM),
 }  # fmt: skip
 
@@ -107,7 +107,7 @@ class OpenAILLM(LLM):
     def __post_init__(self):
         super().__post_init__()
         self.model_name = self.model_name or self.model
-        self.asking = Asking()
+        self.dispatcher = Dispatcher()
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, Secret(value) if name == "api_key" and isinstance(value, str) else value)
@@ -147,7 +147,7 @@ class OpenAILLM(LLM):
     def _row(self) -> Endpoint:
         """What the server can do; one that is not OpenAI's own gets what all understand."""
         compatible = self.endpoint is ENDPOINTS["OpenAILLM"] and self._is_elsewhere
-        return Endpoint("", "", BEYOND | {"n"}) if compatible else self.endpoint
+        return Endpoint("", "", EXTRA | {"n"}) if compatible else self.endpoint
 
     def check(self) -> None:
         name, parts = type(self).__name__, urlsplit(self.address)
@@ -179,16 +179,16 @@ class OpenAILLM(LLM):
         return await client.post("/chat/completions", cast_to=object, body=body)
 
     def write(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
-        jobs, last, several = deque(), None, self._takes("n")
+        jobs, previous, takes_n = deque(), None, self._takes("n")
         for position in sorted(wanted):
             request = requests[position]
-            if last is None or request.arguments != last.arguments:
+            if previous is None or request.arguments != previous.arguments:
                 options = self._options(request.arguments)
-            elif several and request.chat == last.chat and len(jobs[-1].positions) < MOST_AT_ONCE:
+            elif takes_n and request.chat == previous.chat and len(jobs[-1].positions) < MOST_AT_ONCE:
                 jobs[-1].positions.append(position)
                 continue
             jobs.append(self._job(position, request.chat, seeded(options, request.draw)))
-            last = request
+            previous = request
         return self._batches(jobs, completions, no_completion)
 
     def score_choices(self, chats, choices, wanted) -> Iterator[dict[int, list[float]]]:
@@ -202,9 +202,9 @@ class OpenAILLM(LLM):
             return not result["finish_reason"].startswith(FAILED)
         return not any(map(math.isnan, result))
 
-    def _batches(self, jobs: deque[Job], read: Callable, failed: Callable) -> Iterator[dict[int, Any]]:
+    def _batches(self, jobs: deque[Job], read: Callable, on_failure: Callable) -> Iterator[dict[int, Any]]:
         self.check()
-        return self.asking.batches(self, jobs, read, failed)
+        return self.dispatcher.batches(self, jobs, read, on_failure)
 
     def _job(self, position: int, chat: Chat, options: dict[str, Any]) -> Job:
         if chat[-1]["role"] == "assistant":
@@ -220,19 +220,19 @@ class OpenAILLM(LLM):
 
     def _options(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The sampling arguments as the server calls them; an `InputError` for one that would change nothing."""
-        lost = [name for name in arguments if not self._takes(name)]
-        if changed := [name for name in lost if name != "seed" and arguments[name] != SAMPLING[name]]:
+        refused = [name for name in arguments if not self._takes(name)]
+        if changed := [name for name in refused if name != "seed" and arguments[name] != SAMPLING[name]]:
             raise InputError(f"{self!r} cannot pass on {', '.join(changed)}: leave it out.")
-        left_out = lost if arguments["stop_strings"] else [*lost, "stop_strings"]
+        left_out = refused if arguments["stop_strings"] else [*refused, "stop_strings"]
         return {self._name(name): value for name, value in arguments.items() if name not in left_out}
 
     def _scored(self, choices: Sequence[str], positions: list[int], answer: Any) -> dict[int, list[float]]:
-        told = answer["choices"][0].get("logprobs")
-        if told is None:
+        logprobs = answer["choices"][0].get("logprobs")
+        if logprobs is None:
             raise EndpointError(
                 f"The server at {self.address} gives no log-probabilities: leave can_score out."
             )
-        return {positions[0]: log_probabilities(told["content"][0]["top_logprobs"], choices)}
+        return {positions[0]: log_probabilities(logprobs["content"][0]["top_logprobs"], choices)}
 
 
 def _blanks(address: str) -> list[str]:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from course_lib.errors import EndpointError, InputError
 from course_lib.llms.answers import Failure
 from course_lib.llms.base import Chat
-from course_lib.llms.endpoints import BEYOND, Endpoint, OpenAILLM
+from course_lib.llms.endpoints import EXTRA, Endpoint, OpenAILLM
 from course_lib.llms.transformers import TransformersLLM
 
 __all__ = ["InferenceEndpointsLLM", "TransformersLLM"]
@@ -33,7 +33,7 @@ class InferenceEndpointsLLM(OpenAILLM):
     model_display_name: str | None = None
 
     package = "huggingface_hub"
-    endpoint: ClassVar[Endpoint] = Endpoint("https://router.huggingface.co/v1", "", BEYOND | {"n"})
+    endpoint: ClassVar[Endpoint] = Endpoint("https://router.huggingface.co/v1", "", EXTRA | {"n"})
 
     def __post_init__(self):
         self.model = self.model_id or self.endpoint_name or self.base_url or ""
@@ -64,8 +64,8 @@ class InferenceEndpointsLLM(OpenAILLM):
                     self.endpoint_name, namespace=self.endpoint_namespace, token=token
                 ).url
             except Exception as error:
-                said = Failure.of(error, token).message
-                raise EndpointError(f"The hub has no endpoint {self.endpoint_name!r} ({said}).") from None
+                message = Failure.of(error, token).message
+                raise EndpointError(f"The hub has no endpoint {self.endpoint_name!r} ({message}).") from None
         return AsyncInferenceClient(base_url=address, token=token, timeout=self.timeout)
 
     async def post(self, client: Any, chat: Chat, options: dict[str, Any]) -> Any:

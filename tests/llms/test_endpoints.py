@@ -16,13 +16,15 @@ from pathlib import Path
 import pytest
 from llms.loopback import completion, error, serving
 
+from course_lib.card import dataset_card
 from course_lib.errors import AbsentError, EndpointError, InputError, MissingPackageError
 from course_lib.llms import ENDPOINTS, InferenceEndpointsLLM, OpenAILLM
 from course_lib.llms import endpoints as module
 from course_lib.llms.answers import Failure, log_probabilities
 from course_lib.llms.cache import default_cache
 from course_lib.pipeline import Pipeline
-from course_lib.steps import FormatTextGenerationDPO, LoadDataFromDicts
+from course_lib.settings import Settings
+from course_lib.steps import FormatTextGenerationDPO, GroupColumns, LoadDataFromDicts
 from course_lib.steps.tasks import TextGeneration, UltraFeedback
 
 KEY = "sk-hush-0123456789"
@@ -455,20 +457,26 @@ def test_a_server_without_log_probabilities_is_told_apart_at_once():
 
 
 def test_a_pipeline_has_its_judge_behind_an_address():
-    def judge(body, number):
+    def reply(body, number):
         if "<text 2>" not in str(body["messages"]):
             return f"answer {body['seed']}"
         return "#### Text 1\nRating: 5\nRationale: Right.\n\n#### Text 2\nRating: 2\nRationale: Vague."
 
-    with serving(judge) as server, Pipeline() as pipeline:
+    with serving(reply) as server, Pipeline() as pipeline:
         load = LoadDataFromDicts(data=[{"instruction": "What is a comet?"}])
-        write = TextGeneration(llm=openai(server), num_generations=2, group_generations=True)
-        rate = UltraFeedback(llm=hub(server), input_mappings={"generations": "generation"})
-        pair = FormatTextGenerationDPO(input_mappings={"generations": "generation"})
-        load >> write >> rate >> pair
-        [row] = pipeline.run(progress=False)["default"]["train"]
+        writers = [TextGeneration(llm=openai(server, generation_kwargs={"seed": n})) for n in range(2)]
+        names = {
+            "columns": ["generation", "model_name"],
+            "output_columns": ["generations", "generation_models"],
+        }
+        judge = UltraFeedback(llm=hub(server))
+        load >> writers >> GroupColumns(**names) >> judge >> FormatTextGenerationDPO()
+        distiset = pipeline.run(progress=False)
+    [row] = distiset["default"]["train"]
     assert (row["chosen"][-1]["content"], row["rejected"][-1]["content"]) == ("answer 0", "answer 1")
     assert row["chosen_rating"] == 5
+    card = dataset_card(Settings(models=["m"]), distiset, [writers[0].llm, judge.llm])
+    assert server.address in card and KEY not in card
 
 
 def test_it_works_where_an_event_loop_runs_already():

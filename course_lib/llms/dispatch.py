@@ -48,8 +48,8 @@ class Job:
 
     @property
     def body(self) -> dict[str, Any]:
-        several = {"n": len(self.positions)} if len(self.positions) > 1 else {}
-        return {**self.options, **several}
+        number = {"n": len(self.positions)} if len(self.positions) > 1 else {}
+        return {**self.options, **number}
 
     def alone(self, position: int) -> "Job":
         """The job of one of the positions."""
@@ -62,7 +62,7 @@ def seeded(options: dict[str, Any], draw: int) -> dict[str, Any]:
     return {**options, **seeds}
 
 
-class Asking:
+class Dispatcher:
     """Sends requests to one server, and remembers from call to call what it knows of it.
 
     Whether it ever `answered`; how many `failures` came since; until when it is `closed`; when the `turn` of the next
@@ -74,7 +74,7 @@ class Asking:
         self.closed = self.turn = self.gap = 0.0
 
     def batches(
-        self, llm: Any, jobs: deque[Job], read: Callable, failed: Callable
+        self, llm: Any, jobs: deque[Job], read: Callable, on_failure: Callable
     ) -> Iterator[dict[int, Any]]:
         """Batches `{position: result}` as answers come; from a thread of its own, since in a notebook a loop runs already.
 
@@ -82,10 +82,10 @@ class Asking:
             llm: an `OpenAILLM`.
             jobs: emptied on the way.
             read: positions and an answer to `{position: result}`.
-            failed: a `Failure` to the result of one position.
+            on_failure: a `Failure` to the result of one position.
         """
         loop, ready = asyncio.new_event_loop(), SimpleQueue()
-        work = loop.create_task(self._all(llm, jobs, read, failed, ready.put))
+        work = loop.create_task(self._all(llm, jobs, read, on_failure, ready.put))
         work.add_done_callback(ready.put)
         thread = Thread(target=loop.run_until_complete, args=(asyncio.wait({work}),), daemon=True)
         thread.start()
@@ -106,10 +106,10 @@ class Asking:
             thread.join()
             loop.close()
 
-    async def _all(self, llm, jobs, read, failed, put) -> Exception | None:
+    async def _all(self, llm, jobs, read, on_failure, put) -> Exception | None:
         async def work() -> None:
             while jobs:
-                put(await self._results(llm, client, jobs, read, failed))
+                put(await self._results(llm, client, jobs, read, on_failure))
 
         async with llm.client() as client:
             try:
@@ -120,16 +120,16 @@ class Asking:
                 return errors.exceptions[0]
         return None
 
-    async def _results(self, llm, client, jobs: deque[Job], read, failed) -> dict[int, Any]:
+    async def _results(self, llm, client, jobs: deque[Job], read, on_failure) -> dict[int, Any]:
         """The results of the next job; what its answer lacks becomes jobs of their own."""
         job = jobs.popleft()
         results = await self._patiently(llm, client, job, read)
         if isinstance(results, Failure):
             self.failures += results.passes or not self.answered
             if self.failures >= MOST_FAILURES:
-                said = f"The last {MOST_FAILURES} requests to {llm.address} failed, the last with: {results.message}."
-                raise EndpointError(f"{said} {KEPT}")
-            return dict.fromkeys(job.positions, failed(results))
+                sentence = f"The last {MOST_FAILURES} requests to {llm.address} failed, the last with: {results.message}."
+                raise EndpointError(f"{sentence} {KEPT}")
+            return dict.fromkeys(job.positions, on_failure(results))
         self.answered, self.failures, self.gap = True, 0, 0.9 * self.gap
         jobs.extend(job.alone(position) for position in job.positions if position not in results)
         return results
@@ -150,7 +150,7 @@ class Asking:
                     if isinstance(error, CourseLibError):
                         raise
             last = attempt >= llm.max_retries or waited > PATIENCE
-            if sentence := self._why_stop(failure, llm, job, last):
+            if sentence := self._remedy(failure, llm, job, last):
                 raise EndpointError(f"{sentence} {KEPT}" if self.answered else sentence)
             if last or not failure.passes:
                 return failure
@@ -180,27 +180,27 @@ class Asking:
                 return
         self.turn = now + self.gap
 
-    def _why_stop(self, failure: Failure, llm, job: Job, last: bool) -> str | None:
+    def _remedy(self, failure: Failure, llm, job: Job, last: bool) -> str | None:
         """What to mend where every other request would fail as well."""
-        status, said, server = failure.status, failure.message, f"The server at {llm.address}"
+        status, message, server = failure.status, failure.message, f"The server at {llm.address}"
         if failure.filtered:
             return None
         if failure.unreachable and (last or not self.answered):
             return f"No server answers at {llm.address}. Start it, or check base_url and the network."
         if status == REFUSED and not self.answered:
-            return f"{llm!r} cannot be asked ({said})."
+            return f"{llm!r} cannot be asked ({message})."
         if status == 401 or (status == 403 and not self.answered):
             variable = f", or set {llm.key_variable}" if llm.key_variable else ""
-            return f"{server} does not accept the key ({said}). Give another api_key=…{variable}."
+            return f"{server} does not accept the key ({message}). Give another api_key=…{variable}."
         if status == 402 or "insufficient_quota" in failure.text or (failure.wait or 0) > PATIENCE:
             waits = f" It asks to wait {failure.wait:.0f} seconds." if failure.wait else ""
-            return f"{server} gives no more on this key ({said}).{waits}"
+            return f"{server} gives no more on this key ({message}).{waits}"
         if status in (400, 422):
             options = [name for name in job.body if not name.startswith("max_")]
             if refused := [name for name in options if re.search(f"[\"'`]{name}[\"'`]", failure.text)]:
                 advice = f"Leave it out: {type(llm).__name__}(…, unsupported={refused})."
-                return f"{server} does not take {', '.join(refused)} ({said}). {advice}"
-        named = re.search(rf"(?<![\w./-]){re.escape(llm.model)}(?![\w./-])", said) and not self.answered
+                return f"{server} does not take {', '.join(refused)} ({message}). {advice}"
+        named = re.search(rf"(?<![\w./-]){re.escape(llm.model)}(?![\w./-])", message) and not self.answered
         if status == 404 or (status in (400, 422) and named):
-            return f"{server} has no model {llm.model!r} ({said}). Check model and base_url."
+            return f"{server} has no model {llm.model!r} ({message}). Check model and base_url."
         return None
