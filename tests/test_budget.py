@@ -22,7 +22,7 @@ LINES = {
     "exercises": 9,
     "job": 163,
     "judging": 210,
-    "llms": 3496,
+    "llms": 3502,
     "models": 3,
     "memory": 41,
     "paths": 20,

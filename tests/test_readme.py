@@ -36,7 +36,7 @@ def test_the_models_behind_an_address_are_made_without_asking_them(monkeypatch):
     space = names_of(1)
     for name in ("judge", "hosted", "local", "other"):
         space[name].check()
-    assert space["judge"].key == "from the environment"
+    assert space["judge"].key.reveal() == "from the environment"
 
 
 def test_the_python_example_runs_and_gives_pairs():

@@ -34,6 +34,9 @@ class Secret:
     def __repr__(self) -> str:
         return "'***'"
 
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
     def reveal(self) -> str:
         return self._text
 
@@ -142,7 +145,7 @@ class Dispatcher:
                 answer = await llm.post(client, job.chat, job.body)
                 failure = Failure(MALFORMED, f"not a chat completion: {str(answer)[:100]}")
             except Exception as error:
-                answer, failure = None, Failure.of(error, llm.key)
+                answer, failure = None, Failure.of(error, llm.key.reveal())
             if answer is not None:
                 try:
                     return read(job.positions, answer)

@@ -135,8 +135,8 @@ class OpenAILLM(LLM):
         return "" if self.base_url and self._is_elsewhere else self.endpoint.key
 
     @property
-    def key(self) -> str:
-        return self.api_key.reveal() if self.api_key else os.environ.get(self.key_variable, "").strip()
+    def key(self) -> Secret:
+        return self.api_key or Secret(os.environ.get(self.key_variable, ""))
 
     @property
     def _is_elsewhere(self) -> bool:
@@ -170,7 +170,7 @@ class OpenAILLM(LLM):
         """What requests are sent with: an asynchronous client, and context manager."""
         from openai import AsyncOpenAI
 
-        key = self.key or "none"
+        key = self.key.reveal() or "none"
         return AsyncOpenAI(api_key=key, base_url=self.address, timeout=self.timeout, max_retries=0)
 
     async def post(self, client: Any, chat: Chat, options: dict[str, Any]) -> Any:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from course_lib.errors import EndpointError, InputError
 from course_lib.llms.answers import Failure
 from course_lib.llms.base import Chat
+from course_lib.llms.dispatch import Secret
 from course_lib.llms.endpoints import EXTRA, Endpoint, OpenAILLM
 from course_lib.llms.transformers import TransformersLLM
 
@@ -47,17 +48,17 @@ class InferenceEndpointsLLM(OpenAILLM):
         return json.dumps([super().fingerprint, self.endpoint_name, self.endpoint_namespace])
 
     @property
-    def key(self) -> str:
+    def key(self) -> Secret:
         from huggingface_hub import get_token
 
         host = f".{urlsplit(self.address).hostname}"
         is_theirs = host.endswith((".huggingface.co", ".huggingface.cloud"))
-        return self.api_key.reveal() if self.api_key else (get_token() or "") if is_theirs else ""
+        return self.api_key or Secret((get_token() if is_theirs else "") or "")
 
     def client(self) -> Any:
         from huggingface_hub import AsyncInferenceClient, get_inference_endpoint
 
-        address, token = self.base_url, self.key or "none"
+        address, token = self.base_url, self.key.reveal() or "none"
         if self.endpoint_name and not address:
             try:
                 address = get_inference_endpoint(
@@ -66,6 +67,8 @@ class InferenceEndpointsLLM(OpenAILLM):
             except Exception as error:
                 message = Failure.of(error, token).message
                 raise EndpointError(f"The hub has no endpoint {self.endpoint_name!r} ({message}).") from None
+            if not address:
+                raise EndpointError(f"The endpoint {self.endpoint_name!r} is not running. Start it first.")
         return AsyncInferenceClient(base_url=address, token=token, timeout=self.timeout)
 
     async def post(self, client: Any, chat: Chat, options: dict[str, Any]) -> Any:

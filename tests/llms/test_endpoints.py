@@ -12,6 +12,7 @@ import time
 import traceback
 from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from llms.loopback import completion, error, serving
@@ -21,6 +22,7 @@ from course_lib.errors import AbsentError, EndpointError, InputError, MissingPac
 from course_lib.llms import ENDPOINTS, InferenceEndpointsLLM, OpenAILLM
 from course_lib.llms import endpoints as module
 from course_lib.llms.answers import Failure, log_probabilities
+from course_lib.llms.base import Request, sampling_arguments
 from course_lib.llms.cache import default_cache
 from course_lib.pipeline import Pipeline
 from course_lib.settings import Settings
@@ -341,8 +343,8 @@ def _refuse(name, purpose):
 def test_a_key_goes_to_its_own_server_only(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("HF_TOKEN", KEY)
-    assert OpenAILLM("m").key == KEY and InferenceEndpointsLLM(model_id="m").key == KEY
-    assert InferenceEndpointsLLM(base_url="https://x.endpoints.huggingface.cloud").key == KEY
+    assert OpenAILLM("m").key.reveal() == KEY and InferenceEndpointsLLM(model_id="m").key.reveal() == KEY
+    assert InferenceEndpointsLLM(base_url="https://x.endpoints.huggingface.cloud").key.reveal() == KEY
     with serving(echo) as server:
         OpenAILLM("m", base_url=server.address).generate([chat("a")])
         InferenceEndpointsLLM(base_url=server.address).generate([chat("a")])
@@ -350,6 +352,26 @@ def test_a_key_goes_to_its_own_server_only(monkeypatch):
         monkeypatch.setenv("OPENAI_BASE_URL", server.address)
         OpenAILLM("m").generate([chat("b")])
     assert server.headers[-1]["authorization"] == f"Bearer {KEY}"
+
+
+def test_the_hub_says_where_an_endpoint_is(monkeypatch):
+    def found(name, namespace, token):
+        if name == "gone":
+            raise OSError(f"404 for {token}")
+        return SimpleNamespace(url=server.address if name == "mine" else None)
+
+    monkeypatch.setenv("HF_TOKEN", KEY)
+    monkeypatch.setattr("huggingface_hub.get_inference_endpoint", found)
+    with serving(echo) as server:
+        llm = InferenceEndpointsLLM(endpoint_name="mine", endpoint_namespace="me", model_display_name="big")
+        assert texts(llm.generate([chat("a")])) == ["You said a"] and llm.model_name == "big"
+        assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+        for name, sentence in (
+            ("gone", r"has no endpoint 'gone' .*404 for \*\*\*"),
+            ("paused", "is not running"),
+        ):
+            with pytest.raises(EndpointError, match=sentence):
+                InferenceEndpointsLLM(endpoint_name=name).generate([chat("a")])
 
 
 @both_clients
@@ -383,7 +405,7 @@ def test_a_key_stands_nowhere(make, cache_path, caplog, capfd):
     assert "fine" in str(rows) and b"fine" in written and "server error 400: odd key ***" in str(rows)
     assert KEY not in "".join(shown) and KEY.encode() not in written
     pipeline.graph.steps["text_generation_0"].set_parameters({"llm": {"api_key": KEY}})
-    assert KEY not in str(vars(llm)) and llm.key == KEY
+    assert KEY not in str(vars(llm)) and llm.key.reveal() == KEY
 
 
 # --- probabilities ---------------------------------------------------------------------------------------------------
@@ -485,6 +507,22 @@ def test_it_works_where_an_event_loop_runs_already():
 
     with serving(echo) as server:
         assert texts(asyncio.run(cell())) == ["You said a"]
+
+
+def test_a_run_that_is_stopped_does_not_wait_for_answers():
+    def reply(body, number):
+        time.sleep(0 if number == 0 else 3)
+        return "fine"
+
+    with serving(reply) as server:
+        llm = openai(server)
+        arguments = sampling_arguments({})
+        requests = [Request(chat(f"row {n}"), 0, arguments) for n in range(20)]
+        batches = llm.write(requests, set(range(20)))
+        assert len(next(batches)) == 1
+        start = time.monotonic()
+        batches.close()
+        assert time.monotonic() - start < 2
 
 
 def test_no_more_requests_are_under_way_than_allowed():
