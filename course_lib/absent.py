@@ -9,6 +9,10 @@ JUDGE = "UltraFeedback(aspect=…), or course_lib.judging.default_judge(), rates
 OWN_TASK = "write a Task of your own: README.md, 'Your own model, task and judge', has one of ten lines"
 OWN_LLM = "write an LLM of your own: README.md, 'Your own model, task and judge', has one of eight lines"
 ARGILLA = "Distiset.save_to_disk or push_to_hub; Argilla's own client loads datasets from there"
+LITELLM = (
+    "OpenAILLM(model, base_url=…) asks any server of OpenAI's protocol, a LiteLLM proxy too; the package is not used, "
+    "since releases of it on PyPI stole keys in March 2026"
+)
 INSTEAD = {
     **dict.fromkeys(["QualityScorer", "RewardModelScore", "PairRM", "InstructionBacktranslation"], JUDGE),
     **dict.fromkeys(["PrometheusEval"], f"{JUDGE}; a rubric of your own is a file in templates/en/ultrafeedback"),
@@ -20,12 +24,8 @@ INSTEAD = {
     **dict.fromkeys(["PreferenceToArgilla", "TextGenerationToArgilla"], ARGILLA),
     **dict.fromkeys(["routing_batch_function", "sample_n_steps"], "connect all steps, and leave texts out after GroupColumns"),
     **dict.fromkeys(["RayPipeline"], "Pipeline runs in one process, with batches as large as memory allows"),
-    **dict.fromkeys(
-        ["AnthropicLLM", "AnyscaleLLM", "AzureOpenAILLM", "CohereLLM", "GroqLLM", "InferenceEndpointsLLM", "LiteLLM",
-         "LlamaCppLLM", "MistralLLM", "MixtureOfAgentsLLM", "MlxLLM", "OllamaLLM", "OpenAILLM", "TogetherLLM",
-         "VertexAILLM", "vLLM"],
-        OWN_LLM,
-    ),
+    **dict.fromkeys(["AnyscaleLLM", "MixtureOfAgentsLLM", "MlxLLM"], OWN_LLM),
+    **dict.fromkeys(["LiteLLM"], LITELLM),
 }  # fmt: skip
 
 

@@ -32,6 +32,10 @@ class OutputError(CourseLibError, OSError):
     """A folder that cannot be written: the disk is full, or the folder is not ours to write."""
 
 
+class EndpointError(CourseLibError, OSError):
+    """A model behind an address that cannot be asked: its key, name, address or credit."""
+
+
 class MissingPackageError(CourseLibError, ImportError):
     """A package is not installed in this Python, though what was asked for needs it."""
 

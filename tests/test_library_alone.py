@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 LINES = (ROOT / "requirements-library.txt").read_text(encoding="utf-8").splitlines()
 LIBRARY = {canonicalize_name(Requirement(line).name) for line in LINES if line and not line.startswith("#")}
+EXTRAS = {"openai"}  # imported when a model behind an address is asked, and not before
 
 
 def imported_modules() -> set[str]:
@@ -25,9 +26,8 @@ def imported_modules() -> set[str]:
                 modules.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 modules.add(node.module)
-    return {
-        name for name in modules if name.partition(".")[0] not in {*sys.stdlib_module_names, "course_lib"}
-    }
+    others = {*sys.stdlib_module_names, "course_lib", *EXTRAS}
+    return {name for name in modules if name.partition(".")[0] not in others}
 
 
 def closure(names: set[str]) -> dict[str, Distribution]:

@@ -20,7 +20,7 @@ def names_of(block: int) -> dict:
 
 
 def test_the_model_task_and_judge_of_the_readme_work_in_a_pipeline():
-    space = names_of(1)
+    space = names_of(2)
     with Pipeline() as pipeline:
         load = LoadDataFromDicts(data=[{"text": "Bread rises."}])
         write = space["Summary"](llm=space["Echo"](word="So"), num_generations=2, group_generations=True)
@@ -29,6 +29,14 @@ def test_the_model_task_and_judge_of_the_readme_work_in_a_pipeline():
     [row] = pipeline.run(progress=False)["default"]["train"]
     assert row["summary"] == ["So, Summarise in one sentence: Bread rises."] * 2
     assert row["ratings"] == [5 - len(row["summary"][0]) / 100] * 2
+
+
+def test_the_models_behind_an_address_are_made_without_asking_them(monkeypatch):
+    monkeypatch.setenv("GROQ_API_KEY", "from the environment")
+    space = names_of(1)
+    for name in ("judge", "hosted", "local", "other"):
+        space[name].check()
+    assert space["judge"].key.reveal() == "from the environment"
 
 
 def test_the_python_example_runs_and_gives_pairs():

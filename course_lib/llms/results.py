@@ -70,7 +70,8 @@ class Computed(Declared):
         for batch in compute(wanted) if wanted else ():
             computed = {keys[position]: result for position, result in batch.items() if position in wanted}
             if store:
-                store.put_many(computed, self.model_name)
+                lasting = {key: result for key, result in computed.items() if self.lasting(result)}
+                store.put_many(lasting, self.model_name)
             results.update(computed)
             start = self._count(computed.values(), start)
         if missing := sorted(position for position in wanted if keys[position] not in results):
@@ -79,6 +80,10 @@ class Computed(Declared):
                 f"input {missing[0]}: {repr(inputs[missing[0]])[:120]}. Yield one for every position in `wanted`."
             )
         return [results[key] for key in keys]
+
+    def lasting(self, result: Any) -> bool:
+        """Whether to keep a result; the next run computes again what was a passing failure."""
+        return True
 
     def _count(self, results: Iterable[Any], start: float) -> float:
         """Add what was computed since `start` to the usage; the time now."""

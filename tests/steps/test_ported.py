@@ -220,8 +220,8 @@ def test_a_split_keeps_all_rows_of_a_prompt_on_one_side(shuffle):
         ("course_lib.steps.tasks", "QualityScorer"),
         ("course_lib.steps.tasks", "PrometheusEval"),
         ("course_lib.pipeline", "routing_batch_function"),
-        ("course_lib.llms", "OllamaLLM"),
-        ("course_lib.models", "vLLM"),
+        ("course_lib.llms", "LiteLLM"),
+        ("course_lib.models", "MlxLLM"),
     ],
 )
 def test_what_is_not_here_is_refused_by_name_with_what_to_use_instead(module, name):

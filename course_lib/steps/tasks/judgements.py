@@ -1,5 +1,6 @@
 """What a judge makes of one completion, and how several such judgements become one."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -56,7 +57,11 @@ class Sheet:
         return continued(self.chat, self.answer)
 
     def rate(self, number: int, rating: float, distribution: list[float]) -> None:
-        """Note the rating of a text, and begin its rationale."""
+        """Note the rating of a text, and begin its rationale; the reason if the model has no probabilities for it."""
+        if any(map(math.isnan, distribution)):
+            self.judgements[number].reason = "no probabilities"
+            self.answer += "?\nRationale:"
+            return
         self.judgements[number].rating = rating
         self.judgements[number].distribution = [round(p, 4) for p in distribution]
         self.answer += f"{round(rating)}\nRationale:"

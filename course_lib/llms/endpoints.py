@@ -1,0 +1,251 @@
+"""Models behind an address: any server that speaks OpenAI's protocol.
+
+`ENDPOINTS` has the servers that people know by name, one row each. A key is an argument or an environment variable. It is
+sent to its own server only, and stands in no cache, error, card or `repr`.
+"""
+
+import json
+import math
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from course_lib.errors import EndpointError, InputError, require_package
+from course_lib.llms.answers import FAILED, completions, log_probabilities, no_completion
+from course_lib.llms.base import LLM, SAMPLING, Chat, Request, sampling_arguments
+from course_lib.llms.dispatch import Dispatcher, Job, Secret, seeded
+from course_lib.paths import replaying
+
+LIKELIEST = 20  # tokens whose log-probability a server tells, at most
+MOST_AT_ONCE = 8  # completions in one request, at most
+GO_ON = "Your last message is not finished. Go on exactly where it ends, and write only what comes next."
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A row of `ENDPOINTS`.
+
+    Args:
+        address: where the server is; words in capitals are for the caller to fill in, with `base_url`.
+        key: the environment variable with the key, `…_API_KEY`; empty where a server needs none.
+        unsupported: those of the sampling arguments, `n` and `logprobs` that the server does not take.
+        names: what it calls a sampling argument.
+        continuing: what makes it go on with an unfinished message of the assistant, if anything does.
+    """
+
+    address: str
+    key: str
+    unsupported: set[str]
+    names: Mapping[str, str] = field(default_factory=dict)
+    continuing: Mapping[str, Any] = field(default_factory=dict)
+
+
+NAMES = {"max_new_tokens": "max_tokens", "stop_strings": "stop"}
+NEW_NAMES = {"max_new_tokens": "max_completion_tokens"}
+EXTRA = {"top_k", "min_p", "repetition_penalty"}  # OpenAI's protocol does not have them
+GO_ON_VLLM = {"continue_final_message": True, "add_generation_prompt": False}
+VERTEX = "https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION/endpoints/openapi"
+# From what each server documents of its compatibility with OpenAI's protocol.
+ENDPOINTS = {
+    "AnthropicLLM": Endpoint("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", EXTRA | {"n", "seed", "top_p", "logprobs"}),
+    "AzureOpenAILLM": Endpoint("https://RESOURCE.openai.azure.com/openai/v1", "AZURE_OPENAI_API_KEY", EXTRA, NEW_NAMES),
+    "ClientvLLM": Endpoint("http://localhost:8000/v1", "", set(), {}, GO_ON_VLLM),
+    "CohereLLM": Endpoint("https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY", EXTRA | {"n", "logprobs"}),
+    "GroqLLM": Endpoint("https://api.groq.com/openai/v1", "GROQ_API_KEY", EXTRA | {"n", "logprobs"}),
+    "LlamaCppLLM": Endpoint("http://localhost:8080/v1", "", {"n"}, {"repetition_penalty": "repeat_penalty"}),
+    "MistralLLM": Endpoint("https://api.mistral.ai/v1", "MISTRAL_API_KEY", EXTRA | {"logprobs"}, {"seed": "random_seed"}),
+    "OllamaLLM": Endpoint("http://localhost:11434/v1", "", EXTRA | {"n"}),
+    "OpenAILLM": Endpoint("https://api.openai.com/v1", "OPENAI_API_KEY", EXTRA, NEW_NAMES),
+    "TogetherLLM": Endpoint("https://api.together.xyz/v1", "TOGETHER_API_KEY", {"logprobs"}),
+    "VertexAILLM": Endpoint(VERTEX, "VERTEX_API_KEY", EXTRA),
+    "vLLM": Endpoint("http://localhost:8000/v1", "", set(), {}, GO_ON_VLLM),
+}  # fmt: skip
+
+
+class OpenAILLM(LLM):
+    """A model behind an address: OpenAI's, or with `base_url` any server that speaks its protocol.
+
+    Args:
+        model: the model's name on that server.
+        base_url: where the server is, such as `http://localhost:1234/v1`; else the environment variable
+            `OPENAI_BASE_URL` (`GROQ_BASE_URL`, …), else the address in `ENDPOINTS`.
+        api_key: else the environment variable in `ENDPOINTS`, which is sent to no other `base_url`.
+        max_retries: how often a request is sent again that met a busy or broken server.
+        timeout: seconds until a request counts as failed.
+        max_concurrent_requests: how many requests are under way at once.
+        can_score: whether the server gives log-probabilities, which `choice_probabilities` then reads.
+        unsupported: what else this model does not take: sampling arguments, `n`, `logprobs`.
+        extra_body: what else to send with each request, such as `{"reasoning_effort": "low"}`.
+
+    Draws of one chat get seeds of their own. The text of a row that failed is None, and its finish reason says why:
+    `refusal`, `content filter`, `empty`, or `server error …`, which is not cached: the next run asks again.
+
+    Raises:
+        EndpointError: no key; a key, model, address or argument that the server refuses; no credit.
+    """
+
+    model: str = field(kw_only=False)
+    base_url: str | None = None
+    api_key: str | Secret | None = None
+    max_retries: int = 6
+    timeout: float = 120
+    max_concurrent_requests: int = 16
+    can_score: bool = False
+    unsupported: Sequence[str] = ()
+    extra_body: dict[str, Any] = field(default_factory=dict)
+    model_name: str = ""
+
+    licence = "see the terms of the server"
+    package: ClassVar[str] = "openai"
+    endpoint: ClassVar[Endpoint] = ENDPOINTS["OpenAILLM"]
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.model_name = self.model_name or self.model
+        self.dispatcher = Dispatcher()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, Secret(value) if name == "api_key" and isinstance(value, str) else value)
+
+    # --- where, and with which key ------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        """The base address that requests go to."""
+        variable = self.endpoint.key.replace("_API_KEY", "_BASE_URL")
+        return (self.base_url or os.environ.get(variable) or self.endpoint.address).rstrip("/")
+
+    @property
+    def source(self) -> str:
+        return self.address
+
+    @property
+    def fingerprint(self) -> str:
+        parts = [type(self).__name__, self.address, self.model, sorted(self.unsupported), self.extra_body]
+        return json.dumps(parts, default=repr)
+
+    @property
+    def key_variable(self) -> str:
+        """The environment variable with the key, if its key may be sent to this address."""
+        return "" if self.base_url and self._is_elsewhere else self.endpoint.key
+
+    @property
+    def key(self) -> Secret:
+        return self.api_key or Secret(os.environ.get(self.key_variable, ""))
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        home = self.endpoint.address
+        return not _blanks(home) and urlsplit(self.address).hostname != urlsplit(home).hostname
+
+    @property
+    def _row(self) -> Endpoint:
+        """What the server can do; one that is not OpenAI's own gets what all understand."""
+        compatible = self.endpoint is ENDPOINTS["OpenAILLM"] and self._is_elsewhere
+        return Endpoint("", "", EXTRA | {"n"}) if compatible else self.endpoint
+
+    def check(self) -> None:
+        name, parts = type(self).__name__, urlsplit(self.address)
+        require_package(self.package, name)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or "@" in parts.netloc:
+            raise InputError("base_url must be like 'http://localhost:1234/v1', without a key or a query.")
+        if blanks := _blanks(self.address):
+            raise InputError(f"Fill in {', '.join(blanks)}: {name}(…, base_url={self.address!r}).")
+        if self.key_variable and not self.key and not replaying():
+            raise EndpointError(f"{name} needs a key: set {self.key_variable}, or give api_key=…")
+        if self.can_score and not self._takes("logprobs"):
+            raise InputError(f"{name} gives no log-probabilities: leave can_score out.")
+        if self.max_concurrent_requests < 1:
+            raise InputError(f"max_concurrent_requests={self.max_concurrent_requests}; allowed: 1 or more.")
+        self._options(sampling_arguments(self.generation_kwargs))
+
+    # --- requests -----------------------------------------------------------------------------------------------
+
+    def client(self) -> Any:
+        """What requests are sent with: an asynchronous client, and context manager."""
+        from openai import AsyncOpenAI
+
+        key = self.key.reveal() or "none"
+        return AsyncOpenAI(api_key=key, base_url=self.address, timeout=self.timeout, max_retries=0)
+
+    async def post(self, client: Any, chat: Chat, options: dict[str, Any]) -> Any:
+        """Send one request; its answer as JSON, or the client's error."""
+        body = {"model": self.model, "messages": chat, **options}
+        return await client.post("/chat/completions", cast_to=object, body=body)
+
+    def write(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
+        jobs, previous, takes_n = deque(), None, self._takes("n")
+        for position in sorted(wanted):
+            request = requests[position]
+            if previous is None or request.arguments != previous.arguments:
+                options = self._options(request.arguments)
+            elif takes_n and request.chat == previous.chat and len(jobs[-1].positions) < MOST_AT_ONCE:
+                jobs[-1].positions.append(position)
+                continue
+            jobs.append(self._job(position, request.chat, seeded(options, request.draw)))
+            previous = request
+        return self._batches(jobs, completions, no_completion)
+
+    def score_choices(self, chats, choices, wanted) -> Iterator[dict[int, list[float]]]:
+        if not self.can_score:
+            return super().score_choices(chats, choices, wanted)
+        options = {self._name("max_new_tokens"): 1, "logprobs": True, "top_logprobs": LIKELIEST}
+        options |= {"temperature": 1} if self._takes("temperature") else {}
+        jobs = deque(self._job(position, chats[position], options) for position in sorted(wanted))
+        return self._batches(jobs, partial(self._scored, choices), lambda failure: [math.nan] * len(choices))
+
+    def lasting(self, result: Any) -> bool:
+        if isinstance(result, dict):
+            return not result["finish_reason"].startswith(FAILED)
+        return not any(map(math.isnan, result))
+
+    def _batches(self, jobs: deque[Job], read: Callable, on_failure: Callable) -> Iterator[dict[int, Any]]:
+        self.check()
+        return self.dispatcher.batches(self, jobs, read, on_failure)
+
+    def _job(self, position: int, chat: Chat, options: dict[str, Any]) -> Job:
+        if chat[-1]["role"] == "assistant":
+            options = {**options, **self._row.continuing}
+            chat = chat if self._row.continuing else [*chat, {"role": "user", "content": GO_ON}]
+        return Job([position], chat, {**options, **self.extra_body})
+
+    def _takes(self, argument: str) -> bool:
+        return not {argument, self._name(argument)} & {*self._row.unsupported, *self.unsupported}
+
+    def _name(self, argument: str) -> str:
+        return self._row.names.get(argument) or NAMES.get(argument, argument)
+
+    def _options(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The sampling arguments as the server calls them; an `InputError` for one that would change nothing."""
+        refused = [name for name in arguments if not self._takes(name)]
+        if changed := [name for name in refused if name != "seed" and arguments[name] != SAMPLING[name]]:
+            raise InputError(f"{self!r} cannot pass on {', '.join(changed)}: leave it out.")
+        left_out = refused if arguments["stop_strings"] else [*refused, "stop_strings"]
+        return {self._name(name): value for name, value in arguments.items() if name not in left_out}
+
+    def _scored(self, choices: Sequence[str], positions: list[int], answer: Any) -> dict[int, list[float]]:
+        logprobs = answer["choices"][0].get("logprobs")
+        if logprobs is None:
+            raise EndpointError(
+                f"The server at {self.address} gives no log-probabilities: leave can_score out."
+            )
+        return {positions[0]: log_probabilities(logprobs["content"][0]["top_logprobs"], choices)}
+
+
+def _blanks(address: str) -> list[str]:
+    """The words in capitals that `address` has for the caller to fill in."""
+    return sorted(set(re.findall(r"\b[A-Z]{4,}\b", address)))
+
+
+for _name, _row in ENDPOINTS.items():
+    if _name != "OpenAILLM":
+        _doc = f"`OpenAILLM` for the server in the row `{_name}` of `ENDPOINTS`."
+        _space = {"__doc__": _doc, "__module__": __name__, "endpoint": _row}
+        globals()[_name] = type(_name, (OpenAILLM,), _space)
+
+__all__ = ["ENDPOINTS", *ENDPOINTS]
