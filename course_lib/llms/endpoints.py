@@ -245,7 +245,8 @@ def _blanks(address: str) -> list[str]:
 for _name, _row in ENDPOINTS.items():
     if _name != "OpenAILLM":
         _doc = f"`OpenAILLM` for the server in the row `{_name}` of `ENDPOINTS`."
-        _space = {"__doc__": _doc, "__module__": __name__, "endpoint": _row}
-        globals()[_name] = type(_name, (OpenAILLM,), _space)
+        globals()[_name] = type(
+            _name, (OpenAILLM,), {"__doc__": _doc, "__module__": __name__, "endpoint": _row}
+        )
 
 __all__ = ["ENDPOINTS", *ENDPOINTS]
