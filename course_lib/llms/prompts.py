@@ -31,7 +31,8 @@ class Prompts:
     """A tokenizer with the chat template, stop strings and completion prefix of its weights.
 
     Text from messages is text: a control token spelled out inside it is encoded letter by letter, so that no
-    instruction can open a new turn.
+    instruction can open a new turn. A base model in a frame of plain words (`question_answer.jinja2`) has no control
+    tokens: there an instruction that holds "Answer: …" and "Question: …" on lines of their own reads like turns.
     """
 
     def __init__(self, tokenizer, weights: Weights):
