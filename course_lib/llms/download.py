@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 import zipfile
 from collections.abc import Callable
@@ -90,7 +91,10 @@ def pip_command() -> list[str]:
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     if bundled := importlib.util.find_spec("ensurepip"):
-        for wheel in Path(bundled.origin).parent.glob("_bundled/pip-*.whl"):
+        places = [Path(bundled.origin).parent / "_bundled"]
+        # Debian keeps the wheels in a place of its own.
+        places += filter(None, [sysconfig.get_config_var("WHEEL_PKG_DIR")])
+        for wheel in [wheel for place in places for wheel in Path(place).glob("pip-*.whl")]:
             return [sys.executable, str(wheel / "pip")]
     if program := shutil.which("pip3") or shutil.which("pip"):
         return [program]
