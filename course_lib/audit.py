@@ -7,7 +7,6 @@
 Of the texts only numbers are kept, so memory hardly grows with the rows.
 """
 
-import unicodedata
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
@@ -17,8 +16,8 @@ from typing import Any, NamedTuple
 
 from course_lib.effects import Effect, EffectCounts
 from course_lib.errors import InputError
-from course_lib.faults import number, pair_faults
-from course_lib.pairs import SIDES, Pair, reader
+from course_lib.faults import key, pair_faults
+from course_lib.pairs import SIDES, Pair, number, reader
 from course_lib.steps.base import Row
 from course_lib.steps.load import TEST_SPLITS, load_splits
 
@@ -79,6 +78,8 @@ def audit(source: Any, tokenizer: Any = None, max_length: int = 1024) -> Audit:
         tally.read(place, row)
     if not tally.rows:
         raise InputError("There are no rows to audit. Give a file or a dataset with at least one pair.")
+    if tally.unknown and not tally.readers:
+        raise tally.unknown
     return tally.result()
 
 
@@ -101,6 +102,7 @@ class _Tally:
     def __init__(self, tokenizer: Any, max_length: int):
         self.tokenizer, self.max_length = tokenizer, max_length
         self.readers: dict[tuple[str, ...], Any] = {}
+        self.unknown: InputError | None = None  # of the first row whose columns are no preference data
         self.rows: Counter = Counter()
         self.faults: dict[str, list[Place]] = defaultdict(list)
         self.places: list[Place] = []  # of the pairs
@@ -111,12 +113,7 @@ class _Tally:
 
     def read(self, place: Place, row: Row) -> None:
         self.rows[place.split] += 1
-        columns = tuple(row)
-        read = self.readers[columns] = self.readers.get(columns) or reader(columns)
-        try:
-            pair = read(row)
-        except InputError:
-            pair = "unreadable"
+        pair = self._pair(row)
         if isinstance(pair, str):
             self.faults[pair].append(place)
             return
@@ -126,6 +123,19 @@ class _Tally:
             self.faults["too long"].append(place)
         self._keep(place, pair)
         self.effects.add(pair)
+
+    def _pair(self, row: Row) -> Pair | str:
+        columns = tuple(row)
+        try:
+            if columns not in self.readers:
+                self.readers[columns] = reader(columns)
+        except InputError as error:
+            self.unknown = self.unknown or error
+            return "no pair"
+        try:
+            return self.readers[columns](row)
+        except InputError:
+            return "unreadable"
 
     def _is_too_long(self, chat: list[dict[str, str]]) -> bool:
         if (
@@ -160,17 +170,12 @@ class _Tally:
     def _compare_pairs(self) -> dict[str, list[Place]]:
         """Add contradictions, copies and leaks to the faults; the rows that repeat a prompt."""
         pairs = list(zip(*self.digests.values(), strict=True))
-        ways, tested = (
-            set(pairs),
-            {
-                prompt
-                for (prompt, _, _), place in zip(pairs, self.places, strict=True)
-                if is_test(place.split)
-            },
-        )
+        placed = list(zip(pairs, self.places, strict=True))
+        ways = set(pairs)
+        tested = {prompt for (prompt, _, _), place in placed if is_test(place.split)}
         seen: set[tuple] = set()
         repeated = []
-        for (prompt, chosen, rejected), place in zip(pairs, self.places, strict=True):
+        for (prompt, chosen, rejected), place in placed:
             if prompt == NO_PROMPT:
                 continue
             copy, again = (place.split, prompt, chosen, rejected), (place.split, prompt)
@@ -195,11 +200,6 @@ class _Tally:
                     if any(rating < low - room or rating > high + room for rating in ratings):
                         self.faults["rating off the scale"].append(place)
                 return
-
-
-def key(text: str) -> str:
-    """What counts of a text when it is compared: not its case, spacing or kind of characters."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 NO_PROMPT = hash(key(""))

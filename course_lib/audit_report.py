@@ -47,7 +47,8 @@ def text(report: Audit) -> str:
         widths = [min(40, max(len(line[column]) for line in table)) for column in (0, 1)]
         lines += ["", heading]
         for name, number, rest in table:
-            rest = rest if len(rest) <= LONGEST else f"{rest[: rest.rindex(',', 0, LONGEST)]}, …"
+            if len(rest) > LONGEST:
+                rest = f"{rest[:LONGEST].rpartition(',')[0] or rest[:LONGEST]}, …"
             lines.append(f"  {name[:40]:<{widths[0]}}  {number:>{widths[1]}}  {rest}")
     return "\n".join(lines)
 

@@ -56,6 +56,11 @@ class Distiset(dict):
         """
         if not 0 < train_size < 1:
             raise InputError(f"train_size={train_size}; allowed: a share above 0 and below 1, such as 0.9.")
+        for name, data in self.items():
+            if set(data) != {"train"}:
+                raise InputError(
+                    f"The dataset {name!r} has the splits {', '.join(data)}; allowed: train alone."
+                )
         split = Distiset({name: _by_prompt(data, train_size, shuffle, seed) for name, data in self.items()})
         split.report, split.card, split._keep = self.report, self.card, getattr(self, "_keep", None)
         return split

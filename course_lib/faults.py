@@ -1,10 +1,10 @@
 """Faults of a preference pair that it shows by itself."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from course_lib.pairs import Pair, pair_fault
+from course_lib.pairs import Pair, number, pair_fault
 from course_lib.steps.filtering import similarity, words
 from course_lib.steps.tasks.rewrites import openings, switches_language
 
@@ -115,19 +115,16 @@ def pair_faults(pair: Pair) -> Iterator[str]:
         yield "system prompt missing"
 
 
+def key(text: str) -> str:
+    """What counts of a text when it is compared: not its case, spacing or kind of characters."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
 def plain(text: str) -> str:
-    """A text in lower case, with single spaces and straight apostrophes."""
-    return " ".join(text.replace("’", "'").casefold().split())
+    """The `key` of a text with straight apostrophes."""
+    return key(text.replace("’", "'"))
 
 
 def is_refusal(opening: str) -> bool:
     """Whether a text whose `plain` beginning is given refuses to answer."""
     return opening.startswith(tuple(openings()["refusal"]))
-
-
-def number(value: Any) -> float:
-    """A rating as a number, nan where there is none."""
-    try:
-        return float("nan" if value is None or isinstance(value, bool) else value)
-    except (TypeError, ValueError):
-        return float("nan")

@@ -9,6 +9,7 @@
 | a list of completions with scores | `generations` and `ratings`, or `completions` that have both |
 """
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -30,10 +31,6 @@ RATINGS = ("ratings", "scores")
 TEXT_STEMS = "response|completion|answer|output|generation|text|conversation|ref"
 RATING_STEMS = "score|rating|overall|reward"
 SUFFIXES = (("a", "b"), ("A", "B"), ("0", "1"), ("1", "2"))
-ROLES = {
-    "human": "user",
-    "gpt": "assistant",
-}  # the roles of ShareGPT and of hh-rlhf by those of chat templates
 
 
 @dataclass
@@ -160,10 +157,16 @@ def _listed(texts: str, ratings: str | None) -> Callable[[Row], list[Completion]
             text = _first(facts, "text", "response", "completion", "content", "generation")
             score = _first(facts, "rating", "score", "overall_score", "overall")
             model = facts.get("model") or (models[place] if place < len(models) else None)
-            entries += [Completion(text, float(score), model, place)] if _is_number(score) else []
-        return sorted(entries, key=lambda entry: -entry.rating)
+            entries.append(Completion(text, number(score), model, place))
+        return _best_first(entries)
 
     return completions
+
+
+def _best_first(entries: list[Completion]) -> list[Completion]:
+    """Those that have a rating."""
+    rated = [entry for entry in entries if not math.isnan(entry.rating)]
+    return sorted(rated, key=lambda entry: -entry.rating)
 
 
 def _numbered(names: set[str]) -> Callable[[Row], list[Completion]] | None:
@@ -181,9 +184,9 @@ def _numbered(names: set[str]) -> Callable[[Row], list[Completion]] | None:
 
 def _two(row: Row, texts: list[str], scores: list[str]) -> list[Completion]:
     both = zip(texts, scores, strict=True)
-    entries = [Completion(row[text], row.get(score), None, place) for place, (text, score) in enumerate(both)]
-    rated = [entry for entry in entries if _is_number(entry.rating)]
-    return sorted(rated, key=lambda entry: -entry.rating)
+    return _best_first(
+        [Completion(row[text], number(row[score]), None, place) for place, (text, score) in enumerate(both)]
+    )
 
 
 # --- prompts and conversations -----------------------------------------------------------------------------------
@@ -229,11 +232,12 @@ def _is_nothing(value: Any) -> bool:
     return value is None or value != value or isinstance(value, list) and not value
 
 
-def _is_number(value: Any) -> bool:
+def number(value: Any) -> float:
+    """A rating as a number, nan where there is none."""
     try:
-        return not isinstance(value, bool) and float(value) == float(value)
-    except (TypeError, ValueError):
-        return False
+        return float("nan" if value is None or isinstance(value, bool) else value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def _first(facts: dict[str, Any], *names: str) -> Any:

@@ -1,5 +1,6 @@
 """The audit finds what is planted in every form of preference data, and nothing in sound rows."""
 
+import gzip
 import json
 import random
 import tracemalloc
@@ -152,6 +153,30 @@ def test_planted_faults_are_found_in_every_form(form):
 def test_what_is_no_preference_data_is_refused_with_what_is_allowed(row):
     with pytest.raises(InputError, match="are no preference data. Allowed: chosen and rejected"):
         audit([row])
+
+
+def test_a_row_without_a_side_is_a_fault_of_that_row_wherever_it_stands():
+    rows = [{"prompt": QUESTION, "chosen": GOOD}, PAIR, {"note": "x"}]
+    assert found(rows) == {"no pair": [1, 3]}
+
+
+@pytest.mark.parametrize(
+    "content", [gzip.compress(json.dumps(PAIR).encode())[:-9], b"\x1f\x8b\x08\x00" + b"x" * 30]
+)
+def test_a_damaged_archive_is_an_error_that_names_it(tmp_path, content):
+    (tmp_path / "rows.jsonl.gz").write_bytes(content)
+    with pytest.raises(InputError, match="rows.jsonl.gz cannot be read"):
+        audit(tmp_path / "rows.jsonl.gz")
+
+
+def test_long_names_of_splits_are_cut_on_the_terminal():
+    report = audit([{**PAIR, "rejected": GOOD, "split": "s" * 100}])
+    assert f"{'s' * 76}, …" in text(report) and "s" * 100 in page(report, "x")
+
+
+def test_a_rating_too_large_for_a_number_is_none():
+    rows = [{"instruction": QUESTION, "generations": [GOOD, BAD], "ratings": [10**400, 1]}]
+    assert found(rows) == {"missing rating": [1]}
 
 
 def test_no_rows_are_refused():

@@ -456,6 +456,7 @@ def test_the_trainer_sees_the_tokens_that_the_writer_saw(form, model, tiny_model
     assert trained["prompt_ids"].count(tokenizer.bos_token_id) == tokenizer.decode(written).count(
         tokenizer.bos_token
     )
+    assert trained["prompt_ids"][:2] != [tokenizer.bos_token_id] * 2, "one at the beginning"
     for side, text in (("chosen_ids", "Hi there."), ("rejected_ids", "No.")):
         assert tokenizer.decode(trained[side]).startswith(f"{text}{tokenizer.eos_token}")
 

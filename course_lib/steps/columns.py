@@ -1,6 +1,7 @@
 """Steps that rearrange columns."""
 
 from collections.abc import Iterable
+from functools import cached_property
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -172,10 +173,11 @@ class TruncateTextColumn(Step):
     def outputs(self) -> list[str]:
         return self.inputs
 
-    def load(self) -> None:
+    @cached_property
+    def _tokenizer(self) -> Any:
         from course_lib.llms import TransformersLLM
 
-        self._tokenizer = TransformersLLM(self.tokenizer).tokenizer if self.tokenizer else None
+        return TransformersLLM(self.tokenizer).tokenizer if self.tokenizer else None
 
     def process(self, rows: StepInput) -> StepOutput:
         yield [{**row, self.column: self._cut(row[self.column])} for row in rows]

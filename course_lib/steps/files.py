@@ -32,13 +32,20 @@ def read_file(path: Path, limit: int | None = None):
         raise InputError(
             f"{path} is {'empty' if path.exists() else 'missing'}. Give a file with one instruction per row."
         )
-    try:
+    with reading(path):
         rows = READERS[ending(path)](path, limit)
-    except (OSError, EOFError, zlib.error, UnicodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
     if not len(rows):
         raise InputError(f'{path} holds no rows. Write at least one, in .jsonl as {{"instruction": "…"}}.')
     return rows
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what a file that cannot be read makes Python raise into an `InputError`."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error, UnicodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
 
 
 def files_in(folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ import numpy as np
 from course_lib.errors import InputError
 from course_lib.paths import DATA
 from course_lib.steps.base import DROP_REASON, GeneratorStep, Row
-from course_lib.steps.files import READERS, ending, files_in, read_file, read_jsonl, stream_jsonl
+from course_lib.steps.files import READERS, ending, files_in, read_file, read_jsonl, reading, stream_jsonl
 from course_lib.steps.prompts import with_question
 
 TEST_SPLITS = ("test", "val", "dev", "eval")  # how the names of splits begin that nothing is trained on
@@ -234,9 +234,14 @@ def _stored_splits(source: str | Path) -> dict[str, Iterable[Row]]:
     if path.is_file():
         stem = path.name.partition(".")[0].lower()
         name = stem if stem.startswith(TEST_SPLITS) else "train"
-        return {name: stream_jsonl(path) if ending(path) in (".jsonl", ".json") else read_file(path)}
+        return {name: _streamed(path) if ending(path) in (".jsonl", ".json") else read_file(path)}
     loaded = load_from(source, split=None).dataset
     return dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
+
+
+def _streamed(path: Path) -> Iterator[Row]:
+    with reading(path):
+        yield from stream_jsonl(path)
 
 
 def shipped_instructions(split: str = "train") -> list[Row]:

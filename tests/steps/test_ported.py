@@ -162,7 +162,6 @@ def test_texts_are_truncated_by_characters_and_by_tokens(tiny_model_folder):
         (TruncateTextColumn(max_length=7), "one two"),
         (TruncateTextColumn(max_length=7, tokenizer=str(tiny_model_folder)), None),
     ]:
-        step_.load()
         [cut] = step_.process([dict(row) for row in rows])
         assert cut[1:] == rows[1:] and rows[0]["text"].startswith(cut[0]["text"]) and len(cut[0]["text"]) < 18
         assert expected in (None, cut[0]["text"])
@@ -208,6 +207,8 @@ def test_a_split_keeps_all_rows_of_a_prompt_on_one_side(shuffle):
     assert not prompts["train"] & prompts["test"] and len(prompts["train"]) == 16
     assert sorted([*split["train"]["n"], *split["test"]["n"]]) == list(range(60))
     assert (prompts["test"] == {"p16", "p17", "p18", "p19"}) is not shuffle
+    with pytest.raises(InputError, match="has the splits train, test; allowed: train alone"):
+        whole.train_test_split(train_size=0.5).train_test_split(train_size=0.5)
     with pytest.raises(InputError, match="train_size=80"):
         whole.train_test_split(train_size=80)
 

@@ -202,4 +202,4 @@ def test_no_good_answer_of_the_labelled_items_is_accused_and_some_wrong_ones_are
 def test_an_answer_that_only_says_the_instruction_again_is_found(text):
     assert faults_by_code("Teach a beginner to squat.", text) == ["more than the instruction again"]
     assert faults_by_code("Teach a beginner to squat.", "Stand up, sit down, repeat.") == []
-    assert faults_by_code("Say yes", "Yes") == faults_by_code("Yes or no?", "Yes or no?")[:0]
+    assert faults_by_code("Say yes", "Yes") == faults_by_code("Say yes", "Say yes") == []
