@@ -128,20 +128,28 @@ class Distiset(dict):
             raise InputError(f"{folder} is damaged: {error}. Save the Distiset again.") from error
         return distiset
 
-    def push_to_hub(self, repo_id: str, private: bool = False, token: str | None = None) -> None:
-        """Upload each dataset as a configuration of `repo_id`, then the card; needs `hf auth login`."""
-        from huggingface_hub import DatasetCard
+    def push_to_hub(
+        self, repo_id: str, private: bool = False, token: str | None = None, revision: str | None = None
+    ) -> None:
+        """Upload each dataset as a configuration of `repo_id`, then the card; needs `hf auth login`.
 
+        Args:
+            revision: the branch to write to, made if it is not there; `main` without it.
+        """
+        from huggingface_hub import DatasetCard, hf_hub_download
+
+        place = {"token": token, "revision": revision}
         for name, datasets in self.items():
             datasets.push_to_hub(
-                repo_id, config_name=name, private=private, token=token, set_default=name == "default"
+                repo_id, config_name=name, private=private, set_default=name == "default", **place
             )
         if self.card:
             # The hub's copy lists the configurations; ours tells the story.
-            listed, ours = DatasetCard.load(repo_id, token=token), DatasetCard(self.card)
+            readme = hf_hub_download(repo_id, "README.md", repo_type="dataset", **place)
+            listed, ours = DatasetCard.load(readme), DatasetCard(self.card)
             listed.text = ours.text
             vars(listed.data).update(ours.data.to_dict())
-            listed.push_to_hub(repo_id, token=token)
+            listed.push_to_hub(repo_id, repo_type="dataset", **place)
 
     def to_trl(self, config: str = "default", tokenizer: Any = None, max_length: int = 1024):
         """The pairs as TRL takes them (https://huggingface.co/docs/trl/dataset_formats).

@@ -134,7 +134,7 @@ class LoadDataFromHub(LoadRows):
             raise InputError(
                 f"The dataset {self.repo_id!r} could not be loaded from {place} "
                 f"({' '.join(str(error).split())}). Check the name, the config {self.config!r}, the split "
-                f"{self.split!r}, the network and, for a private dataset, HF_TOKEN; or give a local file."
+                f"{self.split!r}, the network and, for a private or gated one, HF_TOKEN; or give a file."
             ) from error
 
 

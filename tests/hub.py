@@ -1,42 +1,16 @@
-"""`Distiset.push_to_hub`, against a stand-in for the Hugging Face hub on this machine."""
+"""A stand-in for the Hugging Face hub on this machine: one dataset repository, kept in memory."""
 
 import base64
 import hashlib
 import json
-import os
-import subprocess
-import sys
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import pyarrow.parquet as pq
-import pytest
-
 REPO = "learner/pairs"
-CARD = """---
-tags:
-- preference
-language:
-- en
----
-
-# Our story
-"""
-# The endpoint is read when huggingface_hub is imported, so the push runs in a process of its own.
-PUSH = """
-import sys
-from datasets import Dataset
-from course_lib.distiset import Distiset
-pairs = Dataset.from_list([{"prompt": f"p{n}", "chosen": [{"role": "user", "content": "c"}]} for n in range(5)])
-distiset = Distiset.of({"default": pairs, "dropped": Dataset.from_list([{"prompt": "q", "drop_reason": "tie"}])})
-distiset.card = sys.argv[2]
-distiset.push_to_hub(sys.argv[1], private=True, token="hf_secret")
-"""
 
 
 class StandIn(ThreadingHTTPServer):
-    """Keeps one dataset repository in memory and answers what an upload asks for."""
+    """Answers what an upload and a download ask for; `fault` is what is wrong with it."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -46,6 +20,9 @@ class StandIn(ThreadingHTTPServer):
         self.unknown: list[str] = []
         self.tokens: set[str | None] = set()
         self.commits = 0
+        self.branches: set[str] = set()  # those that were written to
+        self.fault = ""  # "gated", "cut", "portal"
+        self.asked: list[str] = []  # paths
 
     @property
     def sha(self) -> str:
@@ -105,10 +82,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, body: bytes):
         hub, path = self.server, unquote(urlsplit(self.path).path)
+        hub.asked.append(path)
         if REPO in path or path == "/api/repos/create":
             hub.tokens.add(self.headers.get("Authorization"))
         api = f"/api/datasets/{REPO}"
-        if path == "/api/repos/create":
+        if hub.fault == "portal":
+            self.respond(b"<html>Welcome to our Wi-Fi</html>", 200, {"Content-Type": "text/html"})
+        elif hub.fault == "gated" and REPO in path:
+            gate = {"X-Error-Code": "GatedRepo", "X-Error-Message": f"Access to {REPO} is restricted"}
+            self.send({"error": "restricted"}, 401, **gate)
+        elif path == "/api/repos/create":
             hub.created.append(json.loads(body))
             self.send({"url": f"{hub.url}/datasets/{REPO}", "name": REPO})
         elif path == "/api/validate-yaml":
@@ -140,7 +123,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send(
                 {"transfer": "basic", "objects": objects}, **{"Content-Type": "application/vnd.git-lfs+json"}
             )
+        elif path.startswith(f"{api}/branch/"):
+            self.send({})
         elif path.startswith(f"{api}/commit/"):
+            hub.branches.add(path.removeprefix(f"{api}/commit/"))
             self.commit(body)
         elif path.startswith(f"{api}/tree/"):
             folder = path.removeprefix(f"{api}/tree/").partition("/")[2]
@@ -176,6 +162,13 @@ class Handler(BaseHTTPRequestHandler):
         self.respond(json.dumps(value).encode(), status, {"Content-Type": "application/json", **headers})
 
     def send_file(self, content: bytes):
+        if self.server.fault == "cut" and self.command == "GET" and len(content) > 100:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[:100])
+            self.close_connection = True
+            return
         self.respond(content, 200, {"ETag": f'"{hash(content):x}"', "X-Repo-Commit": self.server.sha})
 
     def missing(self, code: str):
@@ -188,59 +181,3 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
-
-
-@pytest.fixture
-def hub():
-    server = StandIn()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def push(hub, tmp_path, card=CARD):
-    settings = {
-        "HF_ENDPOINT": hub.url,
-        "HF_HUB_OFFLINE": "0",
-        "HF_HOME": str(tmp_path / "hf"),
-        "NO_PROXY": "127.0.0.1",
-    }
-    settings["HF_HUB_DISABLE_XET"] = "1"  # plain HTTP, which the stand-in speaks
-    command = [sys.executable, "-c", PUSH, REPO, card]
-    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, f"{done.stderr[-3000:]}\nnot answered: {hub.unknown}"
-
-
-def test_push_uploads_the_rows_of_every_dataset_and_the_card(hub, tmp_path):
-    push(hub, tmp_path)
-    assert hub.created[0]["name"] == "pairs" and hub.created[0]["type"] == "dataset"
-    assert hub.created[0].get("private") is True or hub.created[0].get("visibility") == "private"
-    assert hub.tokens == {"Bearer hf_secret"}
-    tables = {}
-    for name, content in hub.files.items():
-        if name.endswith(".parquet"):
-            (tmp_path / "one.parquet").write_bytes(content)
-            tables[name.split("/")[0]] = pq.read_table(tmp_path / "one.parquet").to_pylist()
-    assert [row["prompt"] for row in tables["data"]] == [f"p{n}" for n in range(5)]
-    assert tables["data"][0]["chosen"] == [{"role": "user", "content": "c"}]
-    assert tables["dropped"] == [{"prompt": "q", "drop_reason": "tie"}]
-    readme = hub.files["README.md"].decode()
-    assert "# Our story" in readme and "config_name: default" in readme and "config_name: dropped" in readme
-
-
-def test_pushed_card_keeps_its_own_metadata(hub, tmp_path):
-    from huggingface_hub import DatasetCard
-
-    push(hub, tmp_path)
-    data = DatasetCard(hub.files["README.md"].decode()).data.to_dict()
-    assert data["tags"] == ["preference"] and data["language"] == ["en"]
-    assert {config["config_name"] for config in data["configs"]} == {"default", "dropped"}
-
-
-def test_push_again_replaces_the_rows(hub, tmp_path):
-    push(hub, tmp_path)
-    first = set(hub.files)
-    push(hub, tmp_path, card=CARD.replace("story", "other story"))
-    assert set(hub.files) == first and "# Our other story" in hub.files["README.md"].decode()
