@@ -23,6 +23,9 @@ EXERCISES = sorted((ROOT / "exercises").glob("0*.ipynb"))
 EXECUTED = [*LESSONS, *SOLUTIONS]
 LONGEST_CELL = 16  # lines
 LONGEST_SET_UP = 22
+# Chapters that are written as chapters of a textbook, and what that means. A chapter joins by its name here.
+TEXTBOOK = ["01_model_pooling", "02_evol_quality"]
+MOST_CELLS, LONGEST_TEXTBOOK_CELL, OPTIONS, QUESTIONS = 60, 12, 3, range(4, 7)
 NEEDED = ["After this chapter", "Take-aways", "Check yourself", "Further reading"]
 # By chapter, from chapter 0 on.
 WIDGETS = [
@@ -57,6 +60,7 @@ def by_name(path: Path) -> str:
 
 every_executed = pytest.mark.parametrize("path", EXECUTED, ids=by_name)
 every_lesson = pytest.mark.parametrize("path", LESSONS, ids=by_name)
+every_textbook = pytest.mark.parametrize("path", [p for p in LESSONS if p.stem in TEXTBOOK], ids=by_name)
 everything = pytest.mark.parametrize("path", [*EXECUTED, *EXERCISES], ids=by_name)
 
 
@@ -186,7 +190,8 @@ def test_the_cells_of_a_lesson_are_short_and_claims_are_asserted(path):
     for cell in code_cells(path):
         longest = LONGEST_SET_UP if "set-up" in cell.metadata.get("tags", []) else LONGEST_CELL
         assert len(cell.source.splitlines()) <= longest, cell.source
-    assert sum("assert " in cell.source for cell in code_cells(path)) >= 5
+    # A chapter of the textbook prints what it claims, and nbval compares what is printed.
+    assert path.stem in TEXTBOOK or sum("assert " in cell.source for cell in code_cells(path)) >= 5
 
 
 @every_lesson
@@ -227,3 +232,44 @@ def test_the_time_that_is_promised_is_what_its_words_and_cells_take_a_beginner(p
     first = re.search(r"\*\*Time\*\*:? about (\d+ minutes|two hours) to read and try", text_of(path))
     promised = 120 if first[1] == "two hours" else int(first[1].split()[0])
     assert abs(promised - minutes) <= 10
+
+
+def test_the_chapters_of_the_textbook_are_there():
+    assert set(TEXTBOOK) <= {path.stem for path in LESSONS}
+
+
+@every_textbook
+def test_a_chapter_is_short_and_so_are_its_code_cells(path):
+    assert len(read(path).cells) <= MOST_CELLS
+    sources = [cell.source for cell in code_cells(path) if "set-up" not in cell.metadata.get("tags", [])]
+    long = [source for source in sources if len(source.splitlines()) > LONGEST_TEXTBOOK_CELL]
+    assert not long, long[0]
+
+
+@every_textbook
+def test_a_section_has_at_most_one_assert(path):
+    sections = [0]
+    for cell in read(path).cells:
+        headings = re.findall(r"^#{2,3} ", cell.source, re.M) if cell.cell_type == "markdown" else []
+        sections += [0] * len(headings)
+        sections[-1] += len(re.findall(r"^\s*assert ", cell.source, re.M)) * (cell.cell_type == "code")
+    assert max(sections) <= 1
+
+
+@every_textbook
+def test_each_question_of_the_quiz_has_one_right_option_and_a_reason_for_each(path):
+    quiz = re.search(r"^## Check yourself$(.*?)^## ", text_of(path), re.M | re.S)[1]
+    questions = re.split(r"^\*\*\d\.\*\* ", quiz, flags=re.M)[1:]
+    assert len(questions) in QUESTIONS
+    for question in questions:
+        options = re.findall(
+            r"<details><summary>([A-Z])\. [^<]+</summary>(Right|Not quite): (.{20,})</details>", question
+        )
+        assert [letter for letter, _, _ in options] == list("ABCDE")[:OPTIONS], question
+        assert [verdict for _, verdict, _ in options].count("Right") == 1, question
+
+
+@every_textbook
+def test_the_right_option_has_no_favourite_place(path):
+    found = re.findall(r"<summary>([A-Z])\. [^<]+</summary>Right", text_of(path))
+    assert max(map(found.count, found)) <= len(found) / 2
