@@ -66,32 +66,35 @@ def train(settings: Training) -> dict[str, Any]:
     """Train an adapter, or go on where a killed run with these settings stopped; a finished one is only read.
 
     Returns:
-        What metrics.json holds: `settings`; `pairs` and `faults` by number; `log`, TRL's figures of each step and, under names
-        with `eval_`, of the pairs held out, before and after. Log-probabilities are of whole completions, in nats.
+        What metrics.json holds: `settings`; `pairs` and `faults` by number; `log`, TRL's figures of each step and,
+        as `eval_…`, of the pairs held out, before and after. Log-probabilities are of whole completions, in nats.
     """
     for package in ("trl", "peft"):
         require_package(package, "Training", "course-lib[train]")
     if settings.device is not None:
         check_device(settings.device)
     llm, out = TransformersLLM(settings.model), settings.out
-    llm.check()
     data, faults = read_pairs(settings, llm)
+    llm.check()
     told = {name: value for name, value in vars(settings).items() if name not in ("source", *PRIVATE)}
     claim(out, told | {"pairs": result_key(*map(list, data.values())), "weights": llm.fingerprint})
     if (out / METRICS).is_file():
         return json.loads((out / METRICS).read_text(encoding="utf-8"))
     # The state is what a checkpoint gets last; one without it was cut short by a kill.
-    states = sorted((out / CHECKPOINTS).glob("*/trainer_state.json"), key=os.path.getmtime)
+    states = (out / CHECKPOINTS).glob("*/trainer_state.json")
+    last = max(
+        (file.parent for file in states), key=lambda folder: int(folder.name.split("-")[1]), default=None
+    )
     with progress("training") as bar, warnings.catch_warnings(action="ignore"):
-        trainer = dpo_trainer(settings, data, llm, bar, eval_on_start="test" in data and not states)
-        trainer.train(resume_from_checkpoint=str(states[-1].parent) if states else None)
+        trainer = dpo_trainer(settings, data, llm, bar, eval_on_start="test" in data and not last)
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
         if "test" in data:
             trainer.evaluate()
     log = trainer.state.log_history
     if not all(math.isfinite(entry.get("loss", 0)) for entry in log):
         raise InputError("The loss is no number any more. Give a lower --learning-rate and a new --out.")
-    pairs = {split: len(rows) for split, rows in data.items()}
-    metrics = {"settings": told, "pairs": pairs, "faults": faults, "log": log}
+    metrics = {"settings": {"data": str(settings.source)[:200], **told}, "faults": faults, "log": log}
+    metrics["pairs"] = {split: len(rows) for split, rows in data.items()}
     write(out, trainer.model, metrics, llm)
     return metrics
 
@@ -157,10 +160,11 @@ def dpo_trainer(settings: Training, data: Any, llm: TransformersLLM, bar: Bar, *
     half = best_dtype(device, llm.weights.folder) == "bfloat16"
     options |= {"use_cpu": device == "cpu", "dataloader_pin_memory": device != "cpu", "bf16": half}
     options |= {"gradient_checkpointing": device != "cpu", "num_train_epochs": settings.epochs}
-    options |= {name: getattr(settings, name) for name in ("beta", "learning_rate", "max_length", "seed")}
+    options |= {name: getattr(settings, name) for name in ("beta", "learning_rate", "seed")}
     options |= {f"per_device_{use}_batch_size": settings.batch_size for use in ("train", "eval")}
     options |= {"logging_steps": 0.005, "logging_nan_inf_filter": False, "report_to": "none"}
     options |= {"disable_tqdm": True, "save_steps": 0.05, "save_total_limit": 2}
+    options |= {"max_length": min(settings.max_length, llm.context)}
     model = load_model(llm.weights.folder, "bfloat16" if half else "float32", device, {})
     adapter = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
     config = DPOConfig(str(settings.out / CHECKPOINTS), **options)
