@@ -75,9 +75,7 @@ def explained(error: Exception) -> str | None:
     library = next((module[0] for module in modules if module), "course_lib")
     cures = [cure for kind, cure in CURES.items() if isinstance(error, kind)]
     if memory_ran_out(error):
-        cures = [
-            "Memory ran out: close other programs, or choose a smaller model, --batch-size or --max-length"
-        ]
+        cures = ["Memory ran out: close other programs, or choose fewer or smaller models or batches"]
     elif library in ("huggingface_hub", "httpx"):
         cures = ["Check the name, the network and `hf auth login`"]
     elif "home directory" in reason:
@@ -222,9 +220,8 @@ def run_train(given: list[str]) -> int:
     for when, entry in zip(("before", "after"), held_out, strict=False):
         accuracy = entry["eval_rewards/accuracies"]
         say(f"{when}, on pairs held out: loss {entry['eval_loss']:.3f}, reward accuracy {accuracy:.2f}")
-    say(
-        f"{'Nothing was done, this training is finished' if is_done else 'Written'}: {settings.out / 'README.md'}"
-    )
+    outcome = "Nothing was done, this training is finished" if is_done else "Written"
+    say(f"{outcome}: {settings.out / 'README.md'}")
     return 0
 
 

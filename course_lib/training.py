@@ -147,7 +147,7 @@ def dpo_trainer(settings: Training, data: Any, llm: TransformersLLM, bar: Bar, *
     from transformers import PrinterCallback
     from trl import DPOConfig, DPOTrainer
 
-    class Trainer(DPOTrainer):
+    class Trainer(DPOTrainer):  # whose rows are token ids already
         def _prepare_dataset(self, dataset, *_):
             return dataset
 
@@ -159,15 +159,14 @@ def dpo_trainer(settings: Training, data: Any, llm: TransformersLLM, bar: Bar, *
     device = settings.device or best_device()
     half = best_dtype(device, llm.weights.folder) == "bfloat16"
     options |= {"use_cpu": device == "cpu", "dataloader_pin_memory": device != "cpu", "bf16": half}
-    options |= {"gradient_checkpointing": device != "cpu", "num_train_epochs": settings.epochs}
     options |= {name: getattr(settings, name) for name in ("beta", "learning_rate", "seed")}
     options |= {f"per_device_{use}_batch_size": settings.batch_size for use in ("train", "eval")}
-    options |= {"logging_steps": 0.005, "logging_nan_inf_filter": False, "report_to": "none"}
-    options |= {"disable_tqdm": True, "save_steps": 0.05, "save_total_limit": 2}
-    options |= {"max_length": min(settings.max_length, llm.context)}
+    options |= {"num_train_epochs": settings.epochs, "max_length": min(settings.max_length, llm.context)}
+    options |= {"gradient_checkpointing": device != "cpu", "report_to": "none", "disable_tqdm": True}
+    options |= {"logging_steps": 0.005, "save_steps": 0.05, "save_total_limit": 2}
     model = load_model(llm.weights.folder, "bfloat16" if half else "float32", device, {})
     adapter = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
-    config = DPOConfig(str(settings.out / CHECKPOINTS), **options)
+    config = DPOConfig(str(settings.out / CHECKPOINTS), logging_nan_inf_filter=False, **options)
     rows = {"train_dataset": data["train"], "eval_dataset": data.get("test")}
     trainer = Trainer(model, args=config, processing_class=llm.tokenizer, peft_config=adapter, **rows)
     trainer.remove_callback(PrinterCallback)
