@@ -42,12 +42,10 @@ class Training:
     method: str = option("how the model learns: dpo alone", "dpo", metavar="METHOD")
     beta: float = option("how strongly the model is held to what it was", 0.1, type=float, metavar="X")
     epochs: int = option("how often each pair is read", 3, type=int, metavar="N")
-    learning_rate: float = option("size of the first steps; it falls to 0", 2e-4, type=float, metavar="X")
+    learning_rate: float = option("size of the first step", 2e-4, type=float, metavar="X")
     batch_size: int = option("pairs in a step", 4, type=int, metavar="N")
     max_length: int = option("most tokens of a prompt with a completion", 1024, type=int, metavar="N")
-    test_share: float = option(
-        "share of prompts held out (or a test split)", 0.2, type=float, metavar="SHARE"
-    )
+    test_share: float = option("prompts held out, or a test split", 0.2, type=float, metavar="SHARE")
     limit: int | None = option("only the first N rows of each split", type=int, metavar="N")
     seed: int = option("seed of split, adapter and order", 0, type=int, metavar="N")
     accept_faults: bool | None = option("train on rows with faults, too", action="store_true")
