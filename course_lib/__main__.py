@@ -1,4 +1,4 @@
-"""`python -m course_lib`: make a preference dataset. `audit`: its faults. `cache`: results. `grade`: exercises."""
+"""`python -m course_lib`: make a preference dataset. `audit`: its faults. `train`: on it. `cache`: results. `grade`."""
 
 import argparse
 import os
@@ -17,7 +17,9 @@ from course_lib.paths import cache_folder
 from course_lib.tables import visible
 
 # Errors of others are about what they were to read: a model's folder, a file, an answer of the hub.
-LIBRARIES = "course_lib|transformers|tokenizers|safetensors|jinja2|pyarrow|datasets|huggingface_hub|httpx"
+LIBRARIES = (
+    "course_lib|trl|peft|transformers|tokenizers|safetensors|jinja2|pyarrow|datasets|huggingface_hub|httpx"
+)
 CURES = {
     OSError: "Check that name, its permissions, the disk and the network",
     UnicodeError: "Save the file, or write the name, as UTF-8",
@@ -40,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         can mend; 130 after Ctrl-C.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    command = {"audit": run_audit, "cache": run_cache, "grade": run_grade}.get(given[0] if given else "")
+    commands = {"audit": run_audit, "cache": run_cache, "grade": run_grade, "train": run_train}
+    command = commands.get(given[0] if given else "")
     try:
         return command(given[1:]) if command else run_dataset(given)
     except KeyboardInterrupt:
@@ -72,7 +75,7 @@ def explained(error: Exception) -> str | None:
     library = next((module[0] for module in modules if module), "course_lib")
     cures = [cure for kind, cure in CURES.items() if isinstance(error, kind)]
     if memory_ran_out(error):
-        cures = ["Memory ran out: close other programs, or choose fewer or smaller models with --models"]
+        cures = ["Memory ran out: close other programs, or choose fewer or smaller models or batches"]
     elif library in ("huggingface_hub", "httpx"):
         cures = ["Check the name, the network and `hf auth login`"]
     elif "home directory" in reason:
@@ -120,7 +123,7 @@ def dataset_parser() -> Parser:
     parser = Parser(
         prog="python -m course_lib",
         description="Make preference data: several completions per instruction, best and worst as a pair.",
-        epilog="Other commands, each with --help: python -m course_lib audit, cache, grade",
+        epilog="Other commands, each with --help: python -m course_lib audit, train, cache, grade",
     )
     for option in fields(Settings):
         parser.add_argument(f"--{option.name.replace('_', '-')}", **option.metadata)
@@ -194,6 +197,32 @@ def run_audit(given: list[str]) -> int:
         for name, count in write_remaining(options.source, report, options.write).items():
             say(f"Written: {options.write / name}, {count} rows")
     return 1 if report.faults else 0
+
+
+def train_parser() -> Parser:
+    from course_lib.training import Training
+
+    parser = Parser(prog="python -m course_lib train", description="Train a LoRA adapter by DPO.")
+    parser.add_argument("source", nargs="+", help="files, a folder of files, a saved dataset or a hub id")
+    for option in fields(Training)[1:]:
+        parser.add_argument(f"--{option.name.replace('_', '-')}", **option.metadata)
+    return parser
+
+
+def run_train(given: list[str]) -> int:
+    """Write an adapter trained on preference data; one that is there already is only told about."""
+    check_memory()
+    from course_lib.training import METRICS, Training, train
+
+    settings = Training(**vars(train_parser().parse_args(given)))
+    is_done = (settings.out / METRICS).is_file()
+    held_out = [entry for entry in train(settings)["log"] if "eval_loss" in entry]
+    for when, entry in zip(("before", "after"), held_out, strict=False):
+        accuracy = entry["eval_rewards/accuracies"]
+        say(f"{when}, on pairs held out: loss {entry['eval_loss']:.3f}, reward accuracy {accuracy:.2f}")
+    outcome = "Nothing was done, this training is finished" if is_done else "Written"
+    say(f"{outcome}: {settings.out / 'README.md'}")
+    return 0
 
 
 def run_cache(given: list[str]) -> int:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from course_lib.__main__ import audit_parser, dataset_parser
+from course_lib.__main__ import audit_parser, dataset_parser, train_parser
 from course_lib.pipeline import Pipeline
 from course_lib.steps import LoadDataFromDicts
 
@@ -58,7 +58,7 @@ def test_targets_files_and_links_exist():
 
 
 def test_every_option_is_in_the_readme_and_none_is_made_up():
-    parsers = dataset_parser().format_help() + audit_parser().format_help()
+    parsers = "".join(make().format_help() for make in (dataset_parser, audit_parser, train_parser))
     real = set(re.findall(r"--[\w-]+", parsers)) - {"--help"}
     told = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", README)) - {"--index-url"}
     assert told == real

@@ -15,6 +15,7 @@ BASE = {"errors", "paths", "memory", "progress", "declared", "absent"}
 # Where a room stands from left to right, so that few arrows cross; its floor follows from its imports.
 COLUMNS = {
     "job": -1.5,
+    "training": -2.4,
     "card": -2.4,
     "settings": -2.4,
     "pipeline": -1.5,
