@@ -29,7 +29,7 @@ LINES = {
     "job": 176,
     "judging": 224,
     "labels": 81,
-    "llms": 3146,
+    "llms": 3148,
     "memory": 41,
     "models": 4,
     "pairs": 249,
