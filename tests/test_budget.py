@@ -29,7 +29,7 @@ LINES = {
     "job": 176,
     "judging": 224,
     "labels": 81,
-    "llms": 3113,
+    "llms": 3148,
     "memory": 41,
     "models": 4,
     "pairs": 249,

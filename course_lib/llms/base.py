@@ -117,6 +117,10 @@ class LLM(Computed):
         """Batches `{position in pairs: score}`; None for a completion that cannot be read."""
         raise InputError(ONLY_WRITES.format(type(self).__name__))
 
+    def score_states(self, pairs, layer: int, wanted) -> Iterable[dict[int, list[float]]]:
+        """Batches `{position in pairs: hidden states}`; [] for a completion that cannot be read."""
+        raise InputError(ONLY_WRITES.format(type(self).__name__))
+
     def chat_text(self, chat: Chat) -> str:
         """The text that the model reads for a well-formed `chat`; see `render`."""
         raise TypeError(f"{type(self).__name__} has no chat template")
@@ -201,6 +205,25 @@ class LLM(Computed):
         keys = [(fingerprint, *pair) for pair in pairs]
         scores = self.results("head", keys, NUMBER | None, partial(self.score_with_head, pairs, head))
         return np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
+
+    def hidden_states(self, inputs: Sequence[Chat], completions: Sequence[str], layer: int):
+        """What the model holds in mind of each completion: its hidden states after `layer` layers, mean over its tokens.
+
+        Returns:
+            numpy array of shape `(len(inputs), hidden size)`, to one decimal.
+
+        Raises:
+            InputError: a completion is empty or does not fit the context.
+        """
+        pairs = self._pairs(inputs, completions)
+        keys = [(layer, *pair) for pair in pairs]
+        states = self.results("states", keys, [NUMBER, ...], partial(self.score_states, pairs, layer))
+        if [] in states:
+            place = states.index([])
+            raise InputError(
+                f"Completion {place} is empty or does not fit the model's context. Leave it out."
+            )
+        return np.array(states, dtype=np.float64)
 
     def _pairs(self, inputs: Sequence[Chat], completions: Sequence[str]) -> list[tuple]:
         if len(inputs) != len(completions):

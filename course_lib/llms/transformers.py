@@ -222,6 +222,13 @@ class TransformersLLM(LLM):
             yield {p: round(float(features @ head.weights) + head.bias, 4) for p, features in batch.items()}
         yield dict.fromkeys(unread)
 
+    def score_states(self, pairs, layer: int, wanted) -> Iterator[dict[int, list[float]]]:
+        unread = set(wanted)
+        for batch in self.completion_features(pairs, (layer,), LinearHead.question, wanted):
+            unread -= set(batch)
+            yield {p: _mean_part(features) for p, features in batch.items()}
+        yield {p: [] for p in unread}
+
     def completion_features(self, pairs, layers, question, wanted=None) -> Iterator[dict[int, Any]]:
         """Batches `{position in pairs: features}`, of those `wanted` or all; see `tree.hidden_features`. Nothing is cached."""
         from course_lib.llms import tree
@@ -242,3 +249,8 @@ class TransformersLLM(LLM):
             if added and len(prompt) + len(added) < self.context - closing:
                 rows[position] = prompt + added, len(prompt)
         return rows
+
+
+def _mean_part(features: Any) -> list[float]:
+    """Of the three pooled parts of `tree.hidden_features` the first, the mean over the completion, to one decimal."""
+    return [round(float(value), 1) for value in features[: len(features) // 3]]

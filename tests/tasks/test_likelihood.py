@@ -254,3 +254,18 @@ def test_yes_no_and_likelihood_rate_on_the_scale():
         ratings = rated(judge, ["Jupiter.", None, "Bananas are yellow."])["ratings"]
         assert ratings[1] is None and all(1 <= ratings[i] <= 5 for i in (0, 2))
         judge.unload()
+
+
+def test_hidden_states_are_the_mean_over_the_completion_and_are_kept():
+    chat, text = [{"role": "user", "content": "Name a planet."}], "Jupiter, I think."
+    llm = TransformersLLM("smollm2-135m")
+    [states] = llm.hidden_states([chat], [text], layer=22)
+    fresh = TransformersLLM("smollm2-135m", use_cache=False)
+    [batch] = fresh.completion_features([(chat, text)], (22,), LinearHead.question)
+    assert states == pytest.approx(batch[0][: len(states)], abs=0.051) and 3 * len(states) == len(batch[0])
+    again = TransformersLLM("smollm2-135m")
+    assert np.array_equal(again.hidden_states([chat], [text], layer=22)[0], states) and again.usage.new == 0
+    with pytest.raises(InputError, match="Completion 1 is empty"):
+        llm.hidden_states([chat, chat], [text, ""], layer=22)
+    llm.unload()
+    fresh.unload()
