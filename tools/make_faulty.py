@@ -16,9 +16,9 @@ SOUND, TRAIN = 48, 36
 HEADINGS = ("#Rewritten Response#:\n", "Here is the improved response:\n\n", "[Response]\n")
 
 
-def sound_pairs(rng: random.Random) -> list[dict]:
+def sound_pairs(rng: random.Random, first: int = 0) -> list[dict]:
     rows = []
-    for number, item in enumerate(labelled_items("fit")[: SOUND * 3 : 3]):
+    for number, item in enumerate(labelled_items("fit")[first::3][:SOUND]):
         low, high = sorted((round(rng.uniform(1.2, 3.4), 2), round(rng.uniform(3.5, 4.9), 2)))
         models = rng.sample(["smollm2-135m", "gemma-3-270m"], 2)
         rows.append(
