@@ -1,5 +1,6 @@
 """Chapter 5, a preference dataset: what the answers are checked for."""
 
+import re
 from collections import Counter
 
 from course_lib import audit as library
@@ -109,6 +110,7 @@ def margin_for_thirty(answer):
     'Give it the prompt without case and superfluous spaces: " ".join(prompt.lower().split()).',
     "hashlib.sha256(text.encode()).digest() gives 32 bytes that are always the same for the same text.",
     'int.from_bytes(digest[:8], "big") / 2**64 is a number from 0 to 1 that you can compare with test_share.',
+    seconds=30,
 )
 def split_by_prompt(answer):
     """A function of (rows, test_share): (train, test), two lists of rows. A prompt, up to case and spaces, is in one of them
@@ -239,12 +241,12 @@ def my_card(answer):
         len(words) >= 40,
         f"Your card has {len(words)} words. A stranger needs at least forty to know what this is.",
     )
-    count = (
-        f"Your card does not say how many pairs there are. You kept {len(pairs)}; write the number in digits."
-    )
-    require(str(len(pairs)) in "".join(c if c.isdigit() else " " for c in answer).split(), count)
-    models = {name for row in kept(3)[0] for name in row["generation_models"]}
-    missing = sorted(name for name in models if name.split(",")[0].lower() not in answer.lower())
+    models = {name.split(",")[0].lower() for row in kept(3)[0] for name in row["generation_models"]}
+    missing, rest = sorted(name for name in models if name not in answer.lower()), answer.lower()
+    for name in models:
+        rest = rest.replace(name, "")
+    count = f"Your card does not say how many pairs there are. You kept {len(pairs)}; write it in digits."
+    require(str(len(pairs)) in re.findall(r"\d+", rest), count)
     require(not missing, f"Your card does not name {missing[:1]}, which wrote some of the texts.")
     labelled = any(near.startswith("label") for near in words)
     require(labelled, "Your card does not say who labelled the pairs. Write it with the word 'labelled'.")
