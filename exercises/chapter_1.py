@@ -2,43 +2,13 @@
 
 import math
 
-from course_lib.exercises.checks import agree, call, equal, excerpt, expect, require
+from course_lib.exercises.checks import agree, call, data, equal, excerpt, expect, require
 from course_lib.exercises.choices import chosen_from, number_in, read_off
 from course_lib.exercises.faults import bare, name_fault, pairs_to_audit
 from course_lib.exercises.my_dataset import check_completions, rows_with
 from course_lib.exercises.questions import question
 from course_lib.judging import labelled_items
 from course_lib.steps.filtering import similarity
-
-YEAST = "Bread rises because yeast makes gas."
-DETAILED = (
-    "Yeast eats the sugar in dough and gives off bubbles; the oven's heat then sets the crumb of the bread."
-)
-STARTER = "A sourdough starter holds wild yeast, whose gas lifts the dough slowly, over many hours."
-# Lists of completions, by words that name them, and whether they differ enough.
-COMPLETIONS = {
-    "two texts that are equal letter by letter": ([YEAST, YEAST], False),
-    "two texts that differ in capitals and spaces alone": (
-        [YEAST, " bread  rises because YEAST makes gas. "],
-        False,
-    ),
-    "two texts with nine words of ten in common": (
-        [
-            "one two three four five six seven eight nine ten",
-            "one two three four five six seven eight nine 10",
-        ],
-        False,
-    ),
-    "two texts without a common word": (["Yeast eats sugar and gives off gas.", "I like trains."], True),
-    "two answers to one question, in other words (a few words in common are no harm)": (
-        [YEAST, DETAILED],
-        True,
-    ),
-    "three answers to one question, in other words": ([YEAST, DETAILED, STARTER], True),
-    "three texts, the first and the last the same (compare all pairs)": ([YEAST, DETAILED, YEAST], False),
-    "a single text, where there is nothing to prefer": ([YEAST], False),
-    "a text and an empty one, where there is nothing to prefer": ([YEAST, ""], False),
-}
 
 
 @question(
@@ -101,9 +71,7 @@ def unrelated_below(answer):
     below = max((share for limit, share in curve if limit <= value), default=0)
 
     effect = f"{below:.0%} of the off-topic answers lie below it"
-    read_off(
-        value, right, 0.05, effect, {"off-topic answers": curve}, "similarity", "share of the answers below"
-    )
+    read_off(value, right, 0.05, effect, {"off-topic answers": curve}, "similarity", "share that lies below")
 
 
 @question(
@@ -155,10 +123,10 @@ def identical_pairs(answer):
 )
 def is_diverse(answer):
     """A function: a list of completions in, True if they differ enough to prefer one, else False."""
-    for words, (texts, expected) in COMPLETIONS.items():
-        verdict = call(answer, texts)
+    for words, case in data("completions").items():
+        verdict = call(answer, case["texts"])
         expect(isinstance(verdict, bool), "True or False", verdict, f"for {words}")
-        equal(verdict, expected, f"for {words} ({excerpt(texts)})")
+        equal(verdict, case["diverse"], f"for {words} ({excerpt(case['texts'])})")
 
 
 @question(
@@ -178,8 +146,7 @@ def my_pool(answer):
         expect(is_text, "a text as the instruction", row["instruction"], f"row {number}")
         first = asked.setdefault(bare(row["instruction"]), number)
         require(
-            first == number,
-            f"Rows {first} and {number} ask the same. Write an instruction of its own for each row.",
+            first == number, f"Rows {first} and {number} ask the same. Each row needs its own instruction."
         )
     check_completions(rows)
     for number, row in enumerate(rows, 1):

@@ -87,21 +87,15 @@ def meaning(answer):
 )
 def leaked_pairs(answer):
     """The ids of the pairs in which a text begins with a heading of the prompt, or announces a response."""
-    rows = pairs_to_audit()
-    signed = {row["id"] for row in rows if row["chosen"].startswith("#")}
-    chosen = {
-        id_ for id_ in data("planted")["leaked heading"] if "esponse" in _text(rows, id_, "chosen")[:30]
-    }
+    rows = {row["id"]: row for row in pairs_to_audit()}
+    signed = {id_ for id_, row in rows.items() if row["chosen"].startswith("#")}
+    chosen = {id_ for id_ in data("planted")["leaked heading"] if "esponse" in rows[id_]["chosen"][:30]}
     misread = {
         "You found the one kind that begins with #. Models also leak other signs, and announcements": signed,
         "Look for capitals and at the rejected texts, too": chosen,
     }
     extra = "are pairs without such a beginning. A # or a colon alone is no leak"
     name_fault(answer, "leaked heading", misread, extra)
-
-
-def _text(rows: list[dict], id_: int, side: str) -> str:
-    return next(row[side] for row in rows if row["id"] == id_)
 
 
 def length_ratios() -> dict[str, list[float]]:
@@ -138,20 +132,7 @@ def limit_for_padded(answer):
     effect = f"at {limit:g}, {_share_above(ratios['padded'], limit):.0%} of the padded answers are refused"
     if abs(limit - other) <= 0.2:
         effect = f"it looks as if you followed the line of the wrong answers; {effect}"
-    read_off(
-        limit, right, 0.5, effect, growth_curves(), "limit (times the good answer's words)", "share refused"
-    )
-
-
-# Words of the draft, words of the rewrite, rating of the draft, rating of the rewrite.
-LENGTHS = [
-    (10, 30, 2.5, 2.0), (10, 25, 2.0, 3.0), (10, 20, 3.0, 4.5), (10, 18, 2.0, 3.0), (10, 12, 3.0, 3.0), (10, 10, 3.0, 2.0),
-    (10, 9, 3.0, 3.0), (12, 10, 3.0, 4.0), (20, 10, 2.0, 2.0), (25, 10, 2.0, 3.0), (30, 10, 2.0, 4.0),
-]  # fmt: skip
-RATED = [
-    {"before": "word " * before, "after": "longer " * after, "rating_before": low, "rating_after": high}
-    for before, after, low, high in LENGTHS
-]
+    read_off(limit, right, 0.5, effect, growth_curves(), "limit (times the good words)", "share refused")
 
 
 @question(
@@ -162,8 +143,13 @@ RATED = [
 def win_rate(answer):
     """A function of (rows, max_ratio): the share of pairs in which the rewrite has the higher rating, a tie counting half.
     Pairs whose longer text has more than max_ratio times the words of the shorter one do not count."""
-    cases = {f"{len(RATED)} rows and max_ratio {limit:g}": (RATED, limit) for limit in (math.inf, 2, 1.25, 3)}
-    cases["1 rows and max_ratio 2"] = (RATED[4:5], 2)
+    columns = ("before", "after", "rating_before", "rating_after")
+    rated = [
+        dict(zip(columns, ("word " * n, "longer " * m, *ratings), strict=True))
+        for n, m, *ratings in data("lengths")
+    ]
+    cases = {f"{len(rated)} rows and max_ratio {limit:g}": (rated, limit) for limit in (math.inf, 2, 1.25, 3)}
+    cases["1 rows and max_ratio 2"] = (rated[4:5], 2)
     misread = {
         "ties were counted as losses; each counts half": partial(_win_rate, tie=0.0),
         "ties were counted as wins; each counts half": partial(_win_rate, tie=1.0),
@@ -201,20 +187,14 @@ def refuses_echo(answer):
         require(fault, f"With {words}, {text!r} was used. Refuse it.")
         expect(isinstance(fault, str), "a short text as the reason, such as 'echo'", fault, f"With {words}")
     for words, text in data("rewrites")["no echoes"].items():
-        equal(
-            _fault_of(answer, text),
-            None,
-            f"with {words}, {text!r}, which does not repeat the instruction word for word",
-        )
+        where = f"with {words}, {text!r}, which does not repeat the instruction word for word"
+        equal(_fault_of(answer, text), None, where)
     for expected, text in {
         "prompt leaked": "# Better answer\nParis.",
         "no change": "The capital is **Paris**!",
     }.items():
-        equal(
-            _fault_of(answer, text),
-            expected,
-            f"for {text!r}, the inherited check, which super().fault(…) makes",
-        )
+        where = f"for {text!r}, the inherited check, which super().fault(…) makes"
+        equal(_fault_of(answer, text), expected, where)
 
 
 def _all_rows(task, rows: list[dict]) -> list[dict]:
@@ -245,17 +225,12 @@ def my_rewrites(answer):
     for number, row in enumerate(rows, 1):
         texts, old = list(row["generations"]), earlier[row["instruction"]]["generations"]
         lost = [text for text in old if text not in texts]
-        require(
-            not lost, f"Row {number} has lost a completion of chapter 1, {excerpt(lost[:1])}. Add to them."
-        )
+        require(not lost, f"Row {number} has lost a completion of chapter 1, {excerpt(lost[:1])}.")
         models = [name for name, text in zip(row["generation_models"], texts, strict=True) if text not in old]
         known = set(models) & set(earlier[row["instruction"]]["generation_models"])
         require(
-            not known,
-            f"Row {number}: the rewrite is named {known}, as a completion of chapter 1 is. Name it otherwise.",
+            not known, f"Row {number}: a completion of chapter 1 is named {known}, too. Name it otherwise."
         )
         added += len(models)
-    require(
-        added,
-        "No row has a rewrite. Were all refused? `evolution_failures` says why; try another wish or model.",
-    )
+    refused = "No row has a rewrite. `evolution_failures` says why they were refused; try another wish."
+    require(added, refused)

@@ -9,25 +9,6 @@ from course_lib.exercises.faults import name_fault
 from course_lib.exercises.my_dataset import check_completions, check_instructions, kept, rows_with
 from course_lib.exercises.questions import question
 
-LOGITS = [
-    [1.0, 0.0, 2.0, 0.5, 1.5],
-    [0.0, 0.0, 0.0, 0.0, 0.0],
-    [-1.0, 0.0, 0.0, 4.0, 3.0],
-    [-9.0, -9.0, 0.0, 0.0, -9.0],
-]
-# Two texts each, and what the judge believes about them.
-TIED = {
-    "first": ([0.05, 0.10, 0.15, 0.45, 0.25], [0.10, 0.15, 0.20, 0.40, 0.15]),
-    "second": ([0.05, 0.10, 0.70, 0.10, 0.05], [0.30, 0.05, 0.10, 0.45, 0.10]),
-    "third": ([0.10, 0.20, 0.40, 0.20, 0.10], [0.20, 0.10, 0.40, 0.10, 0.20]),
-}
-BELIEFS = {
-    "a": [0.02, 0.06, 0.17, 0.35, 0.40],
-    "b": [0.44, 0.04, 0.02, 0.05, 0.45],
-    "c": [0.05, 0.86, 0.06, 0.02, 0.01],
-    "d": [0.16, 0.20, 0.27, 0.21, 0.16],
-}
-
 
 def mean_of(distribution) -> float:
     """The mean rating of five probabilities."""
@@ -55,7 +36,12 @@ def softmax_mean(answer):
             mean_of(logits) / (sum(logits) or 1)
         ),
     }
-    agree(answer, _mean_rating, {f"the logits {logits}": (logits,) for logits in LOGITS}, misread)
+    agree(
+        answer,
+        _mean_rating,
+        {f"the logits {logits}": (logits,) for logits in data("beliefs")["logits"]},
+        misread,
+    )
 
 
 def _softmax(logits: list[float]) -> list[float]:
@@ -75,8 +61,9 @@ def _mean_rating(logits: list[float]) -> float:
 )
 def tie_breaker(answer):
     """A dict with the keys "first", "second" and "third": for each pair "mean", "likeliest" or "neither"."""
-    has_keys(answer, list(TIED))
-    for (name, pair), right in zip(TIED.items(), ("mean", "likeliest", "neither"), strict=True):
+    tied = data("beliefs")["tied"]
+    has_keys(answer, list(tied))
+    for (name, pair), right in zip(tied.items(), ("mean", "likeliest", "neither"), strict=True):
         tops, means = map(likeliest_of, pair), (round(mean_of(distribution), 2) for distribution in pair)
         likeliest = "in the {} pair the likeliest ratings are {} and {}, the means {} and {}."
         others = {"mean", "likeliest", "neither"} - {right}
@@ -137,16 +124,6 @@ def faulty_ratings(answer):
         name_fault(answer[fault], f"rating {fault}", exchanged, "do not have this fault", f"{fault}: ")
 
 
-# Ratings in the order of the texts, and ratings of the same texts shown in reverse.
-ORDERS = [
-    ([1, 2, 3], [1, 2, 3]),
-    ([4.0, 2.0], [2.0, 4.0]),
-    ([5, 3, 2, 1], [4, 2, 2, 1]),
-    ([3, 4], [1, 3]),
-    ([2.5], [4]),
-]
-
-
 @question(
     "🐕",
     "Turn the second list round first: its first rating belongs to the last text.",
@@ -155,7 +132,7 @@ ORDERS = [
 def both_orders(answer):
     """A function of (forth, back): two lists (ratings, disagreement), an entry for each text in the order of `forth`."""
     unturned = "the second list seems not to be turned round. Its first rating is the last text's"
-    for forth, back in ORDERS:
+    for forth, back in data("beliefs")["orders"]:
         result, where = call(answer, forth, back), f"For {forth} and {back}"
         expect(is_pair(result), "two lists, ratings and disagreement", result, where)
         ratings, disagreement = _both(forth, back[::-1])
@@ -200,11 +177,6 @@ def my_ratings(answer):
             for rating in ratings
             if rating is not None
         ]
-        require(
-            len(numbers) > 1, f"Row {number} has {len(numbers)} ratings that are numbers; a pair needs two."
-        )
+        require(len(numbers) > 1, f"Row {number} has {len(numbers)} ratings that are numbers; it needs two.")
     apart = [row for row in rows if len({rating for rating in row["ratings"] if rating is not None}) > 1]
-    require(
-        apart,
-        "In every row all ratings are the same, so no pair can be made. Ask with mode='logits', or another judge.",
-    )
+    require(apart, "In every row all ratings are the same: no pair. Use mode='logits', or another judge.")

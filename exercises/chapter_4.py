@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from course_lib.exercises.checks import COLLECTION, Wrong, agree, data, equal, expect, is_pair, require
-from course_lib.exercises.choices import has_keys, option
+from course_lib.exercises.choices import match_each, option
 from course_lib.exercises.faults import ids_in, name_fault, pairs_to_audit
 from course_lib.exercises.made_up import TRIAL, item_of, trial
 from course_lib.exercises.my_dataset import check_instructions, kept, rows_with
@@ -53,14 +53,7 @@ def _share_right(items: list[Item], tie: float = 0, without: str = "") -> float:
 )
 def which_judge(answer):
     """A dict from off_topic, decent, sums and reasons to a judge for that job: "likelihood", "default", "program", "text"."""
-    jobs, because = data("judges")["jobs"], data("judges")["because"]
-    has_keys(answer, list(jobs))
-    for job, right in jobs.items():
-        judge = option(answer[job], list(because), f"{job}: ")
-        require(
-            judge == right["judge"],
-            f"{job} is about {right['words']}. Of {judge!r} we know: {because[judge]}.",
-        )
+    match_each(answer, data("judges"), "is no job for")
 
 
 @question(
@@ -168,10 +161,7 @@ def contradictions(answer):
     same_prompt = {id_ for id_, prompt in prompts.items() if shared[prompt] > 1}
     ids, wanted = ids_in(answer), set(data("planted")["contradictory pair"])
     half = ids < wanted and sorted(map(prompts.get, ids)) == sorted(set(map(prompts.get, wanted)))
-    require(
-        not half,
-        "You name one pair of each contradiction. Nobody knows which of the two is right: name both.",
-    )
+    require(not half, "You name one pair of each contradiction. Nobody knows which is right: name both.")
     misread = {"These share a prompt; only some of them have their texts the other way round": same_prompt}
     name_fault(answer, "contradictory pair", misread, "are in no contradiction")
 
@@ -200,21 +190,12 @@ def my_labels(answer):
     texts = {row["instruction"]: row["generations"] for row in rated}
     for number, row in enumerate(rows, 1):
         label, sides = row["label"], [row["A"], row["B"]]
-        require(
-            label in LABELS, f"Row {number} has the label {label!r}; allowed: {', '.join(map(repr, LABELS))}."
-        )
+        require(label in LABELS, f"Row {number} has the label {label!r}; allowed: {str(LABELS)[1:-1]}.")
         missing = [side for side in sides if side not in texts[row["instruction"]]]
-        require(
-            not missing,
-            f"Row {number}: {missing[:1]} is none of the completions of chapter 3 for this instruction.",
-        )
-        require(
-            sides[0] != sides[1], f"Row {number}: A and B are the same text, so there is nothing to prefer."
-        )
+        require(not missing, f"Row {number}: {missing[:1]} is none of the completions of chapter 3.")
+        require(sides[0] != sides[1], f"Row {number}: A and B are the same text.")
     decided = {row["label"] for row in rows} - {"no difference"}
-    require(
-        decided, "You see no difference anywhere, so no pair can be made. Label again, or ask other models."
-    )
+    require(decided, "You see no difference anywhere, so no pair can be made. Ask other models.")
 
 
 @question(

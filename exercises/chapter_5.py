@@ -13,24 +13,12 @@ from course_lib.exercises.reading import check_verdicts
 from course_lib.exercises.splits import check_split
 from course_lib.steps import FormatTextGenerationDPO
 
-RATINGS = (
-    [4.6, 1.3],
-    [3.5, 4.5, 1.5],
-    [1.0, 5.0, 3.0],
-    [0.0, 0.5],
-    [2, 4, 4, 1, 1],
-    [4.0, 4.0],
-    [3.0, 3.0, 3.0],
-)
+RATINGS = ([4.6, 1.3], [3.5, 4.5, 1.5], [1.0, 5.0, 3.0], [0.0, 0.5], [2, 4, 4, 1, 1], [4.0, 4.0])
 # Rated rows, by name: (generations, ratings).
 RATED = {name: (row["generations"], row["ratings"]) for name, row in data("rated").items()}
 SPLITS = ("train", "test")
-FAULTS = (
-    "identical completions",
-    "contradictory pair",
-    "duplicate pair",
-    "test prompt in train",
-)  # of the library's audit
+# Names that the audit of the library gives.
+FAULTS = ("identical completions", "contradictory pair", "duplicate pair", "test prompt in train")
 
 
 @question(
@@ -100,7 +88,7 @@ def margin_for_thirty(answer):
     kept_pairs = sum(margin >= least for margin in margins)
     effect = f"it keeps {kept_pairs} pairs; look for the highest that keeps 30"
     read_off(
-        least, margins[30 - 1], 0.15, effect, {"pairs kept": margin_curve()}, "least margin (points)", "pairs"
+        least, margins[29], 0.15, effect, {"pairs kept": margin_curve()}, "least margin (points)", "pairs"
     )
 
 
@@ -194,9 +182,7 @@ def audit(answer):
             given = ids_in(named.get(fault, set()), fault)
             for id_ in sorted(given ^ ids, key=str):
                 row = excerpt(known.get(id_, f"a row {id_!r} that does not exist"))
-                verdict = (
-                    "does not have this fault, but is in" if id_ in given else "has this fault, but is not in"
-                )
+                verdict = "has it not, but is in" if id_ in given else "has it, but is not in"
                 raise Wrong(f"In a dataset with {words}, {fault!r}: {row} {verdict} your set.")
 
 
@@ -211,9 +197,7 @@ def my_pairs(answer):
     check_instructions(rows, labelled, 4, "prompt")
     labels = {row["instruction"]: row for row in labelled}
     for number, row in enumerate(rows, 1):
-        require(
-            row["split"] in SPLITS, f"Row {number} has the split {row['split']!r}; allowed: 'train', 'test'."
-        )
+        require(row["split"] in SPLITS, f"Row {number} has the split {row['split']!r}; allowed: {SPLITS}.")
         source = labels[row["prompt"]]
         undecided = f"Row {number}: you saw no difference between these texts, so they are no pair. Leave the row out."
         require(source["label"] != "no difference", undecided)
@@ -237,10 +221,7 @@ def my_card(answer):
     """The card of your dataset, a text of forty words or more: pairs, models, who labelled, and what it is not good for."""
     of_type(answer, str, "a text")
     words, pairs = answer.lower().split(), kept(5)[0]
-    require(
-        len(words) >= 40,
-        f"Your card has {len(words)} words. A stranger needs at least forty to know what this is.",
-    )
+    require(len(words) >= 40, f"Your card has {len(words)} words. A stranger needs forty or more.")
     models = {name.split(",")[0].lower() for row in kept(3)[0] for name in row["generation_models"]}
     missing, rest = sorted(name for name in models if name not in answer.lower()), answer.lower()
     for name in models:
@@ -251,6 +232,4 @@ def my_card(answer):
     labelled = any(near.startswith("label") for near in words)
     require(labelled, "Your card does not say who labelled the pairs. Write it with the word 'labelled'.")
     limits = {"not", "no", "never", "cannot", "only", "few", "too", "small"} & set(words)
-    require(
-        limits, "Your card does not say what the dataset is not good for. Every dataset has limits: name one."
-    )
+    require(limits, "Your card does not say what the dataset is not good for. Name a limit.")

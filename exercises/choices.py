@@ -25,9 +25,7 @@ def number_in(answer: Any, low: float, high: float, words: str) -> float:
 
 def yes_or_no(value: Any, where: str) -> bool:
     """`value` as True or False; 1 and 0 will do."""
-    require(
-        isinstance(value, bool | int) and value in (0, 1), f"{where}: {excerpt(value)}; allowed: True, False."
-    )
+    require(value in (0, 1), f"{where}: {excerpt(value)}; allowed: True, False.")
     return bool(value)
 
 
@@ -49,6 +47,19 @@ def chosen_from(answer: Any, right: str, misunderstood: Mapping[str, str]) -> No
     """For questions with given options: raise `Wrong` with the explanation of the option that was taken."""
     name = option(answer, sorted([right, *misunderstood]))
     require(name == right, f"{answer!r}: {misunderstood.get(name)}")
+
+
+def match_each(answer: Any, rows: Mapping[str, Mapping], relation: str) -> None:
+    """For questions that match names with options: raise `Wrong` with the reason at the first name that is matched wrongly.
+
+    rows: for each name what is `right` and `why`, in one sentence for all options or by option.
+    """
+    has_keys(answer, list(rows))
+    options = sorted({row["right"] for row in rows.values()})
+    for name, row in rows.items():
+        choice, why = option(answer[name], options, f"{name}: "), row["why"]
+        reason = why if isinstance(why, str) else why[choice]
+        require(choice == row["right"], f"{name!r} {relation} {choice!r}: {reason}.")
 
 
 def read_off(answer: float, right: float, within: float, effect: str, curves: Mapping, *axes: str) -> None:

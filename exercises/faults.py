@@ -43,10 +43,8 @@ def name_fault(answer: Any, fault: str, misread: Mapping[str, set], extra: str, 
         require(ids != mistaken, f"{where}{reason}.")
     known = {row["id"] for row in pairs_to_audit()}
     strange = sorted(ids - known, key=str)
-    require(
-        not strange,
-        f"{where}{excerpt(strange[:1])} is no id of these pairs; they go from {min(known)} to {max(known)}.",
-    )
+    ends = f"they go from {min(known)} to {max(known)}"
+    require(not strange, f"{where}{excerpt(strange[:1])} is no id of these pairs; {ends}.")
     too_many, too_few = len(ids - wanted), len(wanted - ids)
     require(not too_many, f"{where}{too_many} of your {len(ids)} ids {extra}.")
     require(not too_few, f"{where}{too_few} of {len(wanted)} ids are missing.")

@@ -49,12 +49,9 @@ def kept(chapter: int) -> tuple[list[Row], bool]:
 
 def rows_with(answer: Any, columns: tuple[str, ...], least: int) -> list[Row]:
     """The rows of an answer; `Wrong` unless they are `least` or more dicts, each with these columns."""
-    rows = (
-        [plain(row) for row in answer]
-        if hasattr(answer, "__iter__") and not isinstance(answer, str)
-        else None
-    )
-    expect(rows is not None and all(isinstance(row, Mapping) for row in rows), "a list of rows", answer)
+    expect(hasattr(answer, "__iter__") and not isinstance(answer, str), "a list of rows", answer)
+    rows = [plain(row) for row in answer]
+    expect(all(isinstance(row, Mapping) for row in rows), "a list of rows", answer)
     for number, row in enumerate(rows, 1):
         missing = [name for name in columns if name not in row]
         require(not missing, f"Row {number} has no column {missing[:1]}; it has {excerpt(list(row))}.")
@@ -72,20 +69,14 @@ def check_completions(rows: list[Row]) -> None:
         words = [text for text in texts if isinstance(text, str) and text.strip()]
         count = {0: "no completion", 1: "one completion"}.get(len(words))
         require(not count, f"Row {number} has {count}; a pair needs two. Leave the row out, or ask again.")
-        empty = (
-            f"Row {number}: {len(texts) - len(words)} of {len(texts)} completions are empty. Take them out."
-        )
-        require(len(words) == len(texts), empty)
-        equal(
-            len(models), len(texts), f"row {number}, the names in generation_models, one for each completion"
-        )
+        empty = f"Row {number}: {len(texts) - len(words)} of {len(texts)} completions are empty."
+        require(len(words) == len(texts), f"{empty} Take them out.")
+        equal(len(models), len(texts), f"row {number}, the names in generation_models, one for each text")
 
 
 def check_instructions(rows: list[Row], before: list[Row], chapter: int, column: str = "instruction") -> None:
     """Raise `Wrong` if a row asks something that the rows of an earlier chapter do not ask."""
     asked = {row["instruction"] for row in before}
     strangers = [row[column] for row in rows if row[column] not in asked]
-    source = (
-        f"{excerpt(strangers[:1])} is not among the rows of chapter {chapter}. Start with ex.kept({chapter})."
-    )
-    require(not strangers, source)
+    source = f"is not among the rows of chapter {chapter}. Start with ex.kept({chapter})."
+    require(not strangers, f"{excerpt(strangers[:1])} {source}")

@@ -111,9 +111,7 @@ class Sheet:
             )
         rows, own = my_dataset.kept(number)
         words = (
-            "your own"
-            if own
-            else f"a stand-in, since you kept none: the 🦁 at the end of exercise {number} makes yours"
+            "your own" if own else f"a stand-in, since you kept none: the 🦁 of exercise {number} makes yours"
         )
         print(f"{len(rows)} rows of chapter {number}, {words}.")
         return rows

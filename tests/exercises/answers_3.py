@@ -242,7 +242,7 @@ WRONG = {
         (data("stand_in_2"), "Row 1 has no column ['ratings']"),
         (changed(0, ratings=[3.0, 4.0]), "Row 1 has 3 completions and 2 ratings. N in, N out"),
         (changed(1, ratings=[3.0, 4.0, 10]), "a rating in row 2"),
-        (changed(2, ratings=[None, None, 3.0]), "Row 3 has 1 ratings that are numbers; a pair needs two"),
+        (changed(2, ratings=[None, None, 3.0]), "Row 3 has 1 ratings that are numbers; it needs two"),
         (changed(3, ratings=["4", "3", "2"]), "without quotes"),
         ([{**row, "ratings": [3.0, 3.0, 3.0]} for row in ROWS], "In every row all ratings are the same"),
         (changed(4, ratings=4.0), "expected a list of ratings"),

@@ -184,11 +184,14 @@ WRONG = {
         (0.5, "Expected a function"),
     ],
     "which_judge": [
-        ({**JUDGES, "off_topic": "default", "decent": "likelihood"}, "off_topic is about"),
+        (
+            {**JUDGES, "off_topic": "default", "decent": "likelihood"},
+            "'off_topic' is no job for 'default': it is about",
+        ),
         ({**JUDGES, "decent": "text", "reasons": "default"}, "depend on the order"),
-        ({**JUDGES, "sums": "text", "reasons": "program"}, "sums is about"),
+        ({**JUDGES, "sums": "text", "reasons": "program"}, "'sums' is no job for 'text'"),
         ({**JUDGES, "reasons": "default"}, "it writes nothing"),
-        ({**JUDGES, "sums": "calculator"}, "sums: 'calculator'; allowed: 'likelihood'"),
+        ({**JUDGES, "sums": "calculator"}, "sums: 'calculator'; allowed: 'default'"),
         ({**JUDGES, "off_topic": 3}, "off_topic: 3; allowed"),
         ({"off_topic": "likelihood"}, "Expected the keys"),
         ("default", "Expected a dict"),

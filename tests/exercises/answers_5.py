@@ -350,7 +350,7 @@ WRONG = {
     "audit": [
         (
             audit_but("identical pair", lambda row, rows: row["chosen"] == row["rejected"]),
-            "has this fault, but is not in",
+            "has it, but is not in",
         ),
         (
             audit_but(
@@ -382,7 +382,7 @@ WRONG = {
             "you labelled the other text as the better one",
         ),
         (changed(rejected="Something else."), "Row 1, chosen and rejected"),
-        (changed(split="dev"), "Row 1 has the split 'dev'; allowed: 'train', 'test'"),
+        (changed(split="dev"), "Row 1 has the split 'dev'; allowed: ('train', 'test')"),
         (changed(prompt="What?"), "is not among the rows of chapter 4"),
         (
             [

@@ -63,7 +63,7 @@ def log_line_with(**changes):
 
 
 BETA = {"closer": "larger", "reward": "larger", "drift": "smaller", "start": "the same"}
-EFFECTS = {name: row["effect"] for name, row in data("training")["faults"].items()}
+EFFECTS = {name: row["right"] for name, row in data("training")["faults"].items()}
 TRAIN = sum(row["split"] == "train" for row in data("stand_in_5"))
 REPORT = """I expect that the margin on my own pairs rises at once, because so few pairs are learned by heart, and that
 the texts for other questions stay what they were before the training."""
@@ -124,9 +124,9 @@ WRONG = {
         (0.6931, "Expected a function"),
     ],
     "what_beta_does": [
-        ({**BETA, "closer": "smaller"}, "closer: not 'smaller'"),
+        ({**BETA, "closer": "smaller"}, "'closer' is not 'smaller'"),
         ({**BETA, "reward": "the same"}, "a reward is beta times a gain"),
-        ({**BETA, "drift": "larger"}, "drift: not 'larger'"),
+        ({**BETA, "drift": "larger"}, "'drift' is not 'larger'"),
         ({**BETA, "start": "larger"}, "the loss is ln 2"),
         ({**BETA, "start": "0.69"}, "start: '0.69'; allowed"),
         ({"closer": "larger"}, "Expected the keys"),
