@@ -154,7 +154,7 @@ def _own_rows(folder: Path, work: Path) -> None:
 
     (work / FOLDER).mkdir()
     with contextlib.suppress(OSError):
-        for file in (folder / FOLDER).glob("chapter_?.jsonl"):
+        for file in [*(folder / FOLDER).glob("chapter_?.jsonl"), folder / FOLDER / "labels.json"]:
             if not file.is_symlink() and file.is_file() and file.stat().st_size <= LARGEST:
                 (work / FOLDER / file.name).write_bytes(file.read_bytes())
 

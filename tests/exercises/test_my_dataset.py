@@ -12,6 +12,7 @@ from course_lib.errors import InputError
 from course_lib.exercises import chapter
 from course_lib.exercises.checks import data
 from course_lib.exercises.faults import pairs_to_audit
+from course_lib.llms import RecordedLLM
 from course_lib.steps.load import DATA, read_jsonl
 
 ROWS = [{"instruction": "Why?", "generations": ["Yes.", "No."], "ratings": np.array([1.5, 2.0])}]
@@ -84,3 +85,66 @@ def test_the_planted_faults_are_those_that_the_audit_of_the_course_finds():
 def test_the_faults_of_the_exercises_stand_elsewhere_than_those_of_the_lesson():
     lesson = {row["prompt"] for row in read_jsonl(DATA / "faulty_preferences.jsonl")}
     assert not lesson & {row["prompt"] for row in pairs_to_audit()}
+
+
+def correct(number, name, rows):
+    ex = chapter(number)
+    ex.keep(rows)
+    ex.check(name, rows)
+    return ex.outcomes[name].reason or ex.outcomes[name].status
+
+
+def test_a_dataset_of_ones_own_grows_through_all_chapters():
+    """With other rows than the stand-ins, as a large model and a scripted one write them."""
+    large = RecordedLLM("large")
+    asked = list(dict.fromkeys(chat for chat in map(only_instruction, large.texts) if chat))[:4]
+    chats = [[{"role": "user", "content": text}] for text in asked]
+    written = [answer["generations"][0] for answer in large.generate(chats)]
+    models = ["large", "mine"]
+    pool = [
+        {
+            "instruction": text,
+            "generations": [answer, f"About {text[:9]}: no idea."],
+            "generation_models": models,
+        }
+        for text, answer in zip(asked, written, strict=True)
+    ]
+    assert correct(1, "my_pool", pool) == "correct"
+    longer = [
+        {**row, "generations": [*row["generations"], row["generations"][0] + " That is all."],
+         "generation_models": [*models, "large, rewritten"]}
+        for row in pool
+    ]  # fmt: skip
+    assert correct(2, "my_rewrites", longer) == "correct"
+    rated = [{**row, "ratings": [4.0, 1.0, 4.5]} for row in longer]
+    assert correct(3, "my_ratings", rated) == "correct"
+    labelled = [
+        {
+            "instruction": row["instruction"],
+            "A": row["generations"][0],
+            "B": row["generations"][1],
+            "label": label,
+        }
+        for row, label in zip(rated, ["A", "A", "B", "no difference"], strict=True)
+    ]
+    assert correct(4, "my_labels", labelled) == "correct"
+    ex = chapter(4)
+    ex.check("my_judge", (2, 3))
+    assert ex.outcomes["my_judge"].status == "correct"
+    sides = {"A": ("A", "B"), "B": ("B", "A")}
+    pairs = [
+        {"prompt": row["instruction"], "split": "train"}
+        | dict(zip(("chosen", "rejected"), (row[side] for side in sides[row["label"]]), strict=True))
+        for row in labelled[:3]
+    ]
+    assert correct(5, "my_pairs", pairs) == "correct"
+    ex = chapter(6)
+    ex.check(
+        "my_training", (3, "I expect a margin above 0 on these pairs, because " + "so few are learned " * 5)
+    )
+    assert ex.outcomes["my_training"].status == "correct"
+
+
+def only_instruction(chat: str) -> str | None:
+    messages = json.loads(chat)
+    return messages[0][1] if len(messages) == 1 and len(messages[0][1]) < 150 else None
