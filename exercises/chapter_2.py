@@ -89,7 +89,8 @@ def leaked_pairs(answer):
     """The ids of the pairs in which a text begins with a heading of the prompt, or announces a response."""
     rows = {row["id"]: row for row in pairs_to_audit()}
     signed = {id_ for id_, row in rows.items() if row["chosen"].startswith("#")}
-    chosen = {id_ for id_ in data("planted")["leaked heading"] if "esponse" in rows[id_]["chosen"][:30]}
+    beginnings = {id_: rows[id_]["chosen"][:30] for id_ in data("planted")["leaked heading"]}
+    chosen = {id_ for id_, text in beginnings.items() if "Response" in text or "response" in text}
     misread = {
         "You found the one kind that begins with #. Models also leak other signs, and announcements": signed,
         "Look for capitals and at the rejected texts, too": chosen,
