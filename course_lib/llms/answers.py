@@ -9,11 +9,12 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 FAILED = "server error"  # how the finish reason of a text begins that is asked for again in the next run
-REFUSED, GONE, MALFORMED = (
-    -1,
-    0,
-    200,
-)  # in place of a status: not even sent; no answer; not the answer that was due
+# In place of a status: not even sent; no answer; not the answer that was due.
+REFUSED, GONE, MALFORMED = -1, 0, 200
+UNREAD = (
+    f"{FAILED} 400",
+    f"{FAILED} 422",
+)  # how the finish reason begins where a server does not take a request
 PASSING = (GONE, MALFORMED, 408, 409, 425, 429)  # what may be otherwise the next time, as may all from 500 on
 
 
@@ -87,9 +88,8 @@ def _wait(retry_after: str) -> float | None:
 def completions(positions: Sequence[int], answer: Any) -> dict[int, dict[str, Any]]:
     """The completions of an answer, which may be fewer than `positions`; its tokens are shared out among them."""
     # huggingface_hub has what it does not know, such as a refusal, as attributes only.
-    choices, usage = getattr(answer, "choices", None) or answer["choices"], answer.get("usage") or {}
-    prompt, written = (usage.get(name) or 0 for name in ("prompt_tokens", "completion_tokens"))
-    choices = choices[: len(positions)]
+    choices = (getattr(answer, "choices", None) or answer["choices"])[: len(positions)]
+    prompt, written = tokens(answer)
     if not choices:
         raise ValueError("no completion")
     results = {}
@@ -99,6 +99,12 @@ def completions(positions: Sequence[int], answer: Any) -> dict[int, dict[str, An
         counts = {"input_tokens": 0 if number else prompt, "output_tokens": share}
         results[position] = {"text": text, **counts, "finish_reason": reason}
     return results
+
+
+def tokens(answer: Any) -> tuple[int, int]:
+    """The tokens that an answer read and wrote."""
+    usage = answer.get("usage") or {}
+    return usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
 
 
 def _ending(choice: Any) -> tuple[str | None, str]:

@@ -8,7 +8,8 @@ from course_lib.errors import EndpointError, InputError
 from course_lib.llms.answers import Failure
 from course_lib.llms.base import Chat
 from course_lib.llms.dispatch import Secret
-from course_lib.llms.endpoints import EXTRA, Endpoint, OpenAILLM
+from course_lib.llms.endpoints import OpenAILLM
+from course_lib.llms.servers import COMPATIBLE, EXTRA, Endpoint
 from course_lib.llms.transformers import TransformersLLM
 
 __all__ = ["InferenceEndpointsLLM", "TransformersLLM"]
@@ -42,6 +43,10 @@ class InferenceEndpointsLLM(OpenAILLM):
         super().__post_init__()
         if not self.model:
             raise InputError("InferenceEndpointsLLM needs a model_id, an endpoint_name or a base_url.")
+
+    @property
+    def _row(self) -> Endpoint:
+        return Endpoint("", "", COMPATIBLE) if self.base_url or self.endpoint_name else self.endpoint
 
     @property
     def fingerprint(self) -> str:
