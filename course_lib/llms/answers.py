@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -36,13 +36,20 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception, secret: str) -> "Failure":
-        """What an error of either client says, without `secret`."""
-        response = getattr(error, "response", None)
+        """What an error of a client says, without `secret`."""
+        causes = list(_causes(error))
+        response = next(
+            (found for part in causes if (found := getattr(part, "response", None)) is not None), None
+        )
         text = str(error) if response is None else response.text
         text = text.replace(secret, "***") if secret else text
         if response is not None:
             return cls(response.status_code, text, _wait(response.headers.get("retry-after", "")))
-        kinds = {kind.__name__ for part in (error, error.__cause__) for kind in type(part).__mro__}
+        if status := getattr(
+            error, "status_code", None
+        ):  # any-llm, of a provider whose client keeps no response
+            return cls(status, text, _wait(str(getattr(error, "retry_after", ""))))
+        kinds = {kind.__name__ for part in causes for kind in type(part).__mro__}
         if "JSONDecodeError" in kinds:
             return cls(MALFORMED, f"no JSON: {text}")
         if not kinds & {"APIConnectionError", "TransportError", "TimeoutError"}:
@@ -71,6 +78,12 @@ class Failure:
     def passes(self) -> bool:
         """Whether the same request may succeed the next time."""
         return self.status in PASSING or self.status >= 500
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _wait(retry_after: str) -> float | None:
