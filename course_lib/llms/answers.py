@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -11,10 +11,7 @@ from typing import Any
 FAILED = "server error"  # how the finish reason of a text begins that is asked for again in the next run
 # In place of a status: not even sent; no answer; not the answer that was due.
 REFUSED, GONE, MALFORMED = -1, 0, 200
-UNREAD = (
-    f"{FAILED} 400",
-    f"{FAILED} 422",
-)  # how the finish reason begins where a server does not take a request
+UNREAD = (f"{FAILED} 400", f"{FAILED} 422")  # how the reason begins where a server does not take a request
 PASSING = (GONE, MALFORMED, 408, 409, 425, 429)  # what may be otherwise the next time, as may all from 500 on
 
 
@@ -37,17 +34,17 @@ class Failure:
     @classmethod
     def of(cls, error: Exception, secret: str) -> "Failure":
         """What an error of a client says, without `secret`."""
-        causes = list(_causes(error))
+        causes = [error]
+        while (cause := causes[-1].__cause__) is not None:
+            causes.append(cause)
         response = next(
-            (found for part in causes if (found := getattr(part, "response", None)) is not None), None
+            (part.response for part in causes if getattr(part, "response", None) is not None), None
         )
         text = str(error) if response is None else response.text
         text = text.replace(secret, "***") if secret else text
         if response is not None:
             return cls(response.status_code, text, _wait(response.headers.get("retry-after", "")))
-        if status := getattr(
-            error, "status_code", None
-        ):  # any-llm, of a provider whose client keeps no response
+        if status := getattr(error, "status_code", None):  # of any-llm
             return cls(status, text, _wait(str(getattr(error, "retry_after", ""))))
         kinds = {kind.__name__ for part in causes for kind in type(part).__mro__}
         if "JSONDecodeError" in kinds:
@@ -80,19 +77,11 @@ class Failure:
         return self.status in PASSING or self.status >= 500
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
 def _wait(retry_after: str) -> float | None:
     """The seconds of the header `Retry-After`, which may be a date."""
     try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        pass
-    try:
+        if retry_after.replace(".", "", 1).isdecimal():
+            return float(retry_after)
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
     except ValueError:
         return None

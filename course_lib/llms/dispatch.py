@@ -69,7 +69,7 @@ def seeded(options: dict[str, Any], draw: int) -> dict[str, Any]:
 class Dispatcher:
     """Sends requests to one server, and remembers from call to call what it knows of it.
 
-    Whether it ever `answered`; how many `failures` came since; whether it `refuses_schema`s; until when it is `closed`;
+    Whether it ever `answered`; how many `failures` came since; whether it `refuses_schema`; until when it is `closed`;
     when the `turn` of the next request is; and the `gap` between two turns, which grows when the server is asked too often
     and shrinks with answers.
     """
@@ -78,9 +78,7 @@ class Dispatcher:
         self.answered, self.failures, self.refuses_schema = False, 0, False
         self.closed = self.turn = self.gap = 0.0
 
-    def batches(
-        self, llm: Any, jobs: deque[Job], read: Callable, on_failure: Callable
-    ) -> Iterator[dict[int, Any]]:
+    def batches(self, llm: Any, jobs: deque[Job], read: Callable, on_failure: Callable) -> Iterator[dict]:
         """Batches `{position: result}` as answers come; from a thread of its own, since in a notebook a loop runs already.
 
         Args:
@@ -203,8 +201,9 @@ class Dispatcher:
             waits = f" It asks to wait {failure.wait:.0f} seconds." if failure.wait else ""
             return f"{server} gives no more on this key ({message}).{waits}"
         if status in (400, 422) and SCHEMA in job.options:
+            # Whoever asks with a schema asks again without, and then hears what else is wrong.
             self.refuses_schema |= bool(re.search("response.?format|schema", failure.text, re.I))
-            return None  # who asked can do without a schema, and will learn then what else is wrong
+            return None
         if status in (400, 422):
             options = [name for name in job.body if not name.startswith("max_")]
             if refused := [name for name in options if re.search(f"[\"'`]{name}[\"'`]", failure.text)]:

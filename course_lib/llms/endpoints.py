@@ -131,7 +131,7 @@ class OpenAILLM(LLM):
             raise InputError(f"max_concurrent_requests={self.max_concurrent_requests}; allowed: 1 or more.")
         if self.prices is not None and not has_shape(self.prices, {"input": NUMBER, "output": NUMBER}):
             raise InputError(
-                f'prices={self.prices!r}; allowed: dollars per million tokens, {{"input": …, "output": …}}.'
+                f"prices={self.prices!r}; allowed: dollars per million tokens, 'input' and 'output'."
             )
         self._options(sampling_arguments(self.generation_kwargs))
 
@@ -206,9 +206,7 @@ class OpenAILLM(LLM):
     def _scored(self, choices: Sequence[str], positions: list[int], answer: Any) -> dict[int, list[float]]:
         logprobs = answer["choices"][0].get("logprobs")
         if logprobs is None:
-            raise EndpointError(
-                f"The server at {self.address} gives no log-probabilities: leave can_score out."
-            )
+            raise EndpointError(f"{self.address} gives no log-probabilities: leave can_score out.")
         scores = log_probabilities(logprobs["content"][0]["top_logprobs"], choices)
         return {positions[0]: Scores(scores, tokens(answer))}
 
@@ -218,11 +216,11 @@ def _blanks(address: str) -> list[str]:
     return sorted(set(re.findall(r"\b[A-Z]{4,}\b", address)))
 
 
-for _name, _row in ENDPOINTS.items():
-    if _name != "OpenAILLM":
-        _doc = f"`OpenAILLM` for the server in the row `{_name}` of `ENDPOINTS`."
-        globals()[_name] = type(
-            _name, (OpenAILLM,), {"__doc__": _doc, "__module__": __name__, "endpoint": _row}
-        )
+for _name in ENDPOINTS.keys() - {"OpenAILLM"}:
+    _about = {
+        "__doc__": f"`OpenAILLM` for the server in the row `{_name}` of `ENDPOINTS`.",
+        "__module__": __name__,
+    }
+    globals()[_name] = type(_name, (OpenAILLM,), {**_about, "endpoint": ENDPOINTS[_name]})
 
 __all__ = ["ENDPOINTS", *ENDPOINTS]

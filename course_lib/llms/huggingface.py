@@ -66,9 +66,8 @@ class InferenceEndpointsLLM(OpenAILLM):
         address, token = self.base_url, self.key.reveal() or "none"
         if self.endpoint_name and not address:
             try:
-                address = get_inference_endpoint(
-                    self.endpoint_name, namespace=self.endpoint_namespace, token=token
-                ).url
+                space = self.endpoint_namespace
+                address = get_inference_endpoint(self.endpoint_name, namespace=space, token=token).url
             except Exception as error:
                 message = Failure.of(error, token).message
                 raise EndpointError(f"The hub has no endpoint {self.endpoint_name!r} ({message}).") from None

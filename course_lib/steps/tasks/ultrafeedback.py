@@ -53,11 +53,7 @@ class UltraFeedback(Task):
     inputs = ["instruction", "generations"]
 
     def format_input(
-        self,
-        row: Row,
-        aspect: str | None = None,
-        shown: list[str] | None = None,
-        in_json: bool | None = None,
+        self, row: Row, aspect: str | None = None, shown: list[str] | None = None, in_json: bool | None = None
     ) -> Chat:
         """The listwise prompt in text mode; in logits mode the prompt for the one text in `shown`."""
         if shown is None:
