@@ -38,7 +38,7 @@ LINES = {
     "plots": 470,
     "progress": 68,
     "settings": 88,
-    "steps": 1468,
+    "steps": 1469,
     "steps.tasks": 1683,
     "tables": 112,
     "views": 88,

@@ -41,9 +41,7 @@ class PreferenceToArgilla(Step):
     api_url: str | None = None
     api_key: str | None = None
 
-    inputs = {"instruction": True, "generations": True} | dict.fromkeys(
-        ["ratings", "rationales", *OPTIONAL], False
-    )
+    inputs = {"instruction": True, "generations": True, "ratings": False, "rationales": False}
 
     def check(self) -> None:
         self._dataset()
@@ -69,13 +67,12 @@ class PreferenceToArgilla(Step):
         """What people see of a row, or None if it lacks a text."""
         import argilla
 
-        texts, rated, reasons = self.texts(row), row.get("ratings") or [], row.get("rationales") or []
+        texts = self.texts(row)
         whole = all(isinstance(text, str) and text.strip() for text in [row["instruction"], *texts])
         if len(texts) != self.num_generations or not whole:
-            print(
-                f"{self.name} does not send a row without all {self.num_generations} texts: {row['instruction']!r:.60}"
-            )
+            print(f"{self.name} does not send a row that lacks texts: {row['instruction']!r:.60}")
             return None
+        rated, reasons = ((row.get(name) or [])[: len(texts)] for name in ("ratings", "rationales"))
         prompt = {name: row[name] for name in ("instruction", *OPTIONAL) if row.get(name) is not None}
         fields = {"instruction": prompt_text(row), **_numbered("generation", texts)}
         ratings = _numbered("rating", [x and x == x and round(x) for x in rated])
@@ -113,7 +110,7 @@ class TextGenerationToArgilla(PreferenceToArgilla):
     """Sends instructions with their one `generation`; otherwise as `PreferenceToArgilla`."""
 
     num_generations: int = 1
-    inputs = {"instruction": True, "generation": True} | dict.fromkeys(OPTIONAL, False)
+    inputs = ["instruction", "generation"]
 
     def texts(self, row: Row) -> list[Any]:
         return [row["generation"]]
@@ -136,17 +133,21 @@ def ratings_from_argilla(
         dataset, records = _named("dataset", dataset_name, workspace.datasets), []
         while page := workspace._client.api.records.list(dataset.id, len(records), AT_ONCE):
             records += page
-    return [_rated(record) for record in records]
+    try:
+        return [_rated(record) for record in records]
+    except KeyError as error:
+        advice = "Give the name of a dataset that PreferenceToArgilla made"
+        raise InputError(
+            f"Argilla's dataset {dataset_name!r} has records without {error}. {advice}."
+        ) from error
 
 
 def _rated(record: Any) -> Row:
     texts = [record.fields[name] for name in _numbered("generation", range(len(record.fields) - 1))]
     submitted = [answer.values for answer in record.responses if answer.status == "submitted"]
-    names = _numbered("rating", texts)
-    ratings = [[given.get(name, {}).get("value") for name in names] for given in submitted]
-    rated = [[x for x in column if x is not None] for column in zip(*ratings, strict=True)]
-    means = [mean(column) if column else None for column in rated] or [None] * len(texts)
-    prompt = next(part.value for part in record.metadata if part.name == "prompt")
+    ratings = [[given[name]["value"] for name in _numbered("rating", texts)] for given in submitted]
+    means = [mean(column) for column in zip(*ratings, strict=True)] or [None] * len(texts)
+    prompt = {part.name: part.value for part in record.metadata}["prompt"]
     return {**json.loads(prompt), "generations": texts, "ratings": means, "ratings_by_person": ratings}
 
 
@@ -174,7 +175,7 @@ def _named(kind: str, name: str | None, things: Sequence[Any]) -> Any:
             return thing
     there = ", ".join(thing.name for thing in things) or "none"
     raise InputError(
-        f"Argilla has no {kind} {name or 'for this key'}; there are: {there}. Give one of them, or make it there."
+        f"Argilla has no {kind} {name or 'for this key'}; there are: {there}. Give one of these."
     )
 
 

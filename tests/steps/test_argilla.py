@@ -149,10 +149,8 @@ def test_a_row_without_all_its_texts_is_not_sent_and_this_is_said(row, name, pla
     step = PreferenceToArgilla(dataset_name=name, num_generations=2, name="to_people", **place)
     assert sent([row, ROWS[0]], step) == [row, ROWS[0]]
     assert len(ratings_from_argilla(name, **place)) == 1
-    assert (
-        f"to_people does not send a row without all 2 texts: {row['instruction']!r}"
-        in capsys.readouterr().out
-    )
+    said = f"to_people does not send a row that lacks texts: {row['instruction']!r}"
+    assert said in capsys.readouterr().out
 
 
 def test_one_generation_can_be_rated_too(name, place):
@@ -218,6 +216,15 @@ def test_a_dataset_with_other_settings_a_workspace_or_a_dataset_that_is_not_ther
         PreferenceToArgilla(dataset_name=name, num_generations=2, dataset_workspace="nobody", **place).check()
     with pytest.raises(InputError, match=f"has no dataset nothing; there are: .*{name}"):
         ratings_from_argilla("nothing", **place)
+
+
+def test_ratings_of_a_dataset_that_others_made_are_refused(name, place):
+    client = argilla.Argilla(**place)
+    settings = argilla.Settings(fields=[argilla.TextField("text")], questions=[argilla.TextQuestion("why")])
+    dataset = argilla.Dataset(name, settings=settings, client=client).create()
+    dataset.records.log([{"text": "Hello"}])
+    with pytest.raises(InputError, match="has records without 'prompt'. Give the name of a dataset that"):
+        ratings_from_argilla(name, **place)
 
 
 @pytest.mark.parametrize("fault", ["portal", "forbidden"])
