@@ -67,12 +67,13 @@ def export(program: str, folder: Path) -> None:
 
 
 def _log_in(client: httpx.Client, server: subprocess.Popen) -> None:
-    for _ in range(240):
+    end = time.monotonic() + 600  # the first start makes the whole database
+    while True:
         try:
             page = client.get("/user/login/").raise_for_status()
             break
         except httpx.HTTPError:
-            assert server.poll() is None, "label-studio has ended"
+            assert server.poll() is None and time.monotonic() < end, "label-studio does not answer"
             time.sleep(1)
     token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)[1]
     client.headers["Referer"] = str(client.base_url)
