@@ -275,13 +275,14 @@ ratings goes by the place: it is never right in this order, and when both orders
 
 The items above are fluent texts by large models, each with one plain fault. A judge of this course mostly meets something
 else: two answers of small models, often both poor. Six readings of 137 such pairs agreed on 99 of them
-(`course_lib/data/real_pairs.md`). On these no judge made of the two packaged models does well. For data that count, use a larger
-judge.
+(`course_lib/data/real_pairs.md`). On these no judge made of the two packaged models does well. For data that count, use a
+larger judge.
 
 {tables["real"]}
 
-The reward heads were fitted on labelled items first. Then they were moved towards 600 pairs of real output for other instructions,
-together with good answers to those instructions (`benchmarks/fit_judges.py`). Both heads together, each pair left out of its own fit:
+The reward heads were fitted on labelled items first. Then they were moved towards 600 pairs of real output for other
+instructions, together with good answers to those instructions (`benchmarks/fit_judges.py`). Both heads together, each pair
+left out of its own fit:
 
 | pairs | after the first step | after the second step |
 | --- | --- | --- |
@@ -289,13 +290,13 @@ together with good answers to those instructions (`benchmarks/fit_judges.py`). B
 | 861: a good answer, and a small model's text | 0.63 | 0.92 |
 | 349: a good answer, and one with a plain fault | 0.94 (fitted on these) | 0.92 |
 
-So what the judge lost on fluent texts it gained where a small model writes. Before that step the default judge was right in 0.65 (0.55–0.73)
-of the 99 pairs, and in 0.945 and 0.986 of the 419 fluent items below.
+So the heads lost a little on fluent texts, and gained where a small model writes. Before that step the default judge was
+right in 0.65 (0.55–0.73) of the 99 pairs, and in 0.945 and 0.986 of the 419 fluent items below.
 
 ## A large model's answer beside a small one's
 
-A pool often has one good writer. Here the answers of a large model that ship with the course stand beside what the two packaged models write
-for the same prompts. No person has compared them; nearly all of the small models' texts are worse.
+A pool often has one good writer. Here the answers of a large model that ship with the course stand beside what the two
+packaged models write for the same prompts. No person has compared them; nearly all of the small models' texts are worse.
 
 {tables["large"]}
 
