@@ -1,0 +1,324 @@
+"""The experiments of chapter 6: what DPO makes of smollm2-135m, with right labels and with others.
+
+    .venv/bin/python benchmarks/dpo.py pairs             write course_lib/data/dpo_pairs.jsonl
+    .venv/bin/python benchmarks/dpo.py runs [NAME…]      train; seed 0 of each condition first
+
+Each run is added to course_lib/data/dpo_runs.jsonl as soon as it ends; a run that stands there is not made again, so a stop
+costs one run. COURSE_LIB_DPO_RUNS names another file, for measuring anew.
+"""
+
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from course_lib import judging
+from course_lib.llms import TransformersLLM
+from course_lib.paths import DATA
+from course_lib.pipeline import Pipeline
+from course_lib.rule import RULE, RuleRating, broken_rule, pair_for_trl, rule_pairs, rule_questions
+from course_lib.steps import FormatTextGenerationDPO, GroupColumns, KeepColumns, LoadDataFromDicts
+from course_lib.steps.load import read_jsonl
+from course_lib.steps.tasks import LikelihoodRating, TextGeneration
+from course_lib.steps.tasks.checks import constraints
+
+MODEL = "smollm2-135m"
+RUNS = Path(os.environ.get("COURSE_LIB_DPO_RUNS", DATA / "dpo_runs.jsonl"))
+PAIRS = DATA / "dpo_pairs.jsonl"
+TOKENS = 32  # a sentence of twenty words has about 26; what has not ended by then breaks the rule
+WRITERS = [(None, 0.7), (RULE, 0.7), (RULE, 1.0)]  # brief and temperature
+SEEDS = (0, 1, 2)
+MOST_PAIRS, TESTED, CONTRASTED = 80, 24, 16
+Row = dict[str, Any]
+
+
+# --- pairs: pool, check, pair -----------------------------------------------------------------------------------
+
+
+def questions(*parts: str) -> list[str]:
+    """Short questions among the labelled items of `parts` that ask for nothing about the form of the answer."""
+    texts = {item["instruction"] for part in parts for item in judging.labelled_items(part)}
+    return sorted(
+        text
+        for text in texts
+        if text.endswith("?") and len(text) <= 90 and "\n" not in text and not list(constraints(text))
+    )
+
+
+def pool_pipeline(asked: Iterable[str]) -> Pipeline:
+    """Completions with and without the brief, checked by code, the best and the worst as a pair without the brief."""
+    with Pipeline(name="rule-pairs") as pipeline:
+        load = LoadDataFromDicts(data=[{"instruction": text} for text in asked])
+        writers = [
+            TextGeneration(llm=writer(temperature), system_prompt=brief) for brief, temperature in WRITERS
+        ]
+        group = GroupColumns(
+            columns=["generation", "model_name"], output_columns=["generations", "generation_models"]
+        )
+        # Without `finish_reasons`: to be cut off is one of the faults that the rule knows.
+        keep = KeepColumns(columns=["instruction", "generations", "generation_models"])
+        load >> writers >> group >> keep >> RuleRating() >> FormatTextGenerationDPO()
+    return pipeline
+
+
+def writer(temperature: float) -> TransformersLLM:
+    return TransformersLLM(
+        MODEL, generation_kwargs={"max_new_tokens": TOKENS, "temperature": temperature, "seed": 0}
+    )
+
+
+def write_pairs() -> None:
+    """The pairs to train on, those of equal faults but unequal length, and what is held out; see `dpo_pairs.md`."""
+    asked = random.Random(0).sample(questions("fit"), 420)
+    held_out = questions("report", "fresh", "blind")
+    train, test = (pool_pipeline(texts).run() for texts in (asked, held_out))
+    rows = [row | {"part": "train"} for row in flat(train)] + [row | {"part": "test"} for row in flat(test)]
+    rows += [row | {"part": "length"} for row in length_pairs(train)]
+    paired = {row["prompt"] for row in rows}
+    unpaired = [text for text in held_out if text not in paired]
+    rows += [{"part": "ask", "prompt": text} for text in random.Random(1).sample(held_out, 48)]
+    write_lines(PAIRS, rows)
+    print(len(rows), "rows;", len(unpaired), "held-out questions gave no pair")
+
+
+def flat(distiset) -> list[Row]:
+    """Pairs as three texts."""
+    return [
+        {
+            "prompt": row["prompt"],
+            "chosen": row["chosen"][-1]["content"],
+            "rejected": row["rejected"][-1]["content"],
+        }
+        for row in distiset["default"]["train"]
+    ]
+
+
+def length_pairs(distiset) -> list[Row]:
+    """Two texts of one question that both break the rule, the shorter one chosen: a label that knows length alone."""
+    pairs = []
+    for row in [row for part in distiset for row in distiset[part]["train"]]:
+        texts = sorted({text for text in row["generations"] if text and broken_rule(text)}, key=len)
+        if len(texts) > 1 and len(texts[0]) < 0.8 * len(texts[-1]):
+            pairs.append({"prompt": row["instruction"], "chosen": texts[0], "rejected": texts[-1]})
+    return pairs
+
+
+def write_lines(path: Path, rows: Iterable[Row]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+# --- training ---------------------------------------------------------------------------------------------------
+
+
+def trained(pairs: list[Row], folder: str, seed: int = 0, **settings: Any) -> Row:
+    """Train with LoRA and save the merged model in `folder`; tests on held-out pairs, and what TRL logged at each step."""
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, set_seed
+    from trl import DPOConfig
+
+    start = TransformersLLM(MODEL)
+    set_seed(seed)
+    trainer = remembering_trainer()(
+        model=AutoModelForCausalLM.from_pretrained(start.weights.folder, dtype=torch.float32),
+        args=DPOConfig(output_dir=folder, seed=seed, **(RECIPE | settings)),
+        train_dataset=Dataset.from_list([pair_for_trl(pair) for pair in pairs]),
+        processing_class=start.tokenizer,
+        peft_config=LoraConfig(**ADAPTER),
+    )
+    trainer.train()
+    log = [
+        {name: line[key] for name, key in LOGGED.items()}
+        for line in trainer.state.log_history
+        if "loss" in line
+    ]
+    tests = {"held_out": rule_pairs("test")[:TESTED], "contrast": contrast_pairs()}
+    found = {name: tested(trainer, pairs) for name, pairs in tests.items()}
+    trainer.model.merge_and_unload().save_pretrained(folder)
+    start.tokenizer.save_pretrained(folder)
+    return {**found, "log": log}
+
+
+def remembering_trainer():
+    """A DPOTrainer that computes the reference's log-probability of a text once for all runs: it never changes."""
+    from datasets import Dataset, concatenate_datasets
+    from trl import DPOTrainer
+
+    class Remembering(DPOTrainer):
+        def _precompute_ref_logps(self, dataset, name, batch_size):
+            sides = {
+                side: [str((row["prompt_ids"], row[f"{side}_ids"])) for row in dataset]
+                for side in ("chosen", "rejected")
+            }
+            unknown = [
+                n for n in range(len(dataset)) if any(keys[n] not in REFERENCE for keys in sides.values())
+            ]
+            if unknown:
+                known = super()._precompute_ref_logps(dataset.select(unknown), name, batch_size)
+                for side, keys in sides.items():
+                    REFERENCE.update(zip([keys[n] for n in unknown], known[f"ref_{side}_logps"], strict=True))
+            columns = {f"ref_{side}_logps": [REFERENCE[key] for key in keys] for side, keys in sides.items()}
+            return concatenate_datasets([dataset, Dataset.from_dict(columns)], axis=1)
+
+    return Remembering
+
+
+REFERENCE: dict[str, float] = {}
+
+
+def tested(trainer, pairs: list[Row]) -> Row:
+    """Share of pairs never trained on whose chosen side has gained more than the rejected one, and by how much."""
+    from datasets import Dataset
+
+    line = trainer.evaluate(Dataset.from_list([pair_for_trl(pair) for pair in pairs]))
+    return {
+        "accuracy": line["eval_rewards/accuracies"],
+        "margin": line["eval_rewards/margins"],
+        "pairs": len(pairs),
+    }
+
+
+def contrast_pairs() -> list[Row]:
+    """Held-out texts that keep to the rule beside themselves without the last word: a little shorter, and no whole sentence."""
+    return [pair | {"rejected": pair["chosen"].rsplit(" ", 1)[0]} for pair in rule_pairs("test")[:CONTRASTED]]
+
+
+LOGGED = {
+    "step": "step",
+    "loss": "loss",
+    "accuracy": "rewards/accuracies",
+    "margin": "rewards/margins",
+    "reward_chosen": "rewards/chosen",
+    "reward_rejected": "rewards/rejected",
+    "chosen": "logps/chosen",
+    "rejected": "logps/rejected",
+}
+RECIPE: Row = {
+    "beta": 0.1,
+    "learning_rate": 1e-3,
+    "lr_scheduler_type": "constant",
+    "per_device_train_batch_size": 4,
+    "num_train_epochs": 1,
+    "max_steps": 20,
+    "max_length": 128,
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "report_to": "none",
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "disable_tqdm": True,
+    "precompute_ref_log_probs": True,
+}
+# The upper half of the layers: the way back through the lower half need not be computed.
+ADAPTER: Row = {
+    "r": 8,
+    "lora_alpha": 16,
+    "target_modules": "all-linear",
+    "layers_to_transform": list(range(15, 30)),
+    "task_type": "CAUSAL_LM",
+}
+
+# --- conditions -------------------------------------------------------------------------------------------------
+
+
+def swapped(pair: Row) -> Row:
+    return pair | {"chosen": pair["rejected"], "rejected": pair["chosen"]}
+
+
+def by_coin(pairs: list[Row], seed: int) -> list[Row]:
+    coin = random.Random(f"coin {seed}")
+    return [swapped(pair) if coin.random() < 0.5 else pair for pair in pairs]
+
+
+Labels = Callable[[list[Row], int], list[Row]]
+# How each condition labels the pairs, and what else it changes.
+CONDITIONS: dict[str, tuple[Labels, Row]] = {
+    "right": (lambda pairs, seed: pairs, {}),
+    "reversed": (lambda pairs, seed: list(map(swapped, pairs)), {}),
+    "random": (by_coin, {}),
+    "beta 1.0": (lambda pairs, seed: pairs, {"beta": 1.0}),
+    "beta 0.01": (lambda pairs, seed: pairs, {"beta": 0.01}),
+    "length": (lambda pairs, seed: rule_pairs("length"), {}),
+    "25 pairs": (lambda pairs, seed: pairs[:24], {"max_steps": 6}),
+    "50 pairs": (lambda pairs, seed: pairs[:48], {"max_steps": 12}),
+    "identical": (
+        lambda pairs, seed: [pair | {"rejected": pair["chosen"]} for pair in pairs],
+        {"max_steps": 3},
+    ),
+}
+
+
+def make_runs(names: list[str]) -> None:
+    """Train and measure what is not there yet; seed 0 of each condition first."""
+    if unknown := set(names) - set(CONDITIONS):
+        raise SystemExit(f"Unknown: {', '.join(sorted(unknown))}; allowed: {', '.join(CONDITIONS)}.")
+    wanted = [(name, seed) for seed in SEEDS for name in (names or CONDITIONS)]
+    for name, seed in wanted:
+        there = read_jsonl(RUNS) if RUNS.exists() else []
+        if (name, seed) in [(run["condition"], run["seed"]) for run in there]:
+            continue
+        run = one_run(name, seed)
+        with RUNS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(run, ensure_ascii=False) + "\n")
+        print(name, seed, {key: value for key, value in run.items() if isinstance(value, float)}, flush=True)
+
+
+def one_run(name: str, seed: int) -> Row:
+    labels, settings = CONDITIONS[name]
+    pairs = rule_pairs("train")
+    random.Random(f"order {seed}").shuffle(pairs)
+    pairs, started = labels(pairs[:MOST_PAIRS], seed), time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        training = trained(pairs, folder, seed, **settings)
+        seconds = time.perf_counter() - started
+        found = measured(TransformersLLM(folder, use_cache=False))
+    return {"condition": name, "seed": seed, "seconds": round(seconds), **found, **training}
+
+
+# --- what became of the model -----------------------------------------------------------------------------------
+
+
+def measured(model: TransformersLLM) -> Row:
+    """What a model writes, how far it has moved from the start, and whether it still tells good from worse."""
+    start, chats = TransformersLLM(MODEL), [[{"role": "user", "content": text}] for text in rule_questions()]
+    results = model.generate(chats, max_new_tokens=TOKENS, temperature=0.7, seed=0)
+    texts = [result["generations"][0] for result in results]
+    some = [place for place, text in enumerate(texts) if text.strip()][:24]
+    read = [[chats[place] for place in some], [texts[place] for place in some]]
+    ratio = model.log_likelihood(*read) - start.log_likelihood(*read)
+    judge = LikelihoodRating(panel=[model])
+    items = judging.labelled_items("report")[::4]
+    [line] = judging.pair_accuracy(judging.rate_items(judge, items, ("good", "worse")))
+    return {
+        "kept": sum(not broken_rule(text) for text in texts),
+        "asked": len(texts),
+        "characters": sum(map(len, texts)) / len(texts),
+        "distinct": len(set(texts)) / len(texts),
+        "log_ratio": float(ratio.mean()),
+        "labelled": line["accuracy"],
+        "labelled_items": line["items"],
+        "texts": texts[:12],
+    }
+
+
+def main(arguments: list[str]) -> None:
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    command, names = (arguments[0] if arguments else ""), arguments[1:]
+    if command == "pairs" and not names:
+        write_pairs()
+    elif command == "runs":
+        make_runs(names)
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
