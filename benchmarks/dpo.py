@@ -21,7 +21,8 @@ import torch
 
 from course_lib import judging
 from course_lib.llms import TransformersLLM
-from course_lib.paths import DATA
+from course_lib.llms.cache import result_key
+from course_lib.paths import DATA, cache_folder
 from course_lib.pipeline import Pipeline
 from course_lib.rule import RULE, RuleRating, broken_rule, pair_for_trl, rule_pairs, rule_questions
 from course_lib.steps import FormatTextGenerationDPO, GroupColumns, KeepColumns, LoadDataFromDicts
@@ -32,6 +33,7 @@ from course_lib.steps.tasks.checks import constraints
 MODEL = "smollm2-135m"
 RUNS = Path(os.environ.get("COURSE_LIB_DPO_RUNS", DATA / "dpo_runs.jsonl"))
 PAIRS = DATA / "dpo_pairs.jsonl"
+REFERENCE = cache_folder() / "benchmarks" / "dpo_reference.json"
 TOKENS = 32  # a sentence of twenty words has about 26; what has not ended by then breaks the rule
 WRITERS = [(None, 0.7), (RULE, 0.7), (RULE, 1.0)]  # brief and temperature
 SEEDS = (0, 1, 2)
@@ -75,7 +77,7 @@ def writer(temperature: float) -> TransformersLLM:
 
 
 def write_pairs() -> None:
-    """The pairs to train on, those of equal faults but unequal length, and what is held out; see `dpo_pairs.md`."""
+    """The pairs to train on, those of equal faults but unequal length, and what is held out; see `data/dpo.md`."""
     asked = random.Random(0).sample(questions("fit"), 420)
     held_out = questions("report", "fresh", "blind")
     train, test = (pool_pipeline(texts).run() for texts in (asked, held_out))
@@ -153,24 +155,24 @@ def remembering_trainer():
 
     class Remembering(DPOTrainer):
         def _precompute_ref_logps(self, dataset, name, batch_size):
-            sides = {
-                side: [str((row["prompt_ids"], row[f"{side}_ids"])) for row in dataset]
-                for side in ("chosen", "rejected")
-            }
-            unknown = [
-                n for n in range(len(dataset)) if any(keys[n] not in REFERENCE for keys in sides.values())
-            ]
-            if unknown:
-                known = super()._precompute_ref_logps(dataset.select(unknown), name, batch_size)
+            known, sides = read_reference(), {}
+            for side in ("chosen", "rejected"):
+                sides[side] = [result_key(row["prompt_ids"], row[f"{side}_ids"]) for row in dataset]
+            new = [n for n in range(len(dataset)) if any(keys[n] not in known for keys in sides.values())]
+            if new:
+                computed = super()._precompute_ref_logps(dataset.select(new), name, batch_size)
                 for side, keys in sides.items():
-                    REFERENCE.update(zip([keys[n] for n in unknown], known[f"ref_{side}_logps"], strict=True))
-            columns = {f"ref_{side}_logps": [REFERENCE[key] for key in keys] for side, keys in sides.items()}
+                    known |= zip([keys[n] for n in new], computed[f"ref_{side}_logps"], strict=True)
+                REFERENCE.parent.mkdir(parents=True, exist_ok=True)
+                REFERENCE.write_text(json.dumps(read_reference() | known), encoding="utf-8")
+            columns = {f"ref_{side}_logps": [known[key] for key in keys] for side, keys in sides.items()}
             return concatenate_datasets([dataset, Dataset.from_dict(columns)], axis=1)
 
     return Remembering
 
 
-REFERENCE: dict[str, float] = {}
+def read_reference() -> dict[str, float]:
+    return json.loads(REFERENCE.read_text(encoding="utf-8")) if REFERENCE.exists() else {}
 
 
 def tested(trainer, pairs: list[Row]) -> Row:
@@ -221,7 +223,7 @@ RECIPE: Row = {
 ADAPTER: Row = {
     "r": 8,
     "lora_alpha": 16,
-    "target_modules": "all-linear",
+    "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
     "layers_to_transform": list(range(15, 30)),
     "task_type": "CAUSAL_LM",
 }
@@ -238,15 +240,20 @@ def by_coin(pairs: list[Row], seed: int) -> list[Row]:
     return [swapped(pair) if coin.random() < 0.5 else pair for pair in pairs]
 
 
+def length_labels(pairs: list[Row], seed: int) -> list[Row]:
+    """As many pairs of the part "length": both texts break the rule, and the shorter one is chosen."""
+    return random.Random(f"length {seed}").sample(rule_pairs("length"), len(pairs))
+
+
 Labels = Callable[[list[Row], int], list[Row]]
 # How each condition labels the pairs, and what else it changes.
 CONDITIONS: dict[str, tuple[Labels, Row]] = {
     "right": (lambda pairs, seed: pairs, {}),
     "reversed": (lambda pairs, seed: list(map(swapped, pairs)), {}),
+    "length": (length_labels, {}),
+    "beta 0.01": (lambda pairs, seed: pairs, {"beta": 0.01}),
     "random": (by_coin, {}),
     "beta 1.0": (lambda pairs, seed: pairs, {"beta": 1.0}),
-    "beta 0.01": (lambda pairs, seed: pairs, {"beta": 0.01}),
-    "length": (lambda pairs, seed: rule_pairs("length"), {}),
     "25 pairs": (lambda pairs, seed: pairs[:24], {"max_steps": 6}),
     "50 pairs": (lambda pairs, seed: pairs[:48], {"max_steps": 12}),
     "identical": (
@@ -260,7 +267,7 @@ def make_runs(names: list[str]) -> None:
     """Train and measure what is not there yet; seed 0 of each condition first."""
     if unknown := set(names) - set(CONDITIONS):
         raise SystemExit(f"Unknown: {', '.join(sorted(unknown))}; allowed: {', '.join(CONDITIONS)}.")
-    wanted = [(name, seed) for seed in SEEDS for name in (names or CONDITIONS)]
+    wanted = [("start", 0), *((name, seed) for seed in SEEDS for name in (names or CONDITIONS))]
     for name, seed in wanted:
         there = read_jsonl(RUNS) if RUNS.exists() else []
         if (name, seed) in [(run["condition"], run["seed"]) for run in there]:
@@ -272,6 +279,8 @@ def make_runs(names: list[str]) -> None:
 
 
 def one_run(name: str, seed: int) -> Row:
+    if name == "start":
+        return {"condition": name, "seed": seed, **measured(TransformersLLM(MODEL))}
     labels, settings = CONDITIONS[name]
     pairs = rule_pairs("train")
     random.Random(f"order {seed}").shuffle(pairs)

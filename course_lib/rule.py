@@ -37,7 +37,7 @@ class RuleRating(Step):
 
 
 def rule_pairs(part: str = "train") -> list[Row]:
-    """Pairs of `prompt`, `chosen` and `rejected` as texts, made by the pipeline of chapter 6 (`data/dpo_pairs.md`).
+    """Pairs of `prompt`, `chosen` and `rejected` as texts, made by the pipeline of chapter 6 (`data/dpo.md`).
 
     Args:
         part: "train"; "test", of questions that are not in train; or "length", where both texts break the rule and the
@@ -62,5 +62,5 @@ def pair_for_trl(pair: Row) -> dict[str, list[dict[str, str]]]:
 
 
 def recorded_runs() -> list[Row]:
-    """What `benchmarks/dpo.py` measured, a row for each condition and seed (`data/dpo_runs.md`)."""
+    """What `benchmarks/dpo.py` measured, a row for each condition and seed (`data/dpo.md`)."""
     return read_jsonl(DATA / "dpo_runs.jsonl")

@@ -75,7 +75,7 @@ def test_every_axis_is_labelled_and_no_text_lies_on_another(name):
     assert overlaps(fig) == []
 
 
-@pytest.mark.parametrize("chapter", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("chapter", [0, 1, 2, 3, 4, 5, 6])
 def test_the_chapter_is_marked_by_colour_edge_and_weight(chapter):
     fig = plots.where_we_are(chapter)
     stages = fig.axes[0].texts
