@@ -2,9 +2,10 @@
 
     .venv/bin/python benchmarks/dpo.py pairs             write course_lib/data/dpo_pairs.jsonl
     .venv/bin/python benchmarks/dpo.py runs [NAME…]      train; seed 0 of each condition first
+    .venv/bin/python benchmarks/dpo.py made DATASET      DPO and a reward model on a dataset of `make dataset`: output/dataset
 
 Each run is added to course_lib/data/dpo_runs.jsonl as soon as it ends; a run that stands there is not made again, so a stop
-costs one run. COURSE_LIB_DPO_RUNS names another file, for measuring anew.
+costs one run. COURSE_LIB_DPO_RUNS names another file, for measuring anew. The rows of `made` go to dpo_made.jsonl beside it.
 """
 
 import json
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 
 from course_lib import judging
+from course_lib.distiset import Distiset
 from course_lib.llms import TransformersLLM
 from course_lib.llms.cache import result_key
 from course_lib.paths import DATA, cache_folder
@@ -33,7 +35,6 @@ from course_lib.steps.tasks.checks import constraints
 MODEL = "smollm2-135m"
 RUNS = Path(os.environ.get("COURSE_LIB_DPO_RUNS", DATA / "dpo_runs.jsonl"))
 PAIRS = DATA / "dpo_pairs.jsonl"
-REFERENCE = cache_folder() / "benchmarks" / "dpo_reference.json"
 TOKENS = 32  # a sentence of twenty words has about 26; what has not ended by then breaks the rule
 WRITERS = [(None, 0.7), (RULE, 0.7), (RULE, 1.0)]  # brief and temperature
 SEEDS = (0, 1, 2)
@@ -121,31 +122,36 @@ def write_lines(path: Path, rows: Iterable[Row]) -> None:
 
 def trained(pairs: list[Row], folder: str, seed: int = 0, **settings: Any) -> Row:
     """Train with LoRA and save the merged model in `folder`; tests on held-out pairs, and what TRL logged at each step."""
+    trainer = dpo_trainer([pair_for_trl(pair) for pair in pairs], folder, seed, **settings)
+    trainer.train()
+    tests = {"held_out": rule_pairs("test")[:TESTED], "contrast": contrast_pairs()}
+    found = {name: tested(trainer, [pair_for_trl(pair) for pair in held]) for name, held in tests.items()}
+    log = [line for line in trainer.state.log_history if "loss" in line]
+    save_merged(trainer, folder)
+    return {**found, "log": [{name: line[key] for name, key in LOGGED.items()} for line in log]}
+
+
+def dpo_trainer(rows: list[Row], folder: str, seed: int, **settings: Any):
+    """A trainer of the model with LoRA on rows as TRL takes them; `settings` go over `RECIPE`."""
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, set_seed
     from trl import DPOConfig
 
     start = TransformersLLM(MODEL)
-    set_seed(seed)
-    trainer = remembering_trainer()(
+    set_seed(seed)  # before the trainer, where LoRA draws its first values
+    return remembering_trainer()(
         model=AutoModelForCausalLM.from_pretrained(start.weights.folder, dtype=torch.float32),
         args=DPOConfig(output_dir=folder, seed=seed, **(RECIPE | settings)),
-        train_dataset=Dataset.from_list([pair_for_trl(pair) for pair in pairs]),
+        train_dataset=Dataset.from_list(rows),
         processing_class=start.tokenizer,
         peft_config=LoraConfig(**ADAPTER),
     )
-    trainer.train()
-    log = [
-        {name: line[key] for name, key in LOGGED.items()}
-        for line in trainer.state.log_history
-        if "loss" in line
-    ]
-    tests = {"held_out": rule_pairs("test")[:TESTED], "contrast": contrast_pairs()}
-    found = {name: tested(trainer, pairs) for name, pairs in tests.items()}
+
+
+def save_merged(trainer, folder: str) -> None:
     trainer.model.merge_and_unload().save_pretrained(folder)
-    start.tokenizer.save_pretrained(folder)
-    return {**found, "log": log}
+    trainer.processing_class.save_pretrained(folder)
 
 
 def remembering_trainer():
@@ -155,7 +161,9 @@ def remembering_trainer():
 
     class Remembering(DPOTrainer):
         def _precompute_ref_logps(self, dataset, name, batch_size):
-            known, sides = read_reference(), {}
+            file = cache_folder() / "benchmarks" / f"dpo_reference_{self.args.max_length}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            known, sides = read_numbers(file), {}
             for side in ("chosen", "rejected"):
                 sides[side] = [result_key(row["prompt_ids"], row[f"{side}_ids"]) for row in dataset]
             new = [n for n in range(len(dataset)) if any(keys[n] not in known for keys in sides.values())]
@@ -163,27 +171,26 @@ def remembering_trainer():
                 computed = super()._precompute_ref_logps(dataset.select(new), name, batch_size)
                 for side, keys in sides.items():
                     known |= zip([keys[n] for n in new], computed[f"ref_{side}_logps"], strict=True)
-                REFERENCE.parent.mkdir(parents=True, exist_ok=True)
-                REFERENCE.write_text(json.dumps(read_reference() | known), encoding="utf-8")
+                file.write_text(json.dumps(read_numbers(file) | known), encoding="utf-8")
             columns = {f"ref_{side}_logps": [known[key] for key in keys] for side, keys in sides.items()}
             return concatenate_datasets([dataset, Dataset.from_dict(columns)], axis=1)
 
     return Remembering
 
 
-def read_reference() -> dict[str, float]:
-    return json.loads(REFERENCE.read_text(encoding="utf-8")) if REFERENCE.exists() else {}
+def read_numbers(file: Path) -> dict[str, float]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
-def tested(trainer, pairs: list[Row]) -> Row:
+def tested(trainer, rows: list[Row]) -> Row:
     """Share of pairs never trained on whose chosen side has gained more than the rejected one, and by how much."""
     from datasets import Dataset
 
-    line = trainer.evaluate(Dataset.from_list([pair_for_trl(pair) for pair in pairs]))
+    line = trainer.evaluate(Dataset.from_list(rows))
     return {
         "accuracy": line["eval_rewards/accuracies"],
         "margin": line["eval_rewards/margins"],
-        "pairs": len(pairs),
+        "pairs": len(rows),
     }
 
 
@@ -303,9 +310,7 @@ def measured(model: TransformersLLM) -> Row:
     some = [place for place, text in enumerate(texts) if text.strip()][:24]
     read = [[chats[place] for place in some], [texts[place] for place in some]]
     ratio = model.log_likelihood(*read) - start.log_likelihood(*read)
-    judge = LikelihoodRating(panel=[model])
-    items = judging.labelled_items("report")[::4]
-    [line] = judging.pair_accuracy(judging.rate_items(judge, items, ("good", "worse")))
+    line = labelled_accuracy(model)
     return {
         "kept": sum(not broken_rule(text) for text in texts),
         "asked": len(texts),
@@ -318,6 +323,72 @@ def measured(model: TransformersLLM) -> Row:
     }
 
 
+# --- a dataset that a judge made ----------------------------------------------------------------------------------
+
+MADE = RUNS.with_name("dpo_made.jsonl")
+LONGER: Row = {"max_length": 256, "max_steps": -1, "num_train_epochs": 3, "learning_rate": 2e-4}
+
+
+def measure_made(folder: str) -> None:
+    """DPO and a reward model on three quarters of the pairs of a saved dataset, tested on the others; three splits."""
+    rows = Distiset.load_from_disk(folder).to_trl()["train"].to_list()
+    for seed in SEEDS:
+        there = [run["seed"] for run in read_jsonl(MADE)] if MADE.exists() else []
+        if seed not in there:
+            random.Random(f"split {seed}").shuffle(rows)
+            cut = 3 * len(rows) // 4
+            run = {"seed": seed, "pairs": cut, **both_trained(rows[:cut], rows[cut:], seed)}
+            with MADE.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(run) + "\n")
+            print(run, flush=True)
+
+
+def both_trained(train: list[Row], test: list[Row], seed: int) -> Row:
+    """Accuracy on `test` of DPO's implicit reward and of a reward model, and what DPO's model lost."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = dpo_trainer(train, folder, seed, **LONGER)
+        trainer.train()
+        found = {"dpo": tested(trainer, test)}
+        save_merged(trainer, folder)
+        found["labelled"] = labelled_accuracy(TransformersLLM(folder, use_cache=False))["accuracy"]
+    with tempfile.TemporaryDirectory() as folder:
+        line = reward_trainer(train, test, folder, seed)
+    longer = [len(row["chosen"][0]["content"]) > len(row["rejected"][0]["content"]) for row in test]
+    return {**found, "reward_model": line["eval_accuracy"], "by_length": sum(longer) / len(longer)}
+
+
+def reward_trainer(train: list[Row], test: list[Row], folder: str, seed: int) -> Row:
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForSequenceClassification, set_seed
+    from trl import RewardConfig, RewardTrainer
+
+    start, settings = TransformersLLM(MODEL), RECIPE | LONGER
+    set_seed(seed)
+    trainer = RewardTrainer(
+        model=AutoModelForSequenceClassification.from_pretrained(
+            start.weights.folder, num_labels=1, dtype=torch.float32
+        ),
+        args=RewardConfig(
+            output_dir=folder,
+            seed=seed,
+            **{k: v for k, v in settings.items() if k not in ("beta", "precompute_ref_log_probs")},
+        ),
+        train_dataset=Dataset.from_list(train),
+        processing_class=start.tokenizer,
+        peft_config=LoraConfig(**ADAPTER | {"task_type": "SEQ_CLS"}),
+    )
+    trainer.train()
+    return trainer.evaluate(Dataset.from_list(test))
+
+
+def labelled_accuracy(model: TransformersLLM) -> Row:
+    """How often the good answer of a labelled item is the likelier one per token, with its interval."""
+    judge, items = LikelihoodRating(panel=[model]), judging.labelled_items("report")[::4]
+    [line] = judging.pair_accuracy(judging.rate_items(judge, items, ("good", "worse")))
+    return line
+
+
 def main(arguments: list[str]) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     command, names = (arguments[0] if arguments else ""), arguments[1:]
@@ -325,6 +396,8 @@ def main(arguments: list[str]) -> None:
         write_pairs()
     elif command == "runs":
         make_runs(names)
+    elif command == "made" and len(names) == 1:
+        measure_made(names[0])
     else:
         raise SystemExit(__doc__)
 
