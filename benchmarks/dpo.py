@@ -8,6 +8,7 @@ Each run is added to course_lib/data/dpo_runs.jsonl as soon as it ends; a run th
 costs one run. COURSE_LIB_DPO_RUNS names another file, for measuring anew. The rows of `made` go to dpo_made.jsonl beside it.
 """
 
+import copy
 import json
 import os
 import random
@@ -38,7 +39,8 @@ PAIRS = DATA / "dpo_pairs.jsonl"
 TOKENS = 32  # a sentence of twenty words has about 26; what has not ended by then breaks the rule
 WRITERS = [(None, 0.7), (RULE, 0.7), (RULE, 1.0)]  # brief and temperature
 SEEDS = (0, 1, 2)
-MOST_PAIRS, TESTED, CONTRASTED = 80, 24, 16
+TESTED, CONTRASTED = 24, 16
+CHECKPOINTS = (4, 8)  # steps after which the run with right labels is asked, too
 Row = dict[str, Any]
 
 
@@ -123,12 +125,34 @@ def write_lines(path: Path, rows: Iterable[Row]) -> None:
 def trained(pairs: list[Row], folder: str, seed: int = 0, **settings: Any) -> Row:
     """Train with LoRA and save the merged model in `folder`; tests on held-out pairs, and what TRL logged at each step."""
     trainer = dpo_trainer([pair_for_trl(pair) for pair in pairs], folder, seed, **settings)
+    asked: dict[int, Row] = {}
+    if seed == 0 and pairs == shuffled_pairs(0)[: len(pairs)] and not settings:
+        trainer.add_callback(asking(asked))
     trainer.train()
     tests = {"held_out": rule_pairs("test")[:TESTED], "contrast": contrast_pairs()}
     found = {name: tested(trainer, [pair_for_trl(pair) for pair in held]) for name, held in tests.items()}
     log = [line for line in trainer.state.log_history if "loss" in line]
     save_merged(trainer, folder)
-    return {**found, "log": [{name: line[key] for name, key in LOGGED.items()} for line in log]}
+    return {
+        **found,
+        "asked_at": asked,
+        "log": [{name: line[key] for name, key in LOGGED.items()} for line in log],
+    }
+
+
+def asking(asked: dict[int, Row]):
+    """A callback that fills `asked` with what the model writes after each of `CHECKPOINTS`."""
+    from transformers import TrainerCallback
+
+    class Asking(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            if state.global_step in CHECKPOINTS:
+                with tempfile.TemporaryDirectory() as folder:
+                    copy.deepcopy(model).merge_and_unload().save_pretrained(folder)
+                    TransformersLLM(MODEL).tokenizer.save_pretrained(folder)
+                    asked[state.global_step] = written(TransformersLLM(folder, use_cache=False))
+
+    return Asking()
 
 
 def dpo_trainer(rows: list[Row], folder: str, seed: int, **settings: Any):
@@ -215,7 +239,7 @@ RECIPE: Row = {
     "lr_scheduler_type": "constant",
     "per_device_train_batch_size": 4,
     "num_train_epochs": 1,
-    "max_steps": 20,
+    "max_steps": 12,
     "max_length": 128,
     "logging_steps": 1,
     "save_strategy": "no",
@@ -261,8 +285,8 @@ CONDITIONS: dict[str, tuple[Labels, Row]] = {
     "beta 0.01": (lambda pairs, seed: pairs, {"beta": 0.01}),
     "random": (by_coin, {}),
     "beta 1.0": (lambda pairs, seed: pairs, {"beta": 1.0}),
-    "25 pairs": (lambda pairs, seed: pairs[:24], {"max_steps": 6}),
-    "50 pairs": (lambda pairs, seed: pairs[:48], {"max_steps": 12}),
+    "24 pairs": (lambda pairs, seed: pairs, {"max_steps": 6}),
+    "80 pairs": (lambda pairs, seed: pairs, {"max_steps": 20}),
     "identical": (
         lambda pairs, seed: [pair | {"rejected": pair["chosen"]} for pair in pairs],
         {"max_steps": 3},
@@ -285,13 +309,18 @@ def make_runs(names: list[str]) -> None:
         print(name, seed, {key: value for key, value in run.items() if isinstance(value, float)}, flush=True)
 
 
+def shuffled_pairs(seed: int) -> list[Row]:
+    pairs = rule_pairs("train")
+    random.Random(f"order {seed}").shuffle(pairs)
+    return pairs
+
+
 def one_run(name: str, seed: int) -> Row:
     if name == "start":
         return {"condition": name, "seed": seed, **measured(TransformersLLM(MODEL))}
     labels, settings = CONDITIONS[name]
-    pairs = rule_pairs("train")
-    random.Random(f"order {seed}").shuffle(pairs)
-    pairs, started = labels(pairs[:MOST_PAIRS], seed), time.perf_counter()
+    steps = settings.get("max_steps", RECIPE["max_steps"])
+    pairs, started = labels(shuffled_pairs(seed)[: 4 * steps], seed), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         training = trained(pairs, folder, seed, **settings)
         seconds = time.perf_counter() - started
@@ -303,24 +332,29 @@ def one_run(name: str, seed: int) -> Row:
 
 
 def measured(model: TransformersLLM) -> Row:
-    """What a model writes, how far it has moved from the start, and whether it still tells good from worse."""
-    start, chats = TransformersLLM(MODEL), [[{"role": "user", "content": text}] for text in rule_questions()]
-    results = model.generate(chats, max_new_tokens=TOKENS, temperature=0.7, seed=0)
-    texts = [result["generations"][0] for result in results]
-    some = [place for place, text in enumerate(texts) if text.strip()][:24]
-    read = [[chats[place] for place in some], [texts[place] for place in some]]
+    """What a model writes, and how far it has moved from the start."""
+    found, start = written(model), TransformersLLM(MODEL)
+    some = [place for place, text in enumerate(found["texts"]) if text.strip()][:24]
+    read = [[chats()[place] for place in some], [found["texts"][place] for place in some]]
     ratio = model.log_likelihood(*read) - start.log_likelihood(*read)
-    line = labelled_accuracy(model)
+    return {**found, "log_ratio": float(ratio.mean())}
+
+
+def written(model: TransformersLLM) -> Row:
+    """The answers of a model to the questions that are kept for this, and how many keep to the rule."""
+    results = model.generate(chats(), max_new_tokens=TOKENS, temperature=0.7, seed=0)
+    texts = [result["generations"][0] for result in results]
     return {
         "kept": sum(not broken_rule(text) for text in texts),
         "asked": len(texts),
         "characters": sum(map(len, texts)) / len(texts),
         "distinct": len(set(texts)) / len(texts),
-        "log_ratio": float(ratio.mean()),
-        "labelled": line["accuracy"],
-        "labelled_items": line["items"],
-        "texts": texts[:12],
+        "texts": texts,
     }
+
+
+def chats() -> list[list[Row]]:
+    return [[{"role": "user", "content": text}] for text in rule_questions()]
 
 
 # --- a dataset that a judge made ----------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ LINES = {
     "pipeline": 449,
     "plots": 470,
     "progress": 68,
+    "rule": 66,
     "settings": 88,
     "steps": 1271,
     "steps.tasks": 1683,
