@@ -81,7 +81,7 @@ publish-address:
 $(VENV)/.installed: requirements.txt requirements-library.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; this is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
-	@$(INSTALL) . --requirement requirements.txt || $(FAILED)
+	@$(INSTALL) ".[train]" --requirement requirements.txt || $(FAILED)
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

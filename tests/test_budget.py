@@ -37,6 +37,7 @@ LINES = {
     "pipeline": 471,
     "plots": 470,
     "progress": 68,
+    "rule": 66,
     "settings": 88,
     "steps": 1469,
     "steps.tasks": 1770,

@@ -30,6 +30,7 @@ COLUMNS = {
     "tables": 1.8,
     "views": 2.6,
     "labels": 2.6,
+    "rule": 2.6,
     "widgets": 2.6,
     "errors": -2.2,
     "paths": -1.2,
