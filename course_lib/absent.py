@@ -10,8 +10,8 @@ OWN_TASK = "write a Task of your own: README.md, 'Your own model, task and judge
 OWN_LLM = "write an LLM of your own: README.md, 'Your own model, task and judge', has one of eight lines"
 ARGILLA = "Distiset.save_to_disk or push_to_hub; Argilla's own client loads datasets from there"
 LITELLM = (
-    "OpenAILLM(model, base_url=…) asks any server of OpenAI's protocol, a LiteLLM proxy too; the package is not used, "
-    "since releases of it on PyPI stole keys in March 2026"
+    "AnyLLM('PROVIDER:MODEL') asks as many providers, and OpenAILLM(model, base_url=…) a LiteLLM proxy; the package is not "
+    "used, since releases of it on PyPI stole keys in March 2026"
 )
 INSTEAD = {
     **dict.fromkeys(["QualityScorer", "RewardModelScore", "PairRM", "InstructionBacktranslation"], JUDGE),

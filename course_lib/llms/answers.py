@@ -9,11 +9,9 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 FAILED = "server error"  # how the finish reason of a text begins that is asked for again in the next run
-REFUSED, GONE, MALFORMED = (
-    -1,
-    0,
-    200,
-)  # in place of a status: not even sent; no answer; not the answer that was due
+# In place of a status: not even sent; no answer; not the answer that was due.
+REFUSED, GONE, MALFORMED = -1, 0, 200
+UNREAD = (f"{FAILED} 400", f"{FAILED} 422")  # how the reason begins where a server does not take a request
 PASSING = (GONE, MALFORMED, 408, 409, 425, 429)  # what may be otherwise the next time, as may all from 500 on
 
 
@@ -35,13 +33,20 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception, secret: str) -> "Failure":
-        """What an error of either client says, without `secret`."""
-        response = getattr(error, "response", None)
+        """What an error of a client says, without `secret`."""
+        causes = [error]
+        while (cause := causes[-1].__cause__) is not None:
+            causes.append(cause)
+        response = next(
+            (part.response for part in causes if getattr(part, "response", None) is not None), None
+        )
         text = str(error) if response is None else response.text
         text = text.replace(secret, "***") if secret else text
         if response is not None:
             return cls(response.status_code, text, _wait(response.headers.get("retry-after", "")))
-        kinds = {kind.__name__ for part in (error, error.__cause__) for kind in type(part).__mro__}
+        if status := getattr(error, "status_code", None):  # of any-llm
+            return cls(status, text, _wait(str(getattr(error, "retry_after", ""))))
+        kinds = {kind.__name__ for part in causes for kind in type(part).__mro__}
         if "JSONDecodeError" in kinds:
             return cls(MALFORMED, f"no JSON: {text}")
         if not kinds & {"APIConnectionError", "TransportError", "TimeoutError"}:
@@ -75,10 +80,8 @@ class Failure:
 def _wait(retry_after: str) -> float | None:
     """The seconds of the header `Retry-After`, which may be a date."""
     try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        pass
-    try:
+        if retry_after.replace(".", "", 1).isdecimal():
+            return float(retry_after)
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
     except ValueError:
         return None
@@ -87,9 +90,8 @@ def _wait(retry_after: str) -> float | None:
 def completions(positions: Sequence[int], answer: Any) -> dict[int, dict[str, Any]]:
     """The completions of an answer, which may be fewer than `positions`; its tokens are shared out among them."""
     # huggingface_hub has what it does not know, such as a refusal, as attributes only.
-    choices, usage = getattr(answer, "choices", None) or answer["choices"], answer.get("usage") or {}
-    prompt, written = (usage.get(name) or 0 for name in ("prompt_tokens", "completion_tokens"))
-    choices = choices[: len(positions)]
+    choices = (getattr(answer, "choices", None) or answer["choices"])[: len(positions)]
+    prompt, written = tokens(answer)
     if not choices:
         raise ValueError("no completion")
     results = {}
@@ -99,6 +101,12 @@ def completions(positions: Sequence[int], answer: Any) -> dict[int, dict[str, An
         counts = {"input_tokens": 0 if number else prompt, "output_tokens": share}
         results[position] = {"text": text, **counts, "finish_reason": reason}
     return results
+
+
+def tokens(answer: Any) -> tuple[int, int]:
+    """The tokens that an answer read and wrote."""
+    usage = answer.get("usage") or {}
+    return usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
 
 
 def _ending(choice: Any) -> tuple[str | None, str]:

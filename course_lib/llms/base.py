@@ -67,6 +67,7 @@ class LLM(Computed):
         source, licence: where it comes from and what it may be used for, for the dataset card.
         context: tokens that prompt and completion may have together; None if nobody knows.
         can_score: whether its probabilities can be seen.
+        takes_schema: whether its completions can be held to a JSON schema.
     """
 
     generation_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -75,6 +76,7 @@ class LLM(Computed):
     licence: ClassVar[str] = "not known"
     context: ClassVar[int | None] = None
     can_score: ClassVar[bool] = False
+    takes_schema: ClassVar[bool] = False
 
     def __post_init__(self):
         self.generation_kwargs = dict(self.generation_kwargs or {})
@@ -141,12 +143,15 @@ class LLM(Computed):
             "tokens", inputs, [str, ...], lambda wanted: [{0: self.completion_tokens(completion)}]
         )[0]
 
-    def generate(self, inputs: Sequence[Chat], num_generations: int = 1, **kwargs: Any) -> list[dict]:
+    def generate(
+        self, inputs: Sequence[Chat], num_generations: int = 1, json_schema: dict | None = None, **kwargs: Any
+    ) -> list[dict]:
         """Write `num_generations` completions for each chat.
 
         Args:
             inputs: chats, each a list of `{"role", "content"}`. One that ends with an assistant message is continued.
             num_generations: completions per chat.
+            json_schema: what the completions must be, where the model `takes_schema`.
             kwargs: sampling arguments (see `SAMPLING`), over `generation_kwargs`.
 
         Returns:
@@ -160,6 +165,10 @@ class LLM(Computed):
         arguments = sampling_arguments({**self.generation_kwargs, **kwargs})
         if not isinstance(num_generations, int) or num_generations < 1:
             raise InputError(f"num_generations={num_generations!r}; allowed: a whole number from 1.")
+        if json_schema:
+            if not self.takes_schema:
+                raise InputError(f"{self!r} cannot be held to a JSON schema: leave json_schema out.")
+            arguments["json_schema"] = json_schema
         check_chats(inputs)
         requests = [Request(chat, draw, arguments) for chat in inputs for draw in range(num_generations)]
         keys = [(request.chat, request.draw, request.arguments) for request in requests]

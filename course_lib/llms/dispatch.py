@@ -14,6 +14,7 @@ from typing import Any
 from course_lib.errors import CourseLibError, EndpointError
 from course_lib.llms.answers import MALFORMED, REFUSED, Failure
 from course_lib.llms.chats import Chat
+from course_lib.llms.servers import SCHEMA
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before a request is sent again, doubled each time
 SHORTEST_GAP = 0.05  # seconds between two requests after a server was asked too often
@@ -68,17 +69,16 @@ def seeded(options: dict[str, Any], draw: int) -> dict[str, Any]:
 class Dispatcher:
     """Sends requests to one server, and remembers from call to call what it knows of it.
 
-    Whether it ever `answered`; how many `failures` came since; until when it is `closed`; when the `turn` of the next
-    request is; and the `gap` between two turns, which grows when the server is asked too often and shrinks with answers.
+    Whether it ever `answered`; how many `failures` came since; whether it `refuses_schema`; until when it is `closed`;
+    when the `turn` of the next request is; and the `gap` between two turns, which grows when the server is asked too often
+    and shrinks with answers.
     """
 
     def __init__(self):
-        self.answered, self.failures = False, 0
+        self.answered, self.failures, self.refuses_schema = False, 0, False
         self.closed = self.turn = self.gap = 0.0
 
-    def batches(
-        self, llm: Any, jobs: deque[Job], read: Callable, on_failure: Callable
-    ) -> Iterator[dict[int, Any]]:
+    def batches(self, llm: Any, jobs: deque[Job], read: Callable, on_failure: Callable) -> Iterator[dict]:
         """Batches `{position: result}` as answers come; from a thread of its own, since in a notebook a loop runs already.
 
         Args:
@@ -128,7 +128,7 @@ class Dispatcher:
         job = jobs.popleft()
         results = await self._patiently(llm, client, job, read)
         if isinstance(results, Failure):
-            self.failures += results.passes or not self.answered
+            self.failures += results.passes or not (self.answered or SCHEMA in job.options)
             if self.failures >= MOST_FAILURES:
                 sentence = f"The last {MOST_FAILURES} requests to {llm.address} failed, the last with: {results.message}."
                 raise EndpointError(f"{sentence} {KEPT}")
@@ -140,6 +140,8 @@ class Dispatcher:
     async def _patiently(self, llm, client, job: Job, read) -> dict[int, Any] | Failure:
         attempt, waited = 0, 0.0
         while True:
+            if self.refuses_schema and SCHEMA in job.options:
+                return Failure(400, f"no {SCHEMA}, as said before")
             await self._in_turn()
             try:
                 answer = await llm.post(client, job.chat, job.body)
@@ -198,6 +200,10 @@ class Dispatcher:
         if status == 402 or "insufficient_quota" in failure.text or (failure.wait or 0) > PATIENCE:
             waits = f" It asks to wait {failure.wait:.0f} seconds." if failure.wait else ""
             return f"{server} gives no more on this key ({message}).{waits}"
+        if status in (400, 422) and SCHEMA in job.options:
+            # Whoever asks with a schema asks again without, and then hears what else is wrong.
+            self.refuses_schema |= bool(re.search("response.?format|schema", failure.text, re.I))
+            return None
         if status in (400, 422):
             options = [name for name in job.body if not name.startswith("max_")]
             if refused := [name for name in options if re.search(f"[\"'`]{name}[\"'`]", failure.text)]:

@@ -1,7 +1,7 @@
 """Models behind an address: any server that speaks OpenAI's protocol.
 
-`ENDPOINTS` has the servers that people know by name, one row each. A key is an argument or an environment variable. It is
-sent to its own server only, and stands in no cache, error, card or `repr`.
+A key is an argument or an environment variable. It is sent to its own server only, and stands in no cache, error, card
+or `repr`.
 """
 
 import json
@@ -10,61 +10,22 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from course_lib.errors import EndpointError, InputError, require_package
-from course_lib.llms.answers import FAILED, completions, log_probabilities, no_completion
-from course_lib.llms.base import LLM, SAMPLING, Chat, Request, sampling_arguments
+from course_lib.llms.answers import FAILED, completions, log_probabilities, no_completion, tokens
+from course_lib.llms.base import LLM, NUMBER, SAMPLING, Chat, Request, sampling_arguments
 from course_lib.llms.dispatch import Dispatcher, Job, Secret, seeded
+from course_lib.llms.results import Scores, has_shape
+from course_lib.llms.servers import COMPATIBLE, ENDPOINTS, NAMES, SCHEMA, Endpoint
 from course_lib.paths import replaying
 
 LIKELIEST = 20  # tokens whose log-probability a server tells, at most
 MOST_AT_ONCE = 8  # completions in one request, at most
 GO_ON = "Your last message is not finished. Go on exactly where it ends, and write only what comes next."
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """A row of `ENDPOINTS`.
-
-    Args:
-        address: where the server is; words in capitals are for the caller to fill in, with `base_url`.
-        key: the environment variable with the key, `…_API_KEY`; empty where a server needs none.
-        unsupported: those of the sampling arguments, `n` and `logprobs` that the server does not take.
-        names: what it calls a sampling argument.
-        continuing: what makes it go on with an unfinished message of the assistant, if anything does.
-    """
-
-    address: str
-    key: str
-    unsupported: set[str]
-    names: Mapping[str, str] = field(default_factory=dict)
-    continuing: Mapping[str, Any] = field(default_factory=dict)
-
-
-NAMES = {"max_new_tokens": "max_tokens", "stop_strings": "stop"}
-NEW_NAMES = {"max_new_tokens": "max_completion_tokens"}
-EXTRA = {"top_k", "min_p", "repetition_penalty"}  # OpenAI's protocol does not have them
-GO_ON_VLLM = {"continue_final_message": True, "add_generation_prompt": False}
-VERTEX = "https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION/endpoints/openapi"
-# From what each server documents of its compatibility with OpenAI's protocol.
-ENDPOINTS = {
-    "AnthropicLLM": Endpoint("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", EXTRA | {"n", "seed", "top_p", "logprobs"}),
-    "AzureOpenAILLM": Endpoint("https://RESOURCE.openai.azure.com/openai/v1", "AZURE_OPENAI_API_KEY", EXTRA, NEW_NAMES),
-    "ClientvLLM": Endpoint("http://localhost:8000/v1", "", set(), {}, GO_ON_VLLM),
-    "CohereLLM": Endpoint("https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY", EXTRA | {"n", "logprobs"}),
-    "GroqLLM": Endpoint("https://api.groq.com/openai/v1", "GROQ_API_KEY", EXTRA | {"n", "logprobs"}),
-    "LlamaCppLLM": Endpoint("http://localhost:8080/v1", "", {"n"}, {"repetition_penalty": "repeat_penalty"}),
-    "MistralLLM": Endpoint("https://api.mistral.ai/v1", "MISTRAL_API_KEY", EXTRA | {"logprobs"}, {"seed": "random_seed"}),
-    "OllamaLLM": Endpoint("http://localhost:11434/v1", "", EXTRA | {"n"}),
-    "OpenAILLM": Endpoint("https://api.openai.com/v1", "OPENAI_API_KEY", EXTRA, NEW_NAMES),
-    "TogetherLLM": Endpoint("https://api.together.xyz/v1", "TOGETHER_API_KEY", {"logprobs"}),
-    "VertexAILLM": Endpoint(VERTEX, "VERTEX_API_KEY", EXTRA),
-    "vLLM": Endpoint("http://localhost:8000/v1", "", set(), {}, GO_ON_VLLM),
-}  # fmt: skip
 
 
 class OpenAILLM(LLM):
@@ -79,8 +40,9 @@ class OpenAILLM(LLM):
         timeout: seconds until a request counts as failed.
         max_concurrent_requests: how many requests are under way at once.
         can_score: whether the server gives log-probabilities, which `choice_probabilities` then reads.
-        unsupported: what else this model does not take: sampling arguments, `n`, `logprobs`.
+        unsupported: what else this model does not take: sampling arguments, `n`, `logprobs`, `response_format`.
         extra_body: what else to send with each request, such as `{"reasoning_effort": "low"}`.
+        prices: dollars per million tokens, `{"input": 0.5, "output": 1.5}`: then `usage` and reports have a `cost`.
 
     Draws of one chat get seeds of their own. The text of a row that failed is None, and its finish reason says why:
     `refusal`, `content filter`, `empty`, or `server error …`, which is not cached: the next run asks again.
@@ -98,6 +60,7 @@ class OpenAILLM(LLM):
     can_score: bool = False
     unsupported: Sequence[str] = ()
     extra_body: dict[str, Any] = field(default_factory=dict)
+    prices: Mapping[str, float] | None = None
     model_name: str = ""
 
     licence = "see the terms of the server"
@@ -147,7 +110,11 @@ class OpenAILLM(LLM):
     def _row(self) -> Endpoint:
         """What the server can do; one that is not OpenAI's own gets what all understand."""
         compatible = self.endpoint is ENDPOINTS["OpenAILLM"] and self._is_elsewhere
-        return Endpoint("", "", EXTRA | {"n"}) if compatible else self.endpoint
+        return Endpoint("", "", COMPATIBLE) if compatible else self.endpoint
+
+    @property
+    def takes_schema(self) -> bool:
+        return self._takes(SCHEMA) and not self.dispatcher.refuses_schema
 
     def check(self) -> None:
         name, parts = type(self).__name__, urlsplit(self.address)
@@ -162,6 +129,10 @@ class OpenAILLM(LLM):
             raise InputError(f"{name} gives no log-probabilities: leave can_score out.")
         if self.max_concurrent_requests < 1:
             raise InputError(f"max_concurrent_requests={self.max_concurrent_requests}; allowed: 1 or more.")
+        if self.prices is not None and not has_shape(self.prices, {"input": NUMBER, "output": NUMBER}):
+            raise InputError(
+                f"prices={self.prices!r}; allowed: dollars per million tokens, 'input' and 'output'."
+            )
         self._options(sampling_arguments(self.generation_kwargs))
 
     # --- requests -----------------------------------------------------------------------------------------------
@@ -222,19 +193,22 @@ class OpenAILLM(LLM):
 
     def _options(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The sampling arguments as the server calls them; an `InputError` for one that would change nothing."""
+        schema = arguments.get("json_schema")
+        arguments = {name: arguments[name] for name in SAMPLING}
         refused = [name for name in arguments if not self._takes(name)]
         if changed := [name for name in refused if name != "seed" and arguments[name] != SAMPLING[name]]:
             raise InputError(f"{self!r} cannot pass on {', '.join(changed)}: leave it out.")
         left_out = refused if arguments["stop_strings"] else [*refused, "stop_strings"]
-        return {self._name(name): value for name, value in arguments.items() if name not in left_out}
+        options = {self._name(name): value for name, value in arguments.items() if name not in left_out}
+        named = {"name": "answer", "strict": True, "schema": schema}
+        return {**options, SCHEMA: {"type": "json_schema", "json_schema": named}} if schema else options
 
     def _scored(self, choices: Sequence[str], positions: list[int], answer: Any) -> dict[int, list[float]]:
         logprobs = answer["choices"][0].get("logprobs")
         if logprobs is None:
-            raise EndpointError(
-                f"The server at {self.address} gives no log-probabilities: leave can_score out."
-            )
-        return {positions[0]: log_probabilities(logprobs["content"][0]["top_logprobs"], choices)}
+            raise EndpointError(f"{self.address} gives no log-probabilities: leave can_score out.")
+        scores = log_probabilities(logprobs["content"][0]["top_logprobs"], choices)
+        return {positions[0]: Scores(scores, tokens(answer))}
 
 
 def _blanks(address: str) -> list[str]:
@@ -242,11 +216,11 @@ def _blanks(address: str) -> list[str]:
     return sorted(set(re.findall(r"\b[A-Z]{4,}\b", address)))
 
 
-for _name, _row in ENDPOINTS.items():
-    if _name != "OpenAILLM":
-        _doc = f"`OpenAILLM` for the server in the row `{_name}` of `ENDPOINTS`."
-        globals()[_name] = type(
-            _name, (OpenAILLM,), {"__doc__": _doc, "__module__": __name__, "endpoint": _row}
-        )
+for _name in ENDPOINTS.keys() - {"OpenAILLM"}:
+    _about = {
+        "__doc__": f"`OpenAILLM` for the server in the row `{_name}` of `ENDPOINTS`.",
+        "__module__": __name__,
+    }
+    globals()[_name] = type(_name, (OpenAILLM,), {**_about, "endpoint": ENDPOINTS[_name]})
 
 __all__ = ["ENDPOINTS", *ENDPOINTS]

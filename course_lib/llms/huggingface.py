@@ -8,7 +8,8 @@ from course_lib.errors import EndpointError, InputError
 from course_lib.llms.answers import Failure
 from course_lib.llms.base import Chat
 from course_lib.llms.dispatch import Secret
-from course_lib.llms.endpoints import EXTRA, Endpoint, OpenAILLM
+from course_lib.llms.endpoints import OpenAILLM
+from course_lib.llms.servers import COMPATIBLE, EXTRA, Endpoint
 from course_lib.llms.transformers import TransformersLLM
 
 __all__ = ["InferenceEndpointsLLM", "TransformersLLM"]
@@ -44,6 +45,10 @@ class InferenceEndpointsLLM(OpenAILLM):
             raise InputError("InferenceEndpointsLLM needs a model_id, an endpoint_name or a base_url.")
 
     @property
+    def _row(self) -> Endpoint:
+        return Endpoint("", "", COMPATIBLE) if self.base_url or self.endpoint_name else self.endpoint
+
+    @property
     def fingerprint(self) -> str:
         return json.dumps([super().fingerprint, self.endpoint_name, self.endpoint_namespace])
 
@@ -61,9 +66,8 @@ class InferenceEndpointsLLM(OpenAILLM):
         address, token = self.base_url, self.key.reveal() or "none"
         if self.endpoint_name and not address:
             try:
-                address = get_inference_endpoint(
-                    self.endpoint_name, namespace=self.endpoint_namespace, token=token
-                ).url
+                space = self.endpoint_namespace
+                address = get_inference_endpoint(self.endpoint_name, namespace=space, token=token).url
             except Exception as error:
                 message = Failure.of(error, token).message
                 raise EndpointError(f"The hub has no endpoint {self.endpoint_name!r} ({message}).") from None

@@ -1,7 +1,7 @@
 """Results that are looked up before they are computed, and counted."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ Compute = Callable[[set[int]], Iterable[dict[int, Any]]]  # from positions to ba
 
 @dataclass
 class Usage:
-    """What an LLM has done so far: results, tokens of new completions, seconds (of writing, in all)."""
+    """What an LLM has done so far: results, tokens of new ones, seconds (in all, of writing), dollars if it has prices."""
 
     new: int = 0
     cached: int = 0
@@ -23,6 +23,15 @@ class Usage:
     output_tokens: int = 0
     seconds: float = 0.0
     writing_seconds: float = 0.0
+    cost: float | None = None
+
+
+class Scores(list):
+    """Scores that a server gave, with the tokens that it read and wrote for them."""
+
+    def __init__(self, scores: Iterable[float], tokens: tuple[int, int]):
+        super().__init__(scores)
+        self.input_tokens, self.output_tokens = tokens
 
 
 class Computed(Declared):
@@ -33,6 +42,7 @@ class Computed(Declared):
 
     Attributes:
         model_name: what rows, cards and the cache call it.
+        prices: dollars per million tokens, by `input` and `output`.
         fingerprint: all that a result depends on beside the input, as text; None, and nothing is cached. A backend
             that was mended needs another one, or it answers with what it wrote before.
     """
@@ -42,6 +52,7 @@ class Computed(Declared):
     on_progress: Callable[[Usage], None] = field(default_factory=lambda: lambda usage: None, init=False)
 
     model_name: ClassVar[str] = ""
+    prices: ClassVar[Mapping[str, float] | None] = None
     fingerprint: ClassVar[str | None] = None
 
     def results(self, kind: str, inputs: list[tuple], shape: Any, compute: Compute) -> list[Any]:
@@ -87,14 +98,18 @@ class Computed(Declared):
 
     def _count(self, results: Iterable[Any], start: float) -> float:
         """Add what was computed since `start` to the usage; the time now."""
-        now, results = time.perf_counter(), list(results)
+        now, results, usage = time.perf_counter(), list(results), self.usage
         written = [result for result in results if isinstance(result, dict)]
-        self.usage.new += len(results)
-        self.usage.seconds += now - start
-        self.usage.writing_seconds += now - start if written else 0
-        self.usage.input_tokens += sum(result["input_tokens"] for result in written)
-        self.usage.output_tokens += sum(result["output_tokens"] for result in written)
-        self.on_progress(self.usage)
+        usage.new += len(results)
+        usage.seconds += now - start
+        usage.writing_seconds += now - start if written else 0
+        read = [vars(result) for result in results if isinstance(result, Scores)]
+        for name in ("input", "output"):
+            tokens = sum(result[f"{name}_tokens"] for result in written + read)
+            setattr(usage, f"{name}_tokens", getattr(usage, f"{name}_tokens") + tokens)
+            if self.prices:
+                usage.cost = (usage.cost or 0) + tokens * self.prices[name] / 1e6
+        self.on_progress(usage)
         return now
 
 

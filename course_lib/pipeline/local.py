@@ -26,7 +26,8 @@ from course_lib.steps.base import DROP_REASON, Step, open_pipelines
 class Report:
     """What a run did: rows, drops by reason, the usage of each model (see `llms.base.Usage`), seconds.
 
-    `columns` says what became of the columns of a file (see `job.columns_by_use`).
+    `columns` says what became of the columns of a file (see `job.columns_by_use`), and `ahead`, after a dry run, what all
+    rows will ask of each model: requests, tokens and, where it has prices, dollars.
     """
 
     rows_in: int = 0
@@ -35,6 +36,7 @@ class Report:
     models: dict[str, dict[str, float]] = field(default_factory=dict)
     seconds: float = 0.0
     columns: dict[str, list[str]] = field(default_factory=dict)
+    ahead: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -86,10 +88,21 @@ class Pipeline:
     def dry_run(
         self, parameters: dict[str, dict[str, Any]] | None = None, batch_size: int = 1, dataset: Any = None
     ) -> Distiset:
-        """`run` on the first `batch_size` rows of each first step, computed anew, to see that all works."""
+        """`run` on the first `batch_size` rows of each first step, computed anew, to see that all works.
+
+        It prints what all rows will ask of each model if they are like these, which `report.ahead` has too. What the
+        cache holds by then is not asked again.
+        """
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size}; allowed: 1 or more.")
-        return self._run(parameters, dataset, use_cache=False, progress=None, most_rows=batch_size)
+        distiset = self._run(parameters, dataset, use_cache=False, progress=None, most_rows=batch_size)
+        for model, counts in distiset.report.ahead.items():
+            tokens = f"{counts['input_tokens']:,.0f} tokens read and {counts['output_tokens']:,.0f} written"
+            cost = f", ${counts['cost']:,.2f}" if "cost" in counts else ""
+            print(
+                f"All rows ask {model} about {counts['new']:,.0f} times: {tokens}{cost}, less what the cache holds."
+            )
+        return distiset
 
     def _run(
         self,
@@ -129,7 +142,7 @@ class _Run:
         self.streams: dict[str, Stream] = {}
         self.dropped = Stream(self.folder.name, "dropped")
         self.left: set[tuple] = set()
-        self.report = Report()
+        self.report, self.rows_ahead = Report(), 0
 
     def result(self, columns: dict[str, set[str]]) -> Distiset:
         started, before, order = time.perf_counter(), self._usage(), self.graph.order()
@@ -154,6 +167,11 @@ class _Run:
         self.report.rows_out = sum(stream.rows for stream in leaves.values())
         for name, counts in self._usage().items():
             self.report.models[name] = {key: value - before[name][key] for key, value in counts.items()}
+        if self.most_rows and self.rows_ahead > 0:
+            times = self.rows_ahead / max(self.report.rows_in, 1)
+            for name, counts in self.report.models.items():
+                told = [key for key in ("new", "input_tokens", "output_tokens", "cost") if key in counts]
+                self.report.ahead[name] = {key: counts[key] * times for key in told}
         self.report.seconds = time.perf_counter() - started
         return Distiset.of(datasets, report=self.report, keep=self.folder)
 
@@ -177,6 +195,7 @@ class _Run:
 
     def _generated(self, step: Step) -> Iterator[list[Numbered]]:
         numbers = count()
+        self.rows_ahead += step.count() or math.nan  # nobody knows
         for rows in step.generate_rows():
             numbered = [(number, row) for row, number in zip(rows, numbers, strict=False)]
             wanted = [(number, row) for number, row in numbered if number < (self.most_rows or math.inf)]
@@ -211,10 +230,13 @@ class _Run:
     def _usage(self) -> dict[str, Counter]:
         models: dict[str, Counter] = {}
         for llm in self.llms:
-            models.setdefault(llm.model_name, Counter()).update(vars(llm.usage))
+            cost = {"cost": llm.usage.cost or 0.0} if llm.prices else {}
+            counts = {key: value for key, value in vars(llm.usage).items() if key != "cost"}
+            models.setdefault(llm.model_name, Counter()).update({**counts, **cost})
         return models
 
 
 def _pace(usage) -> str:
-    speed = f", {usage.output_tokens / usage.writing_seconds:.0f} tokens/s" if usage.output_tokens else ""
-    return f"{usage.new} new, {usage.cached} cached{speed}"
+    speed = f", {usage.output_tokens / usage.writing_seconds:.0f} tokens/s" if usage.writing_seconds else ""
+    cost = f", ${usage.cost:.4f}" if usage.cost is not None else ""
+    return f"{usage.new} new, {usage.cached} cached{speed}{cost}"

@@ -49,12 +49,18 @@ class Sheet:
 
     row: Row
     judgements: list[Judgement]
+    aspect: str = ""
     chat: Chat | None = None
     answer: str = ""
 
     @property
     def chat_so_far(self) -> Chat:
         return continued(self.chat, self.answer)
+
+    def note(self, entries: list[dict[str, Any]], reply: str | None) -> None:
+        """Note what was read in a reply, an entry for each text."""
+        for judgement, entry in zip(self.judgements, entries, strict=True):
+            vars(judgement).update(entry, replies=[reply])
 
     def rate(self, number: int, rating: float, distribution: list[float]) -> None:
         """Note the rating of a text, and begin its rationale; the reason if the model has no probabilities for it."""

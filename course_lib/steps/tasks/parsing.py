@@ -10,6 +10,7 @@ Common slips are read too: bold marks, "4/5", "4 (Good)", words before the first
 paragraphs. Anything else is no rating but a reason, and so is whatever contradicts itself or may be quoted from a text.
 """
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ SUMMARY = re.compile(MARK + r"text[ #]{1,3}(\d{1,4})[^\w\n]{1,9}(\d.*)$", re.I |
 QUOTABLE = re.compile(r"text\W{0,3}(\d{1,4})(?:[^\d>]|\n>){1,60}?(\d(?:[.,]\d)?)", re.I)
 LONE = re.compile(r"(?:rating|score)\W{0,9}(\d(?:[.,]\d)?)", re.I)
 OTHER_SCALE = re.compile(r"\bscale\b[^.\n]{0,30}\b(?:[06-9]|\d\d+|zero|six|seven|ten|hundred)\b", re.I)
+THOUGHTS = r"\A\s*<think>.*?</think>"
 WORDS = ["poor", "weak", "fair", "good", "excellent"]
 SCALE = r"(?P<scale>\s*%|\s*(?:/|out of)\s*(?P<top>\d+))?"
 VALUE = re.compile(
@@ -84,6 +86,57 @@ def parse_ratings(reply: str | None, count: int, shown: Sequence[str] = ()) -> l
     return entries
 
 
+def ratings_schema(count: int, explained: bool) -> dict[str, Any]:
+    """The JSON schema of a reply that rates `count` texts, `text_1` and so on, with rationales if `explained`."""
+    block = {"rating": {"type": "integer", "enum": [1, 2, 3, 4, 5]}}
+    block |= {"rationale": {"type": "string"}} if explained else {}
+    return _object({f"text_{number}": _object(block) for number in range(1, count + 1)})
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    required = {"required": list(properties), "additionalProperties": False}
+    return {"type": "object", "properties": properties, **required}
+
+
+def read_ratings(
+    reply: str | None, schema: dict[str, Any], shown: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """As `parse_ratings`, of a reply that should be JSON after `ratings_schema`; the reply may still be against it.
+
+    The reason for None is `no reply`, `no JSON`, `against the schema: …` or `may be quoted from a text`.
+    """
+    own, blocks, answer, fault = re.sub(THOUGHTS, "", reply or "", flags=re.S), schema["properties"], {}, None
+    try:
+        answer = json.loads(own, object_pairs_hook=_unrepeated)
+        if not isinstance(answer, dict) or set(answer) != set(blocks):
+            answer, fault = {}, f"against the schema: {own.strip()[:40]}"
+    except (ValueError, RecursionError):
+        fault = "no JSON" if own.strip() else "no reply"
+    if not fault and any("".join(own.split()) in "".join(text.split()) for text in shown):
+        fault = "may be quoted from a text"
+    return [_entry(answer.get(name), block, fault) for name, block in blocks.items()]
+
+
+def _entry(block: Any, schema: dict[str, Any], fault: str | None) -> dict[str, Any]:
+    """The rating and the rationale under one key of a reply in JSON."""
+    whole = isinstance(block, dict) and set(block) == set(schema["properties"])
+    rating, rationale = (block["rating"], block.get("rationale", "")) if whole else (None, "")
+    if not fault and not (type(rating) is int and 1 <= rating <= 5 and isinstance(rationale, str)):
+        fault = f"against the schema: {json.dumps(block)[:40]}"
+    rated = (
+        {"rating": None, "rationale": None}
+        if fault
+        else {"rating": float(rating), "rationale": rationale or None}
+    )
+    return {**rated, "reason": fault}
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return dict(pairs)
+
+
 def _fault(reply: str, blocks: list[Block], count: int) -> str | None:
     """Why no text can have a rating, whatever the blocks say."""
     numbers, ratings = [block.number for block in blocks], len(RATING.findall(reply))
@@ -114,7 +167,7 @@ def _own_words(reply: str, shown: Sequence[str]) -> str:
     texts = [encodable(text) for text in shown]  # as the prompt holds them
     parts = [f"<text {number}>\n{text}" for number, text in enumerate(texts, start=1)]
     parts += [text.strip() for text in texts if len(text.strip()) >= 60]
-    reply = re.sub(r"\A\s*<think>.*?</think>", "", reply.replace("\r\n", "\n"), flags=re.S)
+    reply = re.sub(THOUGHTS, "", reply.replace("\r\n", "\n"), flags=re.S)
     for part in sorted(parts, key=len, reverse=True):  # one text may hold another
         reply = reply.replace(part, " ")
     return reply

@@ -7,12 +7,13 @@ that mean beats the likeliest token in most comparisons (Wang et al. 2025, 2503.
 
 from typing import Any
 
+from course_lib.llms.answers import UNREAD
 from course_lib.llms.base import CUT_OFF, Chat
 from course_lib.steps.base import Row, StepInput, StepOutput
 from course_lib.steps.prompts import OPTIONAL
 from course_lib.steps.tasks.base import Task, finish_reason
 from course_lib.steps.tasks.judgements import TOO_LONG, Judgement, Sheet, averaged, rating_columns, to_rate
-from course_lib.steps.tasks.parsing import parse_ratings
+from course_lib.steps.tasks.parsing import parse_ratings, ratings_schema, read_ratings
 from course_lib.steps.tasks.rows import has_words, instruction_of, texts_of
 from course_lib.steps.tasks.templating import filled, framed, names, shipped, without_middle
 
@@ -30,6 +31,8 @@ class UltraFeedback(Task):
         rationales: have the model explain each rating; by default in text mode only.
         swap: text mode: rate in both orders and average; the difference is kept in `ratings_disagreement`.
         rationale_tokens: longest rationale.
+        use_default_structured_output: have a server that takes a JSON schema (see `ENDPOINTS`) hold the model's answer to
+            one; where it refuses the schema, the judge asks again without.
 
     Columns: `ratings` (float in 1-5, or None) and `rationales`, one per completion and in their order;
     `model_name`. Several aspects give `ratings_<aspect>` and so on for each; then `ratings` are the means, and
@@ -37,7 +40,7 @@ class UltraFeedback(Task):
 
     On a model whose probabilities can be seen, the frame of the answer is written by us and the model fills in
     only rating and rationale, so N completions always give N ratings, unless they are too many for its context.
-    The reply of any other model is parsed.
+    The reply of any other model is parsed. One that a schema does not allow gives no rating, but a reason.
     """
 
     aspect: str | list[str] = "overall-rating"
@@ -45,17 +48,21 @@ class UltraFeedback(Task):
     rationales: bool | None = None
     swap: bool = False
     rationale_tokens: int = 60
+    use_default_structured_output: bool = True
 
     inputs = ["instruction", "generations"]
 
-    def format_input(self, row: Row, aspect: str | None = None, shown: list[str] | None = None) -> Chat:
+    def format_input(
+        self, row: Row, aspect: str | None = None, shown: list[str] | None = None, in_json: bool | None = None
+    ) -> Chat:
         """The listwise prompt in text mode; in logits mode the prompt for the one text in `shown`."""
         if shown is None:
             shown = [text for text in texts_of(row, "generations", self) if has_words(text)]
         frame, texts = ("listwise", shown) if self.mode == "text" else ("pointwise", shown[:1])
         prompt = shipped(f"ultrafeedback/{aspect or self.aspects[0]}")
         layout = shipped(f"ultrafeedback/_{frame}")
-        content = filled(prompt, layout=layout, instruction=instruction_of(row, self), texts=texts)
+        form = {"in_json": self._in_json if in_json is None else in_json, "explained": self._explains}
+        content = filled(prompt, layout=layout, instruction=instruction_of(row, self), texts=texts, **form)
         system = filled(shipped("ultrafeedback/_system"))
         return [{"role": "system", "content": system}, {"role": "user", "content": content}]
 
@@ -74,8 +81,8 @@ class UltraFeedback(Task):
             for row, judgements in zip(rows, judged, strict=True):
                 texts = to_rate(judgements)[::step]
                 groups = [texts] if self.mode == "text" else [[text] for text in texts]
-                sheets += [Sheet(row, group) for group in groups if group]
-            rate([sheet for sheet in sheets if self._prompted(sheet, aspect)])
+                sheets += [Sheet(row, group, aspect) for group in groups if group]
+            rate([sheet for sheet in sheets if self._prompted(sheet, self._in_json)])
             orders.append(judged)
         return [list(map(averaged, *both)) for both in zip(*orders, strict=True)] if self.swap else orders[0]
 
@@ -108,15 +115,28 @@ class UltraFeedback(Task):
 
     def _parse(self, sheets: list[Sheet]) -> None:
         """The model writes the whole answer, and what it wrote is read."""
+        if self._in_json:
+            sheets = [sheet for sheet in self._refused(sheets) if self._prompted(sheet, False)]
         results = self.llm.generate([sheet.chat for sheet in sheets])
         for sheet, result in zip(sheets, results, strict=True):
             reply = result["generations"][0]
             # What a reply says last, where it was cut off, may be half a number.
             whole = f"{reply}…" if reply and finish_reason(result) == CUT_OFF else reply
             texts = [judgement.text for judgement in sheet.judgements]
-            entries = parse_ratings(whole, len(texts), texts)
-            for judgement, entry in zip(sheet.judgements, entries, strict=True):
-                vars(judgement).update(entry, replies=[reply])
+            sheet.note(parse_ratings(whole, len(texts), texts), reply)
+
+    def _refused(self, sheets: list[Sheet]) -> list[Sheet]:
+        """The server holds the answer to a schema; the sheets for which it refuses that."""
+        refused = []
+        for count in sorted({len(sheet.judgements) for sheet in sheets}):
+            asked = [sheet for sheet in sheets if len(sheet.judgements) == count]
+            schema = ratings_schema(count, self._explains)
+            results = self.llm.generate([sheet.chat for sheet in asked], json_schema=schema)
+            for sheet, result in zip(asked, results, strict=True):
+                reply, texts = result["generations"][0], [judgement.text for judgement in sheet.judgements]
+                sheet.note(read_ratings(reply, schema, texts), reply)
+                refused += [sheet] if (finish_reason(result) or "").startswith(UNREAD) else []
+        return refused
 
     def _explain(self, sheets: list[Sheet], number: int) -> list[str | None]:
         """What the model writes as the rationale of the rating that each sheet ends with."""
@@ -129,7 +149,7 @@ class UltraFeedback(Task):
 
     # --- prompts that fit ---------------------------------------------------------------------------------------
 
-    def _prompted(self, sheet: Sheet, aspect: str) -> bool:
+    def _prompted(self, sheet: Sheet, in_json: bool) -> bool:
         """Give a sheet its prompt; False and a reason if it never fits the model.
 
         Its longest parts are cut in the middle until it and the answer fit.
@@ -138,7 +158,7 @@ class UltraFeedback(Task):
         parts = list(whole)
         while True:
             asked = {"instruction": parts[0], **dict.fromkeys(OPTIONAL)}
-            sheet.chat = self.format_input({**sheet.row, **asked}, aspect, parts[1:])
+            sheet.chat = self.format_input({**sheet.row, **asked}, sheet.aspect, parts[1:], in_json)
             if self._fits(sheet.chat, len(sheet.judgements)):
                 break
             longest = max(range(len(parts)), key=lambda i: len(parts[i]))
@@ -185,6 +205,10 @@ class UltraFeedback(Task):
     @property
     def _explains(self) -> bool:
         return self.mode == "text" if self.rationales is None else bool(self.rationales)
+
+    @property
+    def _in_json(self) -> bool:
+        return self.mode == "text" and self.use_default_structured_output and self.llm.takes_schema
 
     def sample(self) -> Row:
         return {"generations": ["<GENERATION 1>", "<GENERATION 2>"]}
