@@ -44,21 +44,12 @@ class AbsentError(CourseLibError, ImportError):
     """A name of distilabel that this library has not; the message says what to use instead."""
 
 
-<<<<<<< HEAD
 def require_package(name: str, purpose: str, brings: str = "") -> None:
     """Raise a `MissingPackageError` unless package `name`, which `purpose` needs and `brings` installs, could be imported."""
     if find_spec(name) is None:
         raise MissingPackageError(
             f"{purpose} needs the package {name}, which is not installed in this Python. "
             f"`{shlex.quote(sys.executable)} -m pip install {shlex.quote(brings or name)}` brings it; then run the same again."
-=======
-def require_package(name: str, purpose: str, wheel: str = "") -> None:
-    """Raise a `MissingPackageError` unless package `name`, which `purpose` needs, could be imported."""
-    if find_spec(name) is None:
-        raise MissingPackageError(
-            f"{purpose} needs the package {name}, which is not installed in this Python. "
-            f"`{shlex.quote(sys.executable)} -m pip install {wheel or name}` brings it; then run the same again."
->>>>>>> endpoints-2
         )
 
 
