@@ -24,7 +24,7 @@ EXECUTED = [*LESSONS, *SOLUTIONS]
 LONGEST_CELL = 16  # lines
 LONGEST_SET_UP = 22
 # Chapters that are written as chapters of a textbook, and what that means. A chapter joins by its name here.
-TEXTBOOK = ["01_model_pooling", "02_evol_quality"]
+TEXTBOOK = ["01_model_pooling", "02_evol_quality", "07_larger_models"]
 MOST_CELLS, LONGEST_TEXTBOOK_CELL, OPTIONS, QUESTIONS = 60, 12, 3, range(4, 7)
 NEEDED = ["After this chapter", "Take-aways", "Check yourself", "Further reading"]
 # By chapter, from chapter 0 on.
@@ -35,6 +35,8 @@ WIDGETS = [
     "rating_browser",
     "judge_bench",
     "margin_slider",
+    "completion_explorer",
+    "judge_bench",
 ]
 
 
@@ -67,7 +69,7 @@ everything = pytest.mark.parametrize("path", [*EXECUTED, *EXERCISES], ids=by_nam
 def test_each_lesson_after_chapter_0_has_a_solution_and_an_exercise_of_its_name():
     introduction, *names = [path.name for path in LESSONS]
     assert introduction == "00_why_preferences.ipynb"
-    assert len(names) == 5
+    assert len(names) == 6
     assert [path.name for path in SOLUTIONS] == names == [path.name for path in EXERCISES]
 
 
