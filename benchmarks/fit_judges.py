@@ -8,14 +8,17 @@ Likelihood: for each packaged model mean and standard deviation of the mean log-
 Reward heads, in two steps. First on the labelled items (part "fit"): for each packaged model a logistic regression without
 intercept on the differences of hidden features within pairs (good − worse, good − off_topic), features divided by their
 standard deviation, with an L2 penalty; the score is then shifted and scaled to mean 0 and standard deviation 1 over all
-answers. Then on pairs of what the packaged models really write (data/real_fit.jsonl): the same regression, with the penalty
-on the distance from the head of the first step; shift and scale keep the mean and standard deviation over those texts.
+answers. Then on pairs of what the packaged models really write (data/real_fit.jsonl), together with the labelled items of the
+same instructions: good above worse, and good above each real text. It is the same regression, begun at SLOPE times the head of
+the first step, with the penalty ANCHOR on the distance from it; shift and scale keep the mean and standard deviation over the
+real texts.
 
-LAYERS, PENALTY, WEIGHTS, BROKEN and ANCHOR were chosen by cross-validation over items or instructions, which is printed.
+The constants below were chosen by cross-validation over items or instructions, which is printed.
 """
 
 import json
 import sys
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,7 +33,8 @@ LAYERS = {"smollm2-135m": (16, 22), "gemma-3-270m": (9, 15)}
 WEIGHTS = {"smollm2-135m": 1.0, "gemma-3-270m": 1.0, "likelihood": 0.4}
 BROKEN = 1.0  # standard deviations off for a broken constraint or a false sum
 PENALTY = 0.03
-ANCHOR = 3.0  # the penalty of the second step
+SLOPE, ANCHOR = 2.0, 1.0  # the second step
+SHARES = {"real": 1.0, "good > worse": 1.0, "good > real": 0.3}  # what a pair of each kind counts there
 FOLDS = 5
 FIT, HEADS = DATA / "judge_fit.json", DATA / "judge_heads.npz"
 FIRST = "{}, labelled items"  # a head after the first step, in HEADS
@@ -64,32 +68,43 @@ def fitted(features: np.ndarray) -> tuple[np.ndarray, float]:
     return (weights / totals.std()).astype(np.float32), float(-totals.mean() / totals.std())
 
 
-def logistic_weights(x: np.ndarray, penalty: float = PENALTY, known: np.ndarray | float = 0.0) -> np.ndarray:
-    """Minimise `sum(log(1 + exp(-known - x·b))) + penalty |b|² / 2` by Newton's method in the space of the rows."""
+def logistic_weights(
+    x: np.ndarray, penalty: float = PENALTY, known: np.ndarray | float = 0.0, shares: np.ndarray | float = 1.0
+) -> np.ndarray:
+    """Minimise `sum(shares log(1 + exp(-known - x·b))) + penalty |b|² / 2` by Newton's method in the space of the rows."""
     kernel, margins = x @ x.T, np.zeros(len(x))
-    for _ in range(30):
+    for _ in range(40):
         p = 1 / (1 + np.exp(margins + known))
-        curvature = p * (1 - p) + 1e-6
-        dual = np.linalg.solve(kernel + penalty * np.diag(1 / curvature), margins + p / curvature)
+        curvature = shares * p * (1 - p) + 1e-6
+        dual = np.linalg.solve(kernel + penalty * np.diag(1 / curvature), margins + shares * p / curvature)
         before, margins = margins, kernel @ dual
         if np.abs(margins - before).max() < 1e-6:
             break
     return x.T @ dual
 
 
-def moved(weights: np.ndarray, bias: float, features: np.ndarray, pairs: np.ndarray):
-    """A head after the second step: weights and bias.
+class Pairs(NamedTuple):
+    """Pairs of texts for the second step: places of the better and the worse text, what each counts, its fold and kind."""
 
-    Args:
-        features: of the texts, shape (texts, features).
-        pairs: places of the better and the worse text, shape (pairs, 2).
-    """
-    spread = (features.std(axis=0) + 1e-6) * np.sqrt(features.shape[-1])
-    better, worse = features[pairs[:, 0]], features[pairs[:, 1]]
-    step = logistic_weights((better - worse) / spread, ANCHOR, (better - worse) @ weights) / spread
-    before, after = features @ weights + bias, features @ (weights + step)
+    better: np.ndarray
+    worse: np.ndarray
+    shares: np.ndarray
+    folds: np.ndarray
+    kinds: np.ndarray
+
+    def where(self, chosen: np.ndarray) -> "Pairs":
+        return Pairs(*(column[chosen] for column in self))
+
+
+def moved(weights: np.ndarray, bias: float, features: np.ndarray, pairs: Pairs, real: np.ndarray):
+    """A head after the second step: weights and bias; `real` are the places of real output among the texts."""
+    spread = (features[real].std(axis=0) + 1e-6) * np.sqrt(features.shape[-1])
+    differences = features[pairs.better] - features[pairs.worse]
+    start = SLOPE * weights.astype(np.float64)
+    step = logistic_weights(differences / spread, ANCHOR, differences @ start, pairs.shares) / spread
+    before, after = features[real] @ weights + bias, features[real] @ (start + step)
     scale = before.std() / after.std()
-    return ((weights + step) * scale).astype(np.float32), float(before.mean() - (after * scale).mean())
+    return ((start + step) * scale).astype(np.float32), float(before.mean() - after.mean() * scale)
 
 
 def accuracy(scores: np.ndarray) -> tuple[float, float]:
@@ -150,37 +165,45 @@ def kept_first_step() -> tuple[dict, dict[str, tuple[np.ndarray, float]]]:
     return fit, {name: (weights[FIRST.format(name)], fit["heads"][name]["first_bias"]) for name in PACKAGED}
 
 
-def real_texts() -> tuple[list, np.ndarray, np.ndarray]:
-    """Chats with texts of real output; places of the better and the worse one; the fold of each pair, by instruction."""
-    items, places = read_jsonl(DATA / "real_fit.jsonl"), {}
-    pairs = [
-        [places.setdefault((item["instruction"], item[side]), len(places)) for side in ("good", "worse")]
-        for item in items
+def second_texts() -> tuple[list, Pairs, np.ndarray]:
+    """Chats with texts; the pairs among them; the places of real output."""
+    items = read_jsonl(DATA / "real_fit.jsonl")
+    labelled = {item["instruction"]: item for item in labelled_items("fit")}
+    instructions = list(dict.fromkeys(item["instruction"] for item in items))
+    rows = [(item["instruction"], item["good"], item["worse"], "real") for item in items]
+    real = dict.fromkeys((item["instruction"], item[side]) for item in items for side in ("good", "worse"))
+    rows += [(name, labelled[name]["good"], labelled[name]["worse"], "good > worse") for name in instructions]
+    rows += [(name, labelled[name]["good"], text, "good > real") for name, text in real]
+    places: dict[tuple[str, str], int] = {text: place for place, text in enumerate(real)}
+    for instruction, good, worse, _ in rows:
+        for text in (good, worse):
+            places.setdefault((instruction, text), len(places))
+    shuffled = np.random.default_rng(0).permutation(len(instructions)) % FOLDS
+    fold_of = dict(zip(instructions, shuffled, strict=True))
+    columns = [
+        (places[name, good], places[name, worse], SHARES[kind], fold_of[name], kind)
+        for name, good, worse, kind in rows
     ]
     texts = [([{"role": "user", "content": instruction}], text) for instruction, text in places]
-    instructions = list(dict.fromkeys(item["instruction"] for item in items))
-    shuffled = dict(
-        zip(instructions, np.random.default_rng(0).permutation(len(instructions)) % FOLDS, strict=True)
-    )
-    return texts, np.array(pairs), np.array([shuffled[item["instruction"]] for item in items])
+    return texts, Pairs(*map(np.array, zip(*columns, strict=True))), np.arange(len(real))
 
 
 def second_step(heads: dict[str, tuple[np.ndarray, float]]) -> dict[str, tuple[np.ndarray, float]]:
-    texts, pairs, folds = real_texts()
-    votes, final = {"before": np.zeros(len(pairs)), "after": np.zeros(len(pairs))}, {}
+    texts, pairs, real = second_texts()
+    votes, final = {step: np.zeros(len(pairs.folds)) for step in ("first", "second")}, {}
     for name, (weights, bias) in heads.items():
         features = features_of(TransformersLLM(name), texts, LAYERS[name])
-        differences = features[pairs[:, 0]] - features[pairs[:, 1]]
-        after = np.zeros(len(pairs))
+        differences = features[pairs.better] - features[pairs.worse]
+        votes["first"] += WEIGHTS[name] * (differences @ weights)
         for fold in range(FOLDS):
-            left_in = moved(weights, bias, features, pairs[folds != fold])[0]
-            after[folds == fold] = differences[folds == fold] @ left_in
-        for step, margins in {"before": differences @ weights, "after": after}.items():
-            votes[step] += WEIGHTS[name] * margins
-            print(f"{len(pairs)} pairs of real output, {name}, {step}: {(margins > 0).mean():.3f}")
-        final[name] = moved(weights, bias, features, pairs)
+            left_out = pairs.folds == fold
+            other = moved(weights, bias, features, pairs.where(~left_out), real)[0]
+            votes["second"][left_out] += WEIGHTS[name] * (differences[left_out] @ other)
+        final[name] = moved(weights, bias, features, pairs, real)
     for step, margins in votes.items():
-        print(f"{len(pairs)} pairs of real output, both heads, {step}: {(margins > 0).mean():.3f}")
+        for kind in SHARES:
+            right = margins[pairs.kinds == kind] > 0
+            print(f"both heads after the {step} step, {len(right)} pairs {kind}: {right.mean():.3f}")
     return final
 
 

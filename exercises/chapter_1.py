@@ -1,119 +1,77 @@
 """Chapter 1, model pooling: what the answers are checked for."""
 
 import math
-from itertools import combinations
 
-from course_lib.exercises.checks import Wrong, agree, call, equal, excerpt, expect, require
-from course_lib.exercises.choices import chosen_from, of_type, read_off
-from course_lib.exercises.faults import faulty_preferences, name_fault
+from course_lib.exercises.checks import agree, call, data, equal, excerpt, expect, require
+from course_lib.exercises.choices import chosen_from, number_in, read_off
+from course_lib.exercises.faults import bare, name_fault, pairs_to_audit
+from course_lib.exercises.my_dataset import check_completions, rows_with
 from course_lib.exercises.questions import question
 from course_lib.judging import labelled_items
-from course_lib.llms import ScriptedLLM
 from course_lib.steps.filtering import similarity
 
-TEXTS = {
-    "everything": ["Bread rises because yeast makes gas.", "Bread rises because yeast makes gas."],
-    "all but capitals and spaces": [
-        "Bread rises because yeast makes gas.",
-        " bread  rises because YEAST makes gas. ",
-    ],
-    "nine words of ten": [
-        "one two three four five six seven eight nine ten",
-        "one two three four five six seven eight nine 10",
-    ],
-    "nothing": ["Yeast eats sugar and gives off gas.", "I like trains."],
-}
-
-
-def off_topic_similarities() -> list[float]:
-    """Similarity of the good and the off-topic answer of each labelled item (part "fit"): what the figure shows."""
-    return [similarity(item["good"], item["off_topic"]) for item in labelled_items("fit")]
-
 
 @question(
     "🐢",
-    "The sigmoid of x is 1 / (1 + exp(-x)).",
-    "The loss is minus the natural logarithm of the sigmoid of beta times margin.",
-    "-log(sigmoid(x)) is log(1 + exp(-x)), which math.log1p(math.exp(-x)) gives.",
-)
-def dpo_loss(answer):
-    """A function of (margin, beta): the DPO loss of one pair, -log(sigmoid(beta * margin))."""
-    pairs = [(0, 0.1), (0, 5), (2, 1), (-2, 1), (10, 0.1), (30, 0.5)]
-    cases = {f"margin {margin} and beta {beta}": (margin, beta) for margin, beta in pairs}
-    misread = {
-        "beta has no effect yet": lambda margin, beta: _loss(margin, 1),
-        "a loss is not negative; the sign is missing": lambda margin, beta: -_loss(margin, beta),
-    }
-    agree(answer, _loss, cases, misread)
-
-
-def _loss(margin: float, beta: float) -> float:
-    return math.log1p(math.exp(-beta * margin))
-
-
-@question(
-    "🐢",
-    "What is the margin of two equal texts, under any model?",
-    "The loss of an identical pair is ln 2, whatever the model does. What can training change then?",
+    "Which of the two would the model have to make likelier, and which one less likely?",
+    "The chosen text is to become likelier, and the rejected text less likely. What if they are the same text?",
     kind="concept",
 )
 def identical_pair(answer):
     """What a trainer learns from a pair whose chosen and rejected texts are the same: "nothing", "brevity" or "both"."""
-    chosen_from(
-        answer,
-        "nothing",
-        {
-            "brevity": "Both texts are equally long, so nothing tells the trainer to write shorter.",
-            "both": "Raising one raises the other: they are the same text, and the difference stays 0.",
-        },
-    )
+    misread = {
+        "brevity": "Both texts are equally long, so nothing tells the trainer to write shorter.",
+        "both": "Raising one raises the other: they are the same text, and the difference stays 0.",
+    }
+    chosen_from(answer, "nothing", misread)
 
 
 @question(
-    "🐕",
+    "🐢",
     "Divide the logits by the temperature before the softmax.",
-    "Subtract the largest value before exp, or large logits overflow.",
-    "At temperature 0 all probability is on the largest logit: return that case by itself.",
+    "weights = [math.exp(logit / temperature) for logit in logits]; each divided by sum(weights).",
 )
 def softmax_at(answer):
-    """A function of (logits, temperature): a list of probabilities. Temperature 0 puts all on the largest logit."""
-    pairs = [([1.0, 2.0, 3.0], 1.0), ([1.0, 2.0, 3.0], 0.5), ([1.0, 2.0, 3.0], 2.0), ([0.0], 1.3)]
-    pairs += [([0.5, 3.0, 1.0], 0), ([1000.0, 999.0], 1.0)]
+    """A function of (logits, temperature): a list of probabilities, the softmax of the logits divided by the temperature."""
+    pairs = [([1.0, 2.0, 3.0], 1.0), ([1.0, 2.0, 3.0], 0.5), ([1.0, 2.0, 3.0], 2.0), ([0.5, -3.0], 1.3)]
     cases = {f"the logits {logits} at temperature {t}": (logits, t) for logits, t in pairs}
-    multiplied = "it looks as if the logits were multiplied by the temperature. Divide"
-    agree(answer, _softmax, cases, {multiplied: _warmed})
-
-
-def _warmed(logits: list[float], temperature: float) -> list[float]:
-    return _softmax(logits, 1 / temperature) if temperature else []
+    misread = {
+        "it looks as if the logits were multiplied by the temperature. Divide": lambda logits, t: _softmax(
+            logits, 1 / t
+        ),
+        "the weights do not add up to 1 yet. Divide each by their sum": lambda logits, t: [
+            math.exp(logit / t) for logit in logits
+        ],
+    }
+    agree(answer, _softmax, cases, misread)
 
 
 def _softmax(logits: list[float], temperature: float) -> list[float]:
-    if temperature == 0:
-        return [float(logit == max(logits)) for logit in logits]
-    weights = [math.exp((logit - max(logits)) / temperature) for logit in logits]
+    weights = [math.exp(logit / temperature) for logit in logits]
     return [weight / sum(weights) for weight in weights]
+
+
+def off_topic_curve() -> list[tuple[float, float]]:
+    """The share of labelled items whose good and off-topic answers are less similar than a limit, for each limit."""
+    values = [similarity(item["good"], item["off_topic"]) for item in labelled_items("fit")]
+    limits = [k / 50 for k in range(36)]
+    return [(limit, sum(value < limit for value in values) / len(values)) for limit in limits]
 
 
 @question(
     "🐕",
-    "Five of a hundred off-topic answers may lie above the value: count bars from the right, not to the very end.",
-    "Sort the values: 95 of 100 lie below the one you look for.",
+    "Find 0.95 on the vertical axis, go right to the line, then down.",
+    "The line is at 0.90 near a similarity of 0.30, and reaches 0.95 a little later.",
     kind="plot",
 )
 def unrelated_below(answer):
     """The similarity, read from the figure to within 0.05, below which 95% of the off-topic answers lie."""
-    of_type(answer, int | float, "a number between 0 and 1")
-    require(0 <= answer <= 1, f"{answer}: a similarity is a number from 0 to 1.")
-    values = sorted(off_topic_similarities())
-    below = sum(value < answer for value in values) / len(values)
-
-    def draw(plots):
-        axis = "similarity (share of words in common)"
-        return plots.histogram({"good and off-topic": values}, axis, "Your answer, and a right one")
+    value, curve = number_in(answer, 0, 1, "a similarity, a number"), off_topic_curve()
+    right = next(limit for limit, share in curve if share >= 0.95)
+    below = max((share for limit, share in curve if limit <= value), default=0)
 
     effect = f"{below:.0%} of the off-topic answers lie below it"
-    read_off(answer, values[int(0.95 * len(values))], 0.05, effect, draw)
+    read_off(value, right, 0.05, effect, {"off-topic answers": curve}, "similarity", "share that lies below")
 
 
 @question(
@@ -125,24 +83,23 @@ def side_by_side(answer):
     """A function: rows with instruction, generation, model_name in; one row per instruction out, with the columns
     instruction, generations and generation_models (lists, in the order of the rows)."""
     rows = [
-        {"instruction": "b?", "generation": "B1", "model_name": "m"},
-        {"instruction": "a?", "generation": "A1", "model_name": "m"},
-        {"instruction": "b?", "generation": "B2", "model_name": "n"},
-        {"instruction": "a?", "generation": None, "model_name": "n"},
-        {"instruction": "b?", "generation": "B1", "model_name": "o"},
+        {"instruction": instruction, "generation": text, "model_name": model}
+        for instruction, text, model in [
+            ("b?", "B1", "m"),
+            ("a?", "A1", "m"),
+            ("b?", "B2", "n"),
+            ("b?", "B1", "o"),
+        ]
     ]
     expected = [
         {"instruction": "b?", "generations": ["B1", "B2", "B1"], "generation_models": ["m", "n", "o"]},
-        {"instruction": "a?", "generations": ["A1", None], "generation_models": ["m", "n"]},
+        {"instruction": "a?", "generations": ["A1"], "generation_models": ["m"]},
     ]
     result = call(answer, rows)
-    expect(isinstance(result, list), "a list of rows", result)
+    expect(isinstance(result, list | tuple), "a list of rows", result)
     count = f"{len(rows)} rows went in, {len(result)} came out; expected one for each of 2 instructions."
-    require(len(result) < len(rows), count)
-    equal(result, expected, "for two instructions, one of them with three completions")
-    single = {"instruction": "b?", "generations": ["B1"], "generation_models": ["m"]}
-    equal(call(answer, rows[:1]), [single], "for a single row")
-    equal(call(answer, []), [], "for no rows")
+    require(len(result) == 2, count)
+    equal(list(result), expected, "for two instructions, one of them with three completions")
 
 
 @question(
@@ -152,8 +109,8 @@ def side_by_side(answer):
     kind="fault",
 )
 def identical_pairs(answer):
-    """The ids of the pairs in faulty_preferences.jsonl whose two texts are the same up to case and spaces."""
-    exact = {row["id"] for row in faulty_preferences() if row["chosen"] == row["rejected"]}
+    """The ids of the pairs whose two texts are the same up to case and spaces."""
+    exact = {row["id"] for row in pairs_to_audit() if row["chosen"] == row["rejected"]}
     letters = f"You found the {len(exact)} that are equal letter by letter; others differ in case and spaces"
     name_fault(answer, "identical pair", {letters: exact}, "are not identical pairs")
 
@@ -161,69 +118,39 @@ def identical_pairs(answer):
 @question(
     "🦁",
     "similarity(a, b) from course_lib.steps.filtering gives a number from 0 to 1; itertools.combinations(texts, 2) all pairs.",
-    "An empty text or None is no completion: with such a one in the row there is nothing to prefer.",
+    "With fewer than two texts, or an empty one among them, there is nothing to prefer: False.",
     "Keep the row if every two of its completions are less alike than your limit. A limit between 0.5 and 0.85 passes.",
 )
 def is_diverse(answer):
     """A function: a list of completions in, True if they differ enough to prefer one, else False."""
-    for words, texts in TEXTS.items():
-        verdict = call(answer, texts)
-        expect(isinstance(verdict, bool), "True or False", verdict)
-        equal(verdict, words == "nothing", f"for two texts with {words} in common ({texts})")
-    first, second = TEXTS["nothing"]
-    never = {
-        "three completions, the first and the last the same (compare all pairs)": [first, second, first],
-        "a single completion, where there is nothing to prefer": [first],
-    }
-    for empty in ("", "   ", None):
-        never[f"{[first, empty]}, where one is no text and there is nothing to prefer"] = [first, empty]
-    for words, texts in never.items():
-        equal(bool(call(answer, texts)), False, f"for {words}")
+    for words, case in data("completions").items():
+        verdict = call(answer, case["texts"])
+        expect(isinstance(verdict, bool), "True or False", verdict, f"for {words}")
+        equal(verdict, case["diverse"], f"for {words} ({excerpt(case['texts'])})")
 
 
 @question(
     "🦁",
-    "A list of tasks can stand on the right of `>>`: load >> [task, task] >> group.",
-    "One TextGeneration for each model; GroupColumns with columns=['generation', 'model_name'].",
-    "FilterRows(keep=lambda row: keep(row['generations']), reason='too similar') leaves rows out and counts them.",
+    "load >> [TextGeneration(llm=llm) for llm in llms] >> group >> FilterRows(keep=…, reason='too similar'), inside `with`.",
+    "GroupColumns(columns=['generation', 'model_name'], output_columns=['generations', 'generation_models']).",
+    "FilterRows(keep=lambda row: is_diverse(row['generations']), reason='too similar') leaves rows out and counts them.",
+    "If too few rows are left, write more instructions, give the models more tokens, or a higher temperature.",
     seconds=30,
 )
-def diverse_pool(answer):
-    """A function of (instructions, llms, keep): a distiset with one row per instruction, its columns generations and
-    generation_models, without the rows for whose generations keep is false (these are in distiset["dropped"])."""
-    llms = [
-        ScriptedLLM(lambda chat: chat[-1]["content"] + " Yes.", model_name="echo"),
-        ScriptedLLM(["A short answer."], model_name="short"),
-        ScriptedLLM(lambda chat: f"{chat[-1]['content']} Yes.", model_name="parrot"),
-    ]
-    instructions = ["Is water wet?", "A short answer.", "Why?"]
-
-    def unlike(texts):
-        return all(similarity(a, b) < 0.8 for a, b in combinations(texts, 2))
-
-    for pool, keep in ((llms[:2], unlike), (llms, unlike), (llms[:2], lambda texts: "wet" in texts[0])):
-        _pool_case(answer, instructions, pool, keep)
-
-
-def _pool_case(answer, instructions, llms, keep) -> None:
-    distiset, where = call(answer, instructions, llms, keep), f"for {len(llms)} models"
-    rows = _rows(distiset, "default")
-    needed = {"generations", "generation_models"}
-    for row in rows:
-        fits = isinstance(row, dict) and needed <= set(row)
-        expect(fits, f"rows with {sorted(needed)}", list(row), where)
-        equal(row["generation_models"], [llm.model_name for llm in llms], f"{where}, in generation_models")
-    chats = [[{"role": "user", "content": text}] for text in instructions]
-    written = [[llm.generate([chat])[0]["generations"][0] for llm in llms] for chat in chats]
-    equal([row["generations"] for row in rows], list(filter(keep, written)), f"{where}, the rows kept")
-    lost = len(instructions) - len(rows) - len(_rows(distiset, "dropped"))
-    advice = "FilterRows leaves rows out and counts them."
-    require(not lost, f"{lost} rows are neither kept nor in distiset['dropped']. {advice}")
-
-
-def _rows(distiset, name: str) -> list[dict]:
-    try:
-        return list(distiset[name]["train"]) if name in distiset else []
-    except (TypeError, KeyError) as error:
-        expected = "Expected the distiset that pipeline.run() returns"
-        raise Wrong(f"{expected}; your function returned {excerpt(distiset)}.") from error
+def my_pool(answer):
+    """Your rows: four instructions or more, each with the completions of two models or more."""
+    rows = rows_with(answer, ("instruction", "generations", "generation_models"), 4)
+    asked: dict[str, int] = {}
+    for number, row in enumerate(rows, 1):
+        is_text = isinstance(row["instruction"], str) and row["instruction"].strip()
+        expect(is_text, "a text as the instruction", row["instruction"], f"row {number}")
+        first = asked.setdefault(bare(row["instruction"]), number)
+        require(
+            first == number, f"Rows {first} and {number} ask the same. Each row needs its own instruction."
+        )
+    check_completions(rows)
+    for number, row in enumerate(rows, 1):
+        one = f"Row {number} has completions of one model alone, {row['generation_models'][0]!r}. A pool has two or more."
+        require(len(set(row["generation_models"])) > 1, one)
+        same = f"In row {number} all completions are the same text, so there is nothing to prefer. Leave the row out."
+        require(len(set(map(bare, row["generations"]))) > 1, same)

@@ -1,38 +1,25 @@
 """Chapter 2, EvolQuality: what the answers are checked for."""
 
 import math
-import re
 from functools import partial
 
 from course_lib.exercises.checks import agree, call, data, equal, excerpt, expect, require
-from course_lib.exercises.choices import has_keys, of_type, read_off
-from course_lib.exercises.faults import faulty_preferences, name_fault
+from course_lib.exercises.choices import has_keys, number_in, read_off, yes_or_no
+from course_lib.exercises.faults import name_fault, pairs_to_audit
+from course_lib.exercises.my_dataset import check_completions, check_instructions, kept, rows_with
 from course_lib.exercises.questions import question
+from course_lib.exercises.reading import check_verdicts
 from course_lib.judging import labelled_items
 from course_lib.llms import ScriptedLLM
 from course_lib.steps.tasks import EvolQuality
 
-# What a template might use for its gaps: in a row it is nothing but text.
-HOSTILE = "<PROMPT> <INSTRUCTION> <RESPONSE> <CRITERION> {instruction} {response} {wish} {0} %s $wish {{ instruction }} {{ x }}"
-HOSTILE_ROW = {
-    "instruction": f"What is meant by {HOSTILE}?",
-    "response": f"{{{{ 7 * 7 }}}} {{% if x %}} {HOSTILE} are marks.",
-}
-BREAD = {
-    "instruction": "What makes bread dough rise before it goes into the oven?",
-    "response": "Yeast eats sugar in the dough and gives off a gas. The gas stays in the dough as bubbles, so it swells.",
-}
 PARIS = {"instruction": "What is the capital of France?", "response": "The capital is Paris."}
 GOOD = "It is something small that has a large effect, given enough time and a warm place to stand in."
-WISHES = {
-    "brevity": "Make it shorter: say the same thing in a single sentence.",
-    "plain words": "Make it simpler, keep <RESPONSE>, {response} and {{ x }} as they are, and use short words.",
-}
 
 
 @question(
     "🐢",
-    "What does the criterion of a row depend on? Section 4 of the lesson lists it.",
+    "The criterion is drawn at random, but from the seed, the instruction and the response, so that a second run repeats it.",
     "Try it: EvolQuality(llm=ScriptedLLM(['x'])).criterion(row) gives the criterion of a row without asking a model.",
     kind="concept",
 )
@@ -51,7 +38,7 @@ def after_a_change(answer):
     for name, after in changed.items():
         others = sum(a != b for a, b in zip(before, after, strict=True))
         where = f"{name}: in a trial with {len(rows)} rows, {others} got another criterion"
-        equal(answer[name], others > 0, where)
+        equal(yes_or_no(answer[name], name), others > 0, where)
 
 
 def _criteria(rows: list[dict], seed: int = 0) -> list[str]:
@@ -67,12 +54,13 @@ def count_outcomes(answer):
     """A function of rows with a column evolution_failures: a dict from outcome to count, "used" standing for None."""
     single = [[None], ["no change"], [None], ["no change"], ["too long"]]
     chains = [["empty", None, None], [None, "empty", "refusal"]]
-    unnamed = "count None under the name 'used'"
-    last_only = "you counted one outcome for a row; each rewrite of a chain counts"
     cases = {"one rewrite a row": single, "chains of three rewrites": chains, "rows all used": [[None]]}
     rows = {words: ([{"evolution_failures": f} for f in failures],) for words, failures in cases.items()}
-    misread = {unnamed: partial(_counts, used=None), last_only: partial(_counts, first=-1)}
-    agree(answer, _counts, {**rows, "no rows": ([],)}, misread)
+    misread = {
+        "count None under the name 'used'": partial(_counts, used=None),
+        "you counted one outcome for a row; each rewrite of a chain counts": partial(_counts, first=-1),
+    }
+    agree(answer, _counts, rows, misread)
 
 
 def _counts(rows: list[dict], used: str | None = "used", first: int = 0) -> dict[str | None, int]:
@@ -82,49 +70,51 @@ def _counts(rows: list[dict], used: str | None = "used", first: int = 0) -> dict
 
 @question(
     "🐕",
-    "The headings are the lines of the prompt that begin with #. What is left of them without #, * and capitals?",
-    "Look at each line of the rewrite, and there at what stands before the first colon: line.partition(':')[0].",
-    "Compare with ==. `in` and startswith also catch sentences that only use the words.",
+    "Put a finger on each statement of the draft: is it still there, and is it still the same?",
+    "Look at numbers, at names, at 'not', and at how sure the text is. More words may keep the meaning; one may change it.",
+    kind="concept",
 )
-def leaks_heading(answer):
-    """A function of (rewrite, prompt): True if a line of the rewrite is a heading of the prompt, or a heading and a colon."""
-    prompt = EvolQuality(llm=ScriptedLLM([GOOD])).format_input(PARIS)[0]["content"]
-    other = "Make it shorter.\n\n## Task\nName a fruit.\n\n## Short version"
-    cases = [(words, text, prompt, True) for words, text in data("rewrites")["leaks"].items()]
-    cases += [(words, text, prompt, False) for words, text in data("rewrites")["no leaks"].items()]
-    cases += [
-        ("a heading of another prompt", "Short version: an apple.", other, True),
-        ("a heading that is not in this prompt", "# Better answer\nAn apple.", other, False),
-        ("a prompt without headings", "Make it shorter.\nAn apple.", "Make it shorter.", False),
-    ]
-    for words, rewrite, prompt, expected in cases:
-        verdict = call(answer, rewrite, prompt)
-        expect(isinstance(verdict, bool), "True or False", verdict)
-        equal(verdict, expected, f"{words}, {rewrite!r}")
+def meaning(answer):
+    """A dict from the name of each rewrite to "kept" or "changed": whether it still says what the draft says."""
+    check_verdicts(answer, data("rewrites")["to read"], ["changed", "kept"], "ours")
 
 
 @question(
     "🐕",
-    "Print the first line of each chosen text, and read.",
-    "A heading of that prompt has the word `response` at its end, but for signs. Not every one begins with #.",
-    'line.strip("#[]:* ").lower().endswith("response") for the first line of the chosen text.',
+    "Print the first line of each text, chosen and rejected, and read.",
+    "A heading of that prompt has the word `response` in it, but not every one begins with #, and one is in a rejected text.",
     kind="fault",
 )
 def leaked_pairs(answer):
-    """The ids of the pairs in faulty_preferences.jsonl in which a text begins with a line that announces a response."""
-    signed = {row["id"] for row in faulty_preferences() if row["chosen"].startswith("#")}
-    sign = "You found the one kind that begins with #. Models also leak other brackets, and announcements"
-    extra = "are pairs without such a line. A # or a colon alone is no leak"
-    name_fault(answer, "leaked heading", {sign: signed}, extra)
+    """The ids of the pairs in which a text begins with a heading of the prompt, or announces a response."""
+    rows = {row["id"]: row for row in pairs_to_audit()}
+    signed = {id_ for id_, row in rows.items() if row["chosen"].startswith("#")}
+    beginnings = {id_: rows[id_]["chosen"][:30] for id_ in data("planted")["leaked heading"]}
+    chosen = {id_ for id_, text in beginnings.items() if "Response" in text or "response" in text}
+    misread = {
+        "You found the one kind that begins with #. Models also leak other signs, and announcements": signed,
+        "Look for capitals and at the rejected texts, too": chosen,
+    }
+    extra = "are pairs without such a beginning. A # or a colon alone is no leak"
+    name_fault(answer, "leaked heading", misread, extra)
 
 
-def length_ratios(kind: str) -> list[float]:
-    """How many times as long as the good answer, in words, the worse one is: for the labelled items of a kind, sorted."""
-    items = [item for item in labelled_items("fit") if item["worse_kind"] == kind]
-    return sorted(len(item["worse"].split()) / len(item["good"].split()) for item in items)
+def length_ratios() -> dict[str, list[float]]:
+    """How many times as long as the good answer, in words, padded and wrong answers are, sorted."""
+    ratios: dict[str, list[float]] = {"padded": [], "wrong": []}
+    for item in labelled_items("fit"):
+        if item["worse_kind"] in ratios:
+            ratios[item["worse_kind"]].append(len(item["worse"].split()) / len(item["good"].split()))
+    return {kind: sorted(values) for kind, values in ratios.items()}
 
 
-def share_above(values: list[float], limit: float) -> float:
+def growth_curves() -> dict[str, list[tuple[float, float]]]:
+    """The share of padded and of wrong answers above each limit on growth: what the figure shows."""
+    ratios, limits = length_ratios(), [n / 8 for n in range(65)]
+    return {kind: [(x, _share_above(values, x)) for x in limits] for kind, values in ratios.items()}
+
+
+def _share_above(values: list[float], limit: float) -> float:
     return sum(value > limit for value in values) / len(values)
 
 
@@ -136,135 +126,56 @@ def share_above(values: list[float], limit: float) -> float:
 )
 def limit_for_padded(answer):
     """The limit, read from the figure to within 0.5, at which half of the padded answers are refused."""
-    of_type(answer, int | float, "a number, such as 1.5")
-    require(answer > 0, f"{answer}: a limit says how many times as long a text may be, so it is above 0.")
-    ratios = {name: length_ratios(name) for name in ("padded", "wrong")}
+    limit = number_in(answer, 0.01, 100, "a limit, how many times as long a text may be: a number")
+    ratios = length_ratios()
     right, other = (values[len(values) // 2] for values in ratios.values())
 
-    def draw(plots):
-        limits = [n / 8 for n in range(65)]
-        curves = {name: [(x, share_above(v, x)) for x in limits] for name, v in ratios.items()}
-        axes = "limit (times the good answer's words)", "share refused"
-        return plots.lines(curves, *axes, "Your answer, and a right one")
-
-    effect = f"at {answer:g}, {share_above(ratios['padded'], answer):.0%} of the padded answers are refused"
-    if abs(answer - other) <= 0.2:
+    effect = f"at {limit:g}, {_share_above(ratios['padded'], limit):.0%} of the padded answers are refused"
+    if abs(limit - other) <= 0.2:
         effect = f"it looks as if you followed the line of the wrong answers; {effect}"
-    read_off(answer, right, 0.5, effect, draw)
-
-
-# (words of the draft, words of the rewrite, rating of the draft, rating of the rewrite); None: the rewrite was refused.
-RATED = [
-    {
-        "before": " ".join(["word"] * before),
-        "after": after and " ".join(["longer"] * after),
-        "rating_before": rating_before,
-        "rating_after": rating_after,
-    }
-    for before, after, rating_before, rating_after in [
-        (10, 30, 2.5, 2.0), (10, 25, 2.0, 3.0), (10, 20, 3.0, 4.5), (10, 18, 2.0, 3.0),
-        (10, 12, 3.0, 3.0), (10, 10, 3.0, 2.0), (10, 9, 3.0, 3.0), (12, 10, 3.0, 4.0),
-        (20, 10, 2.0, 2.0), (25, 10, 2.0, 3.0), (30, 10, 2.0, 4.0), (20, None, 3.0, None),
-    ]
-]  # fmt: skip
+    read_off(limit, right, 0.5, effect, growth_curves(), "limit (times the good words)", "share refused")
 
 
 @question(
     "🐕",
-    "Leave out the refused ones first: without a rewrite there is no pair, neither won nor lost.",
     "The ratio of a pair: words of the longer text divided by words of the shorter one. max and min help.",
-    "Add 1 for a win and 0.5 for a tie, then divide by the number of pairs that are left; None if there are none.",
+    "Add 1 for a win and 0.5 for a tie, then divide by the number of pairs that are left.",
 )
 def win_rate(answer):
     """A function of (rows, max_ratio): the share of pairs in which the rewrite has the higher rating, a tie counting half.
-    Pairs without a rewrite do not count, nor do those whose longer text has more than max_ratio times the words of the
-    shorter one. None if no pair is left."""
-    cases = {f"12 rows and max_ratio {limit:g}": (RATED, limit) for limit in (math.inf, 2, 1.25, 3)}
-    cases["1 rows and max_ratio 2"] = (RATED[4:5], 2)
-    nothing = {"refused rewrites only": RATED[-1:], "no rows": [], "no pair within the limit": RATED[:1]}
-    cases |= {f"{words}, where there is nothing to divide by": (rows, 1.5) for words, rows in nothing.items()}
-    growing = "it looks as if you looked at texts that grew only; a rewrite may also shrink"
+    Pairs whose longer text has more than max_ratio times the words of the shorter one do not count."""
+    columns = ("before", "after", "rating_before", "rating_after")
+    rated = [
+        dict(zip(columns, ("word " * n, "longer " * m, *ratings), strict=True))
+        for n, m, *ratings in data("lengths")
+    ]
+    cases = {f"{len(rated)} rows and max_ratio {limit:g}": (rated, limit) for limit in (math.inf, 2, 1.25, 3)}
+    cases["1 rows and max_ratio 2"] = (rated[4:5], 2)
     misread = {
-        "it looks as if ties were counted as losses": partial(_win_rate, tie=0.0),
-        "it looks as if ties were counted as wins": partial(_win_rate, tie=1.0),
-        growing: partial(_win_rate, both_ways=False),
+        "ties were counted as losses; each counts half": partial(_win_rate, tie=0.0),
+        "ties were counted as wins; each counts half": partial(_win_rate, tie=1.0),
+        "a rewrite may also shrink: which of the two is longer does not matter": partial(
+            _win_rate, both_ways=False
+        ),
         "it looks as if you counted characters; the ratio is one of words": partial(_win_rate, size=len),
-        "it looks as if the refused rewrite was counted as a loss": partial(_win_rate, refused=1),
     }
     agree(answer, _win_rate, cases, misread)
 
 
-def _win_rate(rows, limit, tie=0.5, both_ways=True, size=lambda text: len(text.split()), refused=0):
+def _win_rate(rows, limit, tie=0.5, both_ways=True, size=lambda text: len(text.split())):
     wins = []
     for row in rows:
-        if row["after"] is None:
-            continue
         before, after = size(row["before"]), size(row["after"])
         ratio = max(before / after, after / before) if both_ways else after / before
-        won = 1 if row["rating_after"] > row["rating_before"] else 0
-        wins += [tie if row["rating_after"] == row["rating_before"] else won] if ratio <= limit else []
-    return sum(wins) / (len(wins) + refused) if wins else None
+        gain = row["rating_after"] - row["rating_before"]
+        wins += [tie if gain == 0 else float(gain > 0)] if ratio <= limit else []
+    return sum(wins) / len(wins)
 
 
 @question(
     "🦁",
-    "Subclass EvolQuality. `criterion(self, row, evolution=0)` names the criterion, `format_input(self, row, criterion=None)` "
-    "makes the chat.",
-    "An f-string fills each gap once. Two calls of str.replace, or a template made of the row's text, do not.",
-    "The inherited check refuses headings that begin with #, and five words in a row of your prompt. Write your prompt like "
-    "this, or override fault.",
-)
-def own_criterion(answer):
-    """A function of (llm, name, wish): a task that rewrites `response` by the criterion `name`, whose prompt holds the
-    instruction, the response and `wish`, and that refuses rewrites in which a line of the prompt comes back."""
-    rows = [HOSTILE_ROW, BREAD, PARIS]
-    for name, wish in WISHES.items():
-        chats, rewritten = _run(answer, rows, name, wish, GOOD)
-        for row, chat in zip(rows, chats, strict=False):
-            for part, text in {**row, "criterion": wish}.items():
-                lost = f"The {part} is not in the prompt as it was given: expected {text!r}."
-                require(text in _text(chat), lost)
-        require(len(chats) >= len(rows), f"{len(rows)} rows went in, but `llm` was asked {len(chats)} times.")
-        require(len(rewritten) == len(rows), f"{len(rows)} rows went in, {len(rewritten)} came out.")
-        for row in rewritten:
-            sound = "the column evolved_response, where a sound rewrite must be used"
-            equal(row.get("evolved_response"), GOOD, sound)
-            equal(row.get("evolution_criteria"), [name], "the column evolution_criteria")
-        for line in _own_lines(_text(chats[1]), [*BREAD.values(), wish]):
-            _, [row] = _run(answer, [BREAD], name, wish, f"{line}\n{GOOD}")
-            leak = f"A model repeats a line of your prompt, {excerpt(line)}. It was used; refuse it."
-            require(row.get("evolved_response") is None, leak)
-
-
-def _run(answer, rows: list[dict], name: str, wish: str, reply: str):
-    """The chats that the learner's task sends for `rows` to a model that always says `reply`, and the rows that come out."""
-    chats: list = []
-    task = call(answer, ScriptedLLM(lambda chat: chats.append(chat) or reply), name, wish)
-    is_task = hasattr(task, "process") and not isinstance(task, type)
-    expect(is_task, "a task, made of its class, such as EvolQuality(llm=llm)", task)
-    return chats, call(partial(_all_rows, task), rows)
-
-
-def _text(chat: list[dict]) -> str:
-    return "\n".join(message["content"] for message in chat)
-
-
-def _all_rows(task, rows: list[dict]) -> list[dict]:
-    return [row for part in task.process(rows) for row in part]
-
-
-def _own_lines(prompt: str, values: list[str]) -> list[str]:
-    """The lines of a prompt that hold words and none of the values, and the whole prompt."""
-    others = prompt
-    for text in values:
-        others = others.replace(text, "\0")
-    return [line for line in others.splitlines() if re.search(r"\w", line) and "\0" not in line] + [prompt]
-
-
-@question(
-    "🦁",
-    "Override fault(self, rewrite, trace, prompt), as the lesson's KeepsNumbers does. See trace.row['instruction'].",
-    're.findall(r"\\w+", text.lower()) gives the words of a text, without signs and capitals.',
+    're.findall(r"\\w+", text.lower()) gives the words of a text, in their order, without signs and capitals.',
+    'Join the words of both texts with spaces, and look for the one in the other: " ".join(words).',
     "return super().fault(rewrite, trace, prompt) or (a reason if the instruction's words stand in the rewrite, else None).",
 )
 def refuses_echo(answer):
@@ -272,25 +183,55 @@ def refuses_echo(answer):
     (capitals, signs and spaces aside)."""
     is_task = isinstance(answer, type) and issubclass(answer, EvolQuality)
     expect(is_task, "a subclass of EvolQuality, the class itself", answer)
-    echoes, others = data("rewrites")["echoes"], data("rewrites")["no echoes"]
-    for words, text in echoes.items():
+    for words, text in data("rewrites")["echoes"].items():
         fault = _fault_of(answer, text)
         require(fault, f"With {words}, {text!r} was used. Refuse it.")
         expect(isinstance(fault, str), "a short text as the reason, such as 'echo'", fault, f"With {words}")
-    for words, text in others.items():
-        equal(_fault_of(answer, text), None, f"with {words}, {text!r}, which does not repeat the instruction")
-    inherited = {"prompt leaked": "# Better answer\nParis.", "no change": "The capital is **Paris**!"}
-    for expected, text in inherited.items():
-        lost = f"for {text!r}, the inherited check, which super().fault(…) makes"
-        equal(_fault_of(answer, text), expected, lost)
-    fault = _fault_of(answer, next(iter(echoes.values())), next(iter(others.values())))
-    equal(fault, None, "for an echo, then a sound second attempt, each of which is judged by itself")
+    for words, text in data("rewrites")["no echoes"].items():
+        where = f"with {words}, {text!r}, which does not repeat the instruction word for word"
+        equal(_fault_of(answer, text), None, where)
+    for expected, text in {
+        "prompt leaked": "# Better answer\nParis.",
+        "no change": "The capital is **Paris**!",
+    }.items():
+        where = f"for {text!r}, the inherited check, which super().fault(…) makes"
+        equal(_fault_of(answer, text), expected, where)
 
 
-def _fault_of(answer, *replies: str):
-    """Why a model's rewrite of the Paris row was not used; None if it was. `replies`: its text at each attempt."""
-    rest = iter(replies)
-    task = call(answer, llm=ScriptedLLM(lambda chat: next(rest, replies[-1])))
+def _all_rows(task, rows: list[dict]) -> list[dict]:
+    return [row for part in task.process(rows) for row in part]
+
+
+def _fault_of(answer, reply: str):
+    """Why a model's rewrite of the Paris row was not used; None if it was."""
+    task = call(answer, llm=ScriptedLLM([reply]))
     [row] = call(partial(_all_rows, task), [PARIS])
     [fault] = row["evolution_failures"]
     return fault
+
+
+@question(
+    "🦁",
+    "Your prompt is one f-string with your wish, row['instruction'] and row['response'], as the content of a user message.",
+    "A row whose rewrite was refused keeps the completions that it had. Only `evolved_response` that is not None is added.",
+    'Name the new one so that you can tell it later, such as "smollm2-135m, rewritten".',
+    seconds=30,
+)
+def my_rewrites(answer):
+    """Your rows of chapter 1, with the rewrite as one more completion where it was used."""
+    rows, before = rows_with(answer, ("instruction", "generations", "generation_models"), 4), kept(1)[0]
+    check_instructions(rows, before, 1)
+    check_completions(rows)
+    earlier, added = {row["instruction"]: row for row in before}, 0
+    for number, row in enumerate(rows, 1):
+        texts, old = list(row["generations"]), earlier[row["instruction"]]["generations"]
+        lost = [text for text in old if text not in texts]
+        require(not lost, f"Row {number} has lost a completion of chapter 1, {excerpt(lost[:1])}.")
+        models = [name for name, text in zip(row["generation_models"], texts, strict=True) if text not in old]
+        known = set(models) & set(earlier[row["instruction"]]["generation_models"])
+        require(
+            not known, f"Row {number}: a completion of chapter 1 is named {known}, too. Name it otherwise."
+        )
+        added += len(models)
+    refused = "No row has a rewrite. `evolution_failures` says why they were refused; try another wish."
+    require(added, refused)

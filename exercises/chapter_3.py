@@ -2,32 +2,12 @@
 
 import math
 
-from course_lib.exercises.aspects import check_task, check_template
-from course_lib.exercises.checks import agree, call, data, equal, excerpt, expect, is_pair
-from course_lib.exercises.choices import chosen_from, has_keys
-from course_lib.exercises.faults import faults_of, faulty_preferences, name_fault
+from course_lib.exercises.aspects import check_template
+from course_lib.exercises.checks import agree, call, data, equal, expect, is_pair, require
+from course_lib.exercises.choices import chosen_from, has_keys, number_in
+from course_lib.exercises.faults import name_fault
+from course_lib.exercises.my_dataset import check_completions, check_instructions, kept, rows_with
 from course_lib.exercises.questions import question
-
-SHAPES = [
-    [1.0, 0.0, 2.0, 0.5, 1.5],
-    [0.0, 0.0, 0.0, 0.0, 0.0],
-    [-1.0, 0.0, 0.0, 4.0, 3.0],
-    [-math.inf, -math.inf, 0.0, 0.0, -math.inf],
-    [1000.0, 1000.0, 0.0, 0.0, 0.0],
-    [-800.0, -801.0, -900.0, -802.0, -800.0],
-]
-# Two texts each, and what the judge believes about them.
-TIED = {
-    "first": ([0.05, 0.10, 0.15, 0.45, 0.25], [0.10, 0.15, 0.20, 0.40, 0.15]),
-    "second": ([0.05, 0.10, 0.70, 0.10, 0.05], [0.30, 0.05, 0.10, 0.45, 0.10]),
-    "third": ([0.10, 0.20, 0.40, 0.20, 0.10], [0.20, 0.10, 0.40, 0.10, 0.20]),
-}
-BELIEFS = {
-    "a": [0.02, 0.06, 0.17, 0.35, 0.40],
-    "b": [0.44, 0.04, 0.02, 0.05, 0.45],
-    "c": [0.05, 0.86, 0.06, 0.02, 0.01],
-    "d": [0.16, 0.20, 0.27, 0.21, 0.16],
-}
 
 
 def mean_of(distribution) -> float:
@@ -44,32 +24,33 @@ def likeliest_of(distribution) -> int:
     "🐢",
     "Softmax: exp of each logit, divided by the sum of all five.",
     "The mean is 1 times the first probability plus 2 times the second, and so on.",
-    "Subtract the largest logit from all before exp: the probabilities stay the same, and nothing overflows.",
 )
 def softmax_mean(answer):
     """A function of five logits, those of the ratings 1 to 5: the mean rating, a number from 1 to 5."""
+    one_low = "that is one too low. Places in a list begin at 0, ratings at 1"
     misread = {
-        "that is one too low. Places in a list begin at 0, ratings at 1": lambda logits: (
-            _mean_rating(logits) - 1
-        ),
+        one_low: lambda logits: _mean_rating(logits) - 1,
         "these are the five probabilities. One step is left: their mean rating": _softmax,
         "this is the likeliest rating. The mean weighs all five": likeliest_of,
-        "this has the logits as weights. Make them probabilities first": _mean_by_logits,
+        "this has the logits as weights. Make them probabilities first": lambda logits: (
+            mean_of(logits) / (sum(logits) or 1)
+        ),
     }
-    agree(answer, _mean_rating, {f"the logits {logits}": (logits,) for logits in SHAPES}, misread)
+    agree(
+        answer,
+        _mean_rating,
+        {f"the logits {logits}": (logits,) for logits in data("beliefs")["logits"]},
+        misread,
+    )
 
 
 def _softmax(logits: list[float]) -> list[float]:
-    weights = [math.exp(logit - max(logits)) for logit in logits]
+    weights = [math.exp(logit) for logit in logits]
     return [weight / sum(weights) for weight in weights]
 
 
 def _mean_rating(logits: list[float]) -> float:
     return round(mean_of(_softmax(logits)), 4)
-
-
-def _mean_by_logits(logits: list[float]) -> float:
-    return mean_of(logits) / (sum(logits) or 1)
 
 
 @question(
@@ -80,8 +61,9 @@ def _mean_by_logits(logits: list[float]) -> float:
 )
 def tie_breaker(answer):
     """A dict with the keys "first", "second" and "third": for each pair "mean", "likeliest" or "neither"."""
-    has_keys(answer, list(TIED))
-    for (name, pair), right in zip(TIED.items(), ("mean", "likeliest", "neither"), strict=True):
+    tied = data("beliefs")["tied"]
+    has_keys(answer, list(tied))
+    for (name, pair), right in zip(tied.items(), ("mean", "likeliest", "neither"), strict=True):
         tops, means = map(likeliest_of, pair), (round(mean_of(distribution), 2) for distribution in pair)
         likeliest = "in the {} pair the likeliest ratings are {} and {}, the means {} and {}."
         others = {"mean", "likeliest", "neither"} - {right}
@@ -106,74 +88,51 @@ def surest(answer):
 
 @question(
     "🐕",
-    "Cut the reply at its headings first, then read each block on its own. A dict from number to block helps.",
-    r're.split(r"^#### Text (\d+)$", reply, flags=re.M) gives the preamble, then number and block in turn.',
-    "What stands in the line after 'Rating:' is a rating if float() reads it and it lies from 1 to 5. All else is None.",
+    "Go through the scale from 1 upwards, and stop at the first step whose words fit the text.",
+    "Politeness and length count too: is it just what was asked? A text that is right but buried in padding is not a 5.",
+    kind="concept",
 )
-def read_reply(answer):
-    """A function of (reply, count): a list of `count` pairs (rating, reason), one of which is None."""
-    for words, case in data("replies").items():
-        result, where = call(answer, case["reply"], case["count"]), f"{words} ({excerpt(case['reply'])})"
-        fits = isinstance(result, list | tuple) and len(result) == case["count"]
-        expect(fits, f"a list of {case['count']} pairs: N in, N out", result, where)
-        for number, (entry, expected) in enumerate(zip(result, case["expected"], strict=True), start=1):
-            _entry_case(entry, expected, f"{where}, text {number}")
-
-
-def _entry_case(entry, expected: float | str, where: str) -> None:
-    """`expected`: the rating, or what the reason for None must hold."""
-    expect(is_pair(entry), "a pair (rating, reason), such as (4.0, None)", entry, where)
-    rating, reason = entry
-    if not isinstance(expected, str):
-        equal(rating, expected, f"{where}, the rating")
-        equal(reason, None, f"{where}, the reason where there is a rating")
-        return
-    clipped = "do not clip: nobody knows what was meant, so the rating is None"
-    misread = {clipped: rating} if expected and rating in (1, 5) else {}
-    equal(rating, None, f"{where}, where there is no rating from 1 to 5", misread)
-    shows = isinstance(reason, str) and reason.strip() and expected in reason
-    expect(shows, f"a reason for None in words that show what stood there, {expected!r}", reason, where)
+def by_the_scale(answer):
+    """A dict from the name of each text to your rating, a number from 1 to 5."""
+    texts = data("rated_twice")
+    has_keys(answer, list(texts))
+    away = {}
+    for name, row in texts.items():
+        rating = number_in(answer[name], 1, 5, f"a rating of {name!r}, a number")
+        away[name] = max(0, min(row["ratings"]) - rating, rating - max(row["ratings"]))
+    far = sorted((name for name in away if away[name] > 1), key=away.get, reverse=True)
+    if len(far) > 1 or (far and away[far[0]] > 2):
+        near, (first, *_) = len(texts) - len(far), far
+        reasons = " / ".join(texts[first]["rationales"])
+        readings = f"The two readings of {first!r} gave {texts[first]['ratings']}; you gave {answer[first]}"
+        agreed = f"{near} of your {len(texts)} ratings lie within a point of the readings; {len(texts) - 1} are enough"
+        require(False, f"{agreed}, and none more than two points off. {readings}. Their reasons: {reasons}")
 
 
 @question(
     "🐕",
-    "The scale goes from 1 to 5. Both columns, chosen_rating and rejected_rating, can leave it.",
+    "The scale goes from 1 to 5. Both columns, chosen_rating and rejected_rating, can leave it, upwards and downwards.",
     "A rating stands against the choice where the rejected text is rated at least as high as the chosen one.",
     kind="fault",
 )
 def faulty_ratings(answer):
     """A dict of two lists of ids: "off the scale" and "against the choice"."""
-    against = faults_of(faulty_preferences())["rating against the choice"]
-    exchanged = "these are the ids of ratings against the choice; a rating of 10 is off the scale"
-    misread = {"off the scale": {exchanged: against}, "against the choice": {}}
-    has_keys(answer, list(misread))
-    for fault, mistakes in misread.items():
-        name_fault(answer[fault], f"rating {fault}", mistakes, where=f"{fault}: ")
-
-
-# Ratings in the order of the texts, and ratings of the same texts shown in reverse.
-ORDERS = [
-    ([1, 2, 3], [1, 2, 3]),
-    ([4.0, 2.0], [2.0, 4.0]),
-    ([5, 3, 2, 1], [4, 2, 2, 1]),
-    ([3, 4], [1, 3]),
-    ([2.5], [4]),
-    ([4, None, 2], [1, 3, 5]),
-    ([1, 5], [None, 3]),
-    ([None, 2], [4, None]),
-    ([], []),
-]
+    faults = ("off the scale", "against the choice")
+    has_keys(answer, list(faults))
+    for fault, other in zip(faults, faults[::-1], strict=True):
+        exchanged = {f"these are the ids of ratings {other}": set(data("planted")[f"rating {other}"])}
+        name_fault(answer[fault], f"rating {fault}", exchanged, "do not have this fault", f"{fault}: ")
 
 
 @question(
     "🐕",
     "Turn the second list round first: its first rating belongs to the last text.",
-    "With one rating missing, the other one is the best you have; how far they lie apart is not known then.",
+    "The mean of two ratings is (a + b) / 2, how far they lie apart abs(a - b).",
 )
 def both_orders(answer):
     """A function of (forth, back): two lists (ratings, disagreement), an entry for each text in the order of `forth`."""
     unturned = "the second list seems not to be turned round. Its first rating is the last text's"
-    for forth, back in ORDERS:
+    for forth, back in data("beliefs")["orders"]:
         result, where = call(answer, forth, back), f"For {forth} and {back}"
         expect(is_pair(result), "two lists, ratings and disagreement", result, where)
         ratings, disagreement = _both(forth, back[::-1])
@@ -182,9 +141,8 @@ def both_orders(answer):
 
 
 def _both(forth, back):
-    known = [[rating for rating in pair if rating is not None] for pair in zip(forth, back, strict=True)]
-    ratings = [sum(pair) / len(pair) if pair else None for pair in known]
-    return ratings, [abs(pair[0] - pair[1]) if len(pair) == 2 else None for pair in known]
+    pairs = list(zip(forth, back, strict=True))
+    return [(a + b) / 2 for a, b in pairs], [abs(a - b) for a, b in pairs]
 
 
 @question(
@@ -200,11 +158,25 @@ def aspect_template(answer):
 
 @question(
     "🦁",
-    "format_input(row, aspect, shown) returns a chat: a system message and a user message. UltraFeedback does the rest.",
-    "parsed(source)[0] compiles a template, and filled(it, layout=…, instruction=…, texts=…) gives the text of the prompt.",
-    'The layout is shipped("ultrafeedback/_listwise") in text mode, shipped("ultrafeedback/_pointwise") in logits mode.',
-    "Where `shown` is a list, the prompt is about these texts and not about row['generations'].",
+    "One judge for all rows: next(judge.process(rows)) gives them back with the column `ratings`.",
+    "Keep instruction, generations, generation_models and ratings: [{name: row[name] for name in names} for row in rated].",
+    seconds=30,
 )
-def aspect_task(answer):
-    """A subclass of UltraFeedback whose format_input asks about your aspect, in both modes."""
-    check_task(answer)
+def my_ratings(answer):
+    """Your rows of chapter 2, with `ratings`: a number from 1 to 5 for each completion, in their order."""
+    rows = rows_with(answer, ("instruction", "generations", "generation_models", "ratings"), 4)
+    check_instructions(rows, kept(2)[0], 2)
+    check_completions(rows)
+    for number, row in enumerate(rows, 1):
+        texts, ratings = row["generations"], row["ratings"]
+        expect(isinstance(ratings, list | tuple), "a list of ratings", ratings, f"row {number}")
+        count = f"Row {number} has {len(texts)} completions and {len(ratings)} ratings. N in, N out: one rating for each."
+        require(len(ratings) == len(texts), count)
+        numbers = [
+            number_in(rating, 1, 5, f"a rating in row {number}, a number")
+            for rating in ratings
+            if rating is not None
+        ]
+        require(len(numbers) > 1, f"Row {number} has {len(numbers)} ratings that are numbers; it needs two.")
+    apart = [row for row in rows if len({rating for rating in row["ratings"] if rating is not None}) > 1]
+    require(apart, "In every row all ratings are the same: no pair. Use mode='logits', or another judge.")

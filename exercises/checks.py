@@ -5,14 +5,13 @@ import inspect
 import json
 import math
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from course_lib.errors import CourseLibError
 
+LAZY = Iterator | KeysView | ValuesView | ItemsView | range
 COLLECTION = list | tuple | set | frozenset
 TOLERANCE = 1e-3  # of numbers
 LENGTH = 160  # characters of a value in a message
@@ -35,7 +34,7 @@ def call(function: Any, *arguments: Any, **named: Any) -> Any:
     if not callable(function):
         raise Wrong(f"Expected a function; your answer is {excerpt(function)}.")
     try:
-        returned = function(*copy.deepcopy(arguments), **copy.deepcopy(named))
+        returned = plain(function(*copy.deepcopy(arguments), **copy.deepcopy(named)))
     except (NotAttempted, Wrong):
         raise
     except Exception as error:
@@ -44,13 +43,19 @@ def call(function: Any, *arguments: Any, **named: Any) -> Any:
         raise Wrong(f"Called with ({', '.join(values)}), your function raised {place}.") from error
     if returned is ...:
         raise NotAttempted
-    return plain(returned)
+    return returned
 
 
 def plain(value: Any) -> Any:
-    """`value` with Python's own numbers and lists for those of numpy, wherever they stand in it."""
-    if isinstance(value, np.generic | np.ndarray):
+    """`value` with Python's own numbers and lists for those of numpy, torch, pandas and generators, wherever they stand."""
+    if type(value).__name__ == "DataFrame":
+        return plain(value.to_dict("records"))
+    if hasattr(value, "tolist") and not isinstance(
+        value, type
+    ):  # an array, a tensor, a series, or a number of one
         return value.tolist()
+    if isinstance(value, LAZY):
+        return [plain(item) for item in value]
     if type(value) in (list, tuple, set, frozenset):
         return type(value)(map(plain, value))
     if type(value) is dict:
@@ -66,7 +71,7 @@ def require(condition: Any, reason: str, figure: Any = None) -> None:
 
 def expect(fits: Any, words: str, value: Any, where: str = "") -> None:
     """Raise `Wrong` unless `value` fits; `words` say what it should be, `where` begins the message."""
-    expected = f"expected {words}; your answer gives {excerpt(value)}."
+    expected = f"expected {words}; your answer gives {excerpt(value)}.{_advice(value)}"
     require(fits, f"{_capital(where)}: {expected}" if where else _capital(expected))
 
 
@@ -97,10 +102,30 @@ def equal(value: Any, expected: Any, where: str, misread: Mapping[str, Any] | No
     """
     if alike(value, expected):
         return
-    values = f"answer gives {excerpt(value)}; expected {excerpt(expected)}."
+    place, given, wanted = _difference(value, expected)
+    values = f"answer gives {excerpt(given)}{place}; expected {excerpt(wanted)}.{_advice(value)}"
     for reason, variant in (misread or {}).items():
         require(not alike(value, variant), f"{_capital(where)}: {reason}. Your {values}")
     raise Wrong(f"{_capital(where)}: your {values}")
+
+
+def _advice(value: Any) -> str:
+    return " If your function prints its result, let it return it." if value is None else ""
+
+
+def _difference(value: Any, expected: Any) -> tuple[str, Any, Any]:
+    """Where two long values first differ, in words, and what stands there."""
+    places: Any = ()
+    if len(repr(expected)) > LENGTH:
+        if isinstance(expected, Mapping) and isinstance(value, Mapping) and set(value) == set(expected):
+            places = expected
+        elif isinstance(expected, list) and isinstance(value, list) and len(value) == len(expected):
+            places = range(len(expected))
+    for key in places:
+        if not alike(value[key], expected[key]):
+            place, given, wanted = _difference(value[key], expected[key])
+            return f"{place} at {key!r}", given, wanted
+    return "", value, expected
 
 
 def agree(

@@ -1,9 +1,6 @@
-"""Made-up items of chapter 4: those of a judge that nobody asked, and sums that a judge may be asked about."""
+"""Made-up items of chapter 4, rated by a judge that nobody asked."""
 
-import random
-from functools import cache
-
-from course_lib.judging import Item, likelihood_panel, pair_accuracy, rate_items
+from course_lib.judging import Item
 
 # What a made-up judge did in each category: (right, ties, items). The longest bars are not the surest ones.
 TRIAL = {
@@ -15,22 +12,6 @@ TRIAL = {
     "how-to": (66, 4, 100),
     "reasoning": (11, 3, 40),
 }
-# By sign: its word, and how much larger the first number may be than the second.
-SIGNS = {"+": ("plus", 305, 360), "−": ("minus", 5, 60), "×": ("times", 5, 60)}
-QUESTIONS = (
-    "What is {a} {sign} {b}?",
-    "{a} {sign} {b} = ? Just the number.",
-    "How much is {a} {word} {b}?",
-    "Please work out {a} {sign} {b} for me.",
-)
-RESULTS = (
-    "{n:,}",
-    "{a} {sign} {b} = {n:,}.",
-    "That makes {n:,}. I took {a} and {b} from your question.",
-    "The answer is {n:,}, since {a} {sign} {b} is {n:,}.",
-)
-ERRORS = (10, -1, 100, -10, 1, 20)
-SUMS = 12
 
 
 def trial() -> list[Item]:
@@ -45,26 +26,3 @@ def trial() -> list[Item]:
 def item_of(good: float | None, worse: float | None, **columns) -> Item:
     """A rated item."""
     return {"ratings": {"good": good, "worse": worse}, **columns}
-
-
-def sums(part: str = "practice") -> list[Item]:
-    """Twelve items with `instruction`, `good` and `worse`: a sum, and its result said rightly and wrongly in the same words."""
-    rng = random.Random(part)
-    items = []
-    for k in range(SUMS):
-        sign, b = "+−×"[k % 3], rng.randint(12, 89)
-        word, *larger_by = SIGNS[sign]
-        # Once, the right result is one of the numbers in the question.
-        a = 2 * b if k == 4 else b + rng.randint(*larger_by)
-        words = {"a": a, "b": b, "sign": sign, "word": word}
-        right, error = {"+": a + b, "−": a - b, "×": a * b}[sign], rng.choice(ERRORS)
-        results = {"good": right, "worse": right + error}
-        texts = {name: RESULTS[k // 3].format(n=n, **words) for name, n in results.items()}
-        items.append({"id": f"{part}-{k}", "instruction": QUESTIONS[k % 4].format(**words), **texts})
-    return items
-
-
-@cache
-def panel_share(part: str) -> float:
-    """The share of `sums(part)` in which the likelihood panel rates the good answer higher."""
-    return pair_accuracy(rate_items(likelihood_panel(), sums(part), ("good", "worse")))[-1]["accuracy"]

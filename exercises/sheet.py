@@ -9,16 +9,18 @@ from importlib import import_module
 from typing import Any
 
 from course_lib.errors import InputError
+from course_lib.exercises import my_dataset
+from course_lib.exercises.checks import data
 from course_lib.exercises.questions import Outcome, Question, outcome_of
 from course_lib.exercises.sources import solution_code
 
-CHAPTERS = (1, 2, 3, 4, 5)
+CHAPTERS = (1, 2, 3, 4, 5, 6)
 MARKS = {"correct": "✔", "incorrect": "✘", "not attempted": "…"}
 COLOURS = {"correct": "#009E73", "incorrect": "#D55E00", "not attempted": "#808080"}
 
 
 def chapter(number: int) -> "Sheet":
-    """The exercises of chapter 1 to 5.
+    """The exercises of chapter 1 to 6.
 
     Raises:
         InputError: there is no such chapter.
@@ -91,6 +93,32 @@ class Sheet:
         """A right answer: the code of the solution notebook."""
         self._question(name)
         return Note(f"{name}, one right answer:", code=solution_code(self.number, name))
+
+    def keep(self, rows: Any) -> Note:
+        """Keep the rows of this chapter for the next ones, in `my_dataset/chapter_N.jsonl` beside the notebook."""
+        if rows is ...:
+            return Note("Nothing is kept yet: the rows are still `...`.")
+        count, file = my_dataset.keep(self.number, rows), my_dataset.file_of(self.number).as_posix()
+        return Note(
+            f"{count} rows are kept in {file}, beside this notebook.", MARKS["correct"], COLOURS["correct"]
+        )
+
+    def kept(self, number: int) -> list[dict[str, Any]]:
+        """The rows that you kept in an earlier chapter; a small stand-in if there are none."""
+        if number not in CHAPTERS or number > self.number or isinstance(number, bool):
+            raise InputError(
+                f"Chapter {self.number} reads what chapters 1 to {self.number} kept; you asked for {number!r}."
+            )
+        rows, own = my_dataset.kept(number)
+        words = (
+            "your own" if own else f"a stand-in, since you kept none: the 🦁 of exercise {number} makes yours"
+        )
+        print(f"{len(rows)} rows of chapter {number}, {words}.")
+        return rows
+
+    def data(self, name: str) -> Any:
+        """A table of the exercises, such as `"pairs_to_audit"`."""
+        return data(name)
 
     def progress(self) -> Note:
         """How many are right, and what is left."""

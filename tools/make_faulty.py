@@ -16,9 +16,9 @@ SOUND, TRAIN = 48, 36
 HEADINGS = ("#Rewritten Response#:\n", "Here is the improved response:\n\n", "[Response]\n")
 
 
-def sound_pairs(rng: random.Random) -> list[dict]:
+def sound_pairs(rng: random.Random, items: list[dict]) -> list[dict]:
     rows = []
-    for number, item in enumerate(labelled_items("fit")[: SOUND * 3 : 3]):
+    for number, item in enumerate(items[: SOUND * 3 : 3]):
         low, high = sorted((round(rng.uniform(1.2, 3.4), 2), round(rng.uniform(3.5, 4.9), 2)))
         models = rng.sample(["smollm2-135m", "gemma-3-270m"], 2)
         rows.append(
@@ -64,7 +64,7 @@ def planted(rows: list[dict]) -> list[dict]:
 
 def main() -> None:
     rng = random.Random(7)
-    rows = planted(sound_pairs(rng))
+    rows = planted(sound_pairs(rng, labelled_items("fit")))
     rng.shuffle(rows)
     lines = [json.dumps({"id": number, **row}, ensure_ascii=False) for number, row in enumerate(rows)]
     (DATA / "faulty_preferences.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from course_lib.llms.results import Scores
+
 FAILED = "server error"  # how the finish reason of a text begins that is asked for again in the next run
 # In place of a status: not even sent; no answer; not the answer that was due.
 REFUSED, GONE, MALFORMED = -1, 0, 200
@@ -129,6 +131,13 @@ def no_completion(failure: Failure) -> dict[str, Any]:
     status = f" {failure.status}" if failure.status > 0 else ""
     reason = "content filter" if failure.filtered else f"{FAILED}{status}: {failure.message}"
     return {"text": None, "input_tokens": 0, "output_tokens": 0, "finish_reason": reason}
+
+
+def decisions(choices: Sequence[str], positions: Sequence[int], answer: Any) -> dict[int, list[float]]:
+    """The log-probabilities of the choices between which a server decided."""
+    found, usage = answer["answers"]["answer"]["probabilities"], answer["usage"]
+    logs = [math.log(max(found[choice], 1e-30)) for choice in choices]
+    return {positions[0]: Scores(logs, (usage["input_tokens"], usage["output_tokens"]))}
 
 
 def log_probabilities(likeliest: Iterable[Any], choices: Sequence[str]) -> list[float]:

@@ -209,6 +209,8 @@ class Dispatcher:
             if refused := [name for name in options if re.search(f"[\"'`]{name}[\"'`]", failure.text)]:
                 advice = f"Leave it out: {type(llm).__name__}(…, unsupported={refused})."
                 return f"{server} does not take {', '.join(refused)} ({message}). {advice}"
+        if status == 404 and "questions" in job.options:
+            return f"{server} decides nothing ({message}): leave can_score out, or check base_url."
         named = re.search(rf"(?<![\w./-]){re.escape(llm.model)}(?![\w./-])", message) and not self.answered
         if status == 404 or (status in (400, 422) and named):
             return f"{server} has no model {llm.model!r} ({message}). Check model and base_url."

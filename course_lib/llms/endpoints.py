@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from course_lib.errors import EndpointError, InputError, require_package
-from course_lib.llms.answers import FAILED, completions, log_probabilities, no_completion, tokens
+from course_lib.llms.answers import FAILED, completions, decisions, log_probabilities, no_completion, tokens
 from course_lib.llms.base import LLM, NUMBER, SAMPLING, Chat, Request, sampling_arguments
 from course_lib.llms.dispatch import Dispatcher, Job, Secret, seeded
 from course_lib.llms.results import Scores, has_shape
@@ -25,6 +25,7 @@ from course_lib.paths import replaying
 
 LIKELIEST = 20  # tokens whose log-probability a server tells, at most
 MOST_AT_ONCE = 8  # completions in one request, at most
+DECIDES = "systemone"  # what `can_score` and the address of typed decisions are called
 GO_ON = "Your last message is not finished. Go on exactly where it ends, and write only what comes next."
 
 
@@ -39,7 +40,8 @@ class OpenAILLM(LLM):
         max_retries: how often a request is sent again that met a busy or broken server.
         timeout: seconds until a request counts as failed.
         max_concurrent_requests: how many requests are under way at once.
-        can_score: whether the server gives log-probabilities, which `choice_probabilities` then reads.
+        can_score: whether the server gives log-probabilities, which `choice_probabilities` then reads; or "systemone",
+            where it decides between answers at `/v1/systemone`, as `transformers serve` does.
         unsupported: what else this model does not take: sampling arguments, `n`, `logprobs`, `response_format`.
         extra_body: what else to send with each request, such as `{"reasoning_effort": "low"}`.
         prices: dollars per million tokens, `{"input": 0.5, "output": 1.5}`: then `usage` and reports have a `cost`.
@@ -57,7 +59,7 @@ class OpenAILLM(LLM):
     max_retries: int = 6
     timeout: float = 120
     max_concurrent_requests: int = 16
-    can_score: bool = False
+    can_score: bool | str = False
     unsupported: Sequence[str] = ()
     extra_body: dict[str, Any] = field(default_factory=dict)
     prices: Mapping[str, float] | None = None
@@ -90,7 +92,7 @@ class OpenAILLM(LLM):
     @property
     def fingerprint(self) -> str:
         parts = [type(self).__name__, self.address, self.model, sorted(self.unsupported), self.extra_body]
-        return json.dumps(parts, default=repr)
+        return json.dumps([*parts, DECIDES] if self.can_score == DECIDES else parts, default=repr)
 
     @property
     def key_variable(self) -> str:
@@ -125,7 +127,13 @@ class OpenAILLM(LLM):
             raise InputError(f"Fill in {', '.join(blanks)}: {name}(…, base_url={self.address!r}).")
         if self.key_variable and not self.key and not replaying():
             raise EndpointError(f"{name} needs a key: set {self.key_variable}, or give api_key=…")
-        if self.can_score and not self._takes("logprobs"):
+        if self.can_score not in (False, True, DECIDES) or (
+            self.can_score == DECIDES and self.package != "openai"
+        ):
+            raise InputError(
+                f"can_score={self.can_score!r}; allowed: True, False, and of OpenAILLM {DECIDES!r}."
+            )
+        if self.can_score is True and not self._takes("logprobs"):
             raise InputError(f"{name} gives no log-probabilities: leave can_score out.")
         if self.max_concurrent_requests < 1:
             raise InputError(f"max_concurrent_requests={self.max_concurrent_requests}; allowed: 1 or more.")
@@ -146,8 +154,9 @@ class OpenAILLM(LLM):
 
     async def post(self, client: Any, chat: Chat, options: dict[str, Any]) -> Any:
         """Send one request; its answer as JSON, or the client's error."""
-        body = {"model": self.model, "messages": chat, **options}
-        return await client.post("/chat/completions", cast_to=object, body=body)
+        decides = "questions" in options
+        body = {"model": self.model, **({} if decides else {"messages": chat}), **options}
+        return await client.post(f"/{DECIDES}" if decides else "/chat/completions", cast_to=object, body=body)
 
     def write(self, requests: list[Request], wanted: set[int]) -> Iterator[dict[int, dict[str, Any]]]:
         jobs, previous, takes_n = deque(), None, self._takes("n")
@@ -165,10 +174,21 @@ class OpenAILLM(LLM):
     def score_choices(self, chats, choices, wanted) -> Iterator[dict[int, list[float]]]:
         if not self.can_score:
             return super().score_choices(chats, choices, wanted)
-        options = {self._name("max_new_tokens"): 1, "logprobs": True, "top_logprobs": LIKELIEST}
-        options |= {"temperature": 1} if self._takes("temperature") else {}
-        jobs = deque(self._job(position, chats[position], options) for position in sorted(wanted))
-        return self._batches(jobs, partial(self._scored, choices), lambda failure: [math.nan] * len(choices))
+        if self.can_score == DECIDES:
+            asked = {"questions": {"answer": {"type": "choice", "criteria": dict.fromkeys(choices)}}}
+            states = {
+                position: "\n\n".join(turn["content"] for turn in chats[position])
+                for position in sorted(wanted)
+            }
+            jobs, read = (
+                deque(Job([p], chats[p], {"state": state, **asked}) for p, state in states.items()),
+                decisions,
+            )
+        else:
+            options = {self._name("max_new_tokens"): 1, "logprobs": True, "top_logprobs": LIKELIEST}
+            options |= {"temperature": 1} if self._takes("temperature") else {}
+            jobs, read = deque(self._job(p, chats[p], options) for p in sorted(wanted)), self._scored
+        return self._batches(jobs, partial(read, choices), lambda failure: [math.nan] * len(choices))
 
     def lasting(self, result: Any) -> bool:
         if isinstance(result, dict):

@@ -2,65 +2,48 @@
 
 import math
 from difflib import SequenceMatcher
+from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
+import torch
 
-from course_lib.pipeline import Pipeline
-from course_lib.steps import FilterRows, GroupColumns, LoadDataFromDicts
+from course_lib.exercises.checks import data
+from course_lib.exercises.faults import bare, pairs_to_audit
 from course_lib.steps.filtering import similarity
-from course_lib.steps.load import DATA, read_jsonl
-from course_lib.steps.tasks import TextGeneration
 
-PAIRS = read_jsonl(DATA / "faulty_preferences.jsonl")
-
-
-def plain(text):
-    return " ".join(text.lower().split())
+PAIRS = pairs_to_audit()
+IDENTICAL = [pair["id"] for pair in PAIRS if bare(pair["chosen"]) == bare(pair["rejected"])]
+EXACT = [pair["id"] for pair in PAIRS if pair["chosen"] == pair["rejected"]]
 
 
 def softmax(logits, temperature):
-    if temperature == 0:
-        return [1.0 if logit == max(logits) else 0.0 for logit in logits]
-    weights = [math.exp((logit - max(logits)) / temperature) for logit in logits]
+    weights = [math.exp(logit / temperature) for logit in logits]
     return [weight / sum(weights) for weight in weights]
 
 
 def softmax_array(logits, temperature):
-    logits = np.array(logits)
-    if temperature == 0:
-        return np.eye(len(logits))[logits.argmax()]
-    scaled = np.exp(logits / temperature - (logits / temperature).max())
+    scaled = np.exp(np.array(logits) / temperature)
     return scaled / scaled.sum()
 
 
-def softmax_times(logits, temperature):
-    weights = [math.exp((logit - max(logits)) * temperature) for logit in logits]
-    return [weight / sum(weights) for weight in weights]
+def softmax_lazy(logits, temperature):
+    total = sum(math.exp(logit / temperature) for logit in logits)
+    return (math.exp(logit / temperature) / total for logit in logits)
 
 
-def softmax_unguarded(logits, temperature):
-    return [
-        math.exp(logit / temperature) / sum(math.exp(other / temperature) for other in logits)
-        for logit in logits
-    ]
-
-
-def softmax_overflows(logits, temperature):
-    if temperature == 0:
-        return softmax(logits, 0)
-    return softmax_unguarded(logits, temperature)
+def softmax_rounded(logits, temperature):
+    return [round(share, 1) for share in softmax(logits, temperature)]
 
 
 def grouped(rows):
     found = {}
     for row in rows:
-        one = found.setdefault(
-            row["instruction"],
-            {"instruction": row["instruction"], "generations": [], "generation_models": []},
-        )
-        one["generations"].append(row["generation"])
-        one["generation_models"].append(row["model_name"])
+        empty = {"instruction": row["instruction"], "generations": [], "generation_models": []}
+        group = found.setdefault(row["instruction"], empty)
+        group["generations"].append(row["generation"])
+        group["generation_models"].append(row["model_name"])
     return list(found.values())
 
 
@@ -76,211 +59,167 @@ def grouped_by_search(rows):
     ]
 
 
-def alike(texts):
-    return max(similarity(a or "", b or "") for a, b in combinations(texts, 2))
+def grouped_by_pandas(rows):
+    groups = pd.DataFrame(rows).groupby("instruction", sort=False)
+    lists = groups.agg(generations=("generation", list), generation_models=("model_name", list))
+    return lists.reset_index()
 
 
-def diverse_by_words(texts):
-    texts = (
-        [text for text in texts if text and text.strip()]
-        if all(text and text.strip() for text in texts)
-        else []
-    )
-    return len(texts) > 1 and all(similarity(a, b) < 0.7 for a, b in combinations(texts, 2))
+def unlike(texts, like, limit):
+    if len(texts) < 2 or not all(text.strip() for text in texts):
+        return False
+    return all(like(a, b) < limit for a, b in combinations(texts, 2))
 
 
-def diverse_by_letters(texts):
-    if len(texts) < 2 or not all((text or "").strip() for text in texts):
-        return np.False_
-    ratios = [SequenceMatcher(None, plain(a), plain(b)).ratio() for a, b in combinations(texts, 2)]
-    return np.bool_(max(ratios) < 0.75)
+def letters(a, b):
+    return SequenceMatcher(None, bare(a), bare(b)).ratio()
 
 
-def pool(instructions, llms, keep):
-    with Pipeline() as pipeline:
-        load = LoadDataFromDicts(data=[{"instruction": text} for text in instructions])
-        group = GroupColumns(
-            columns=["generation", "model_name"], output_columns=["generations", "generation_models"]
-        )
-        load >> [TextGeneration(llm=llm) for llm in llms] >> group
-        group >> FilterRows(keep=lambda row: keep(row["generations"]), reason="too similar")
-    return pipeline.run(progress=False)
+def words_shared(a, b):
+    first, second = set(bare(a).split()), set(bare(b).split())
+    return len(first & second) / len(first | second)
 
 
-def pool_connected(instructions, llms, keep):
-    pipeline = Pipeline(name="pool")
-    load = LoadDataFromDicts(data=[{"question": text} for text in instructions], pipeline=pipeline)
-    group = GroupColumns(
-        columns=["generation", "model_name"],
-        output_columns=["generations", "generation_models"],
-        pipeline=pipeline,
-    )
-    for llm in llms:
-        task = TextGeneration(llm=llm, input_mappings={"instruction": "question"}, pipeline=pipeline)
-        load.connect(task)
-        task.connect(group)
-    group.connect(FilterRows(keep=lambda row: keep(row["generations"]), reason="alike", pipeline=pipeline))
-    return pipeline.run(progress=False)
+def no_word_shared(texts):
+    return unlike(texts, lambda a, b: len(set(bare(a).split()) & set(bare(b).split())), 1)
 
 
-def pool_without_filter(instructions, llms, keep):
-    return pool(instructions, llms, lambda texts: True)
+# As they would come from a pool.
+POOL = data("stand_in_1")
 
 
-def pool_that_loses_rows(instructions, llms, keep):
-    whole = pool(instructions, llms, keep)
-    return {"default": whole["default"]}
+def changed(place, **columns):
+    """The rows of a pool with another row at a place."""
+    return [{**row, **columns} if number == place else row for number, row in enumerate(POOL)]
 
-
-def pool_with_default_names(instructions, llms, keep):
-    with Pipeline() as pipeline:
-        load = LoadDataFromDicts(data=[{"instruction": text} for text in instructions])
-        (
-            load
-            >> [TextGeneration(llm=llm) for llm in llms]
-            >> GroupColumns(columns=["generation", "model_name"])
-        )
-    return pipeline.run(progress=False)
-
-
-def pool_of_one(instructions, llms, keep):
-    return pool(instructions, llms[:1] * 2, keep)
-
-
-def pool_reversed(instructions, llms, keep):
-    return pool(instructions, llms[::-1], keep)
-
-
-def pool_renamed(instructions, llms, keep):
-    whole = pool(instructions, llms, keep)
-    return {
-        name: {"train": [{**row, "generation_models": ["me"]} for row in whole[name]["train"]]}
-        for name in whole
-    }
-
-
-IDENTICAL = [pair["id"] for pair in PAIRS if plain(pair["chosen"]) == plain(pair["rejected"])]
-EXACT = [pair["id"] for pair in PAIRS if pair["chosen"] == pair["rejected"]]
 
 RIGHT = {
-    "dpo_loss": [
-        lambda margin, beta: math.log1p(math.exp(-beta * margin)),
-        lambda margin, beta: -np.log(1 / (1 + np.exp(-beta * margin))),
-        lambda margin, beta: float(np.logaddexp(0, -beta * margin)),
+    "identical_pair": ["nothing", " Nothing ", "NOTHING", "'nothing'".strip("'")],
+    "softmax_at": [
+        softmax,
+        softmax_array,
+        softmax_lazy,
+        lambda logits, temperature: torch.softmax(torch.tensor(logits) / temperature, dim=0),
+        lambda logits, temperature: pd.Series(softmax(logits, temperature)),
     ],
-    "identical_pair": ["nothing", " Nothing "],
-    "softmax_at": [softmax, softmax_array],
-    "unrelated_below": [],
-    "side_by_side": [grouped, grouped_by_search],
-    "identical_pairs": [IDENTICAL, set(IDENTICAL), tuple(reversed(IDENTICAL))],
-    "is_diverse": [diverse_by_words, diverse_by_letters],
-    "diverse_pool": [pool, pool_connected],
+    "unrelated_below": [0.36, np.float32(0.36), np.float64(0.33), 0.4, Fraction(36, 100), torch.tensor(0.36)],
+    "side_by_side": [grouped, grouped_by_search, grouped_by_pandas, lambda rows: iter(grouped(rows))],
+    "identical_pairs": [
+        IDENTICAL,
+        set(IDENTICAL),
+        np.array(IDENTICAL),
+        [str(id_) for id_ in IDENTICAL],
+        [row for row in PAIRS if row["id"] in IDENTICAL],
+        (id_ for id_ in IDENTICAL),
+        pd.Series(IDENTICAL),
+    ],
+    "is_diverse": [
+        lambda texts: unlike(texts, similarity, 0.7),
+        lambda texts: np.bool_(unlike(texts, letters, 0.75)),
+        lambda texts: unlike(texts, words_shared, 0.5),
+        lambda texts: torch.tensor(unlike(texts, similarity, 0.8)),
+    ],
+    "my_pool": [
+        POOL,
+        pd.DataFrame(POOL),
+        (row for row in POOL),
+        [{**row, "generations": tuple(row["generations"]), "note": "mine"} for row in POOL[:4]],
+    ],
 }
 WRONG = {
-    "dpo_loss": [
-        (lambda margin, beta: math.log1p(math.exp(-margin)), "beta has no effect"),
-        (lambda margin, beta: -math.log1p(math.exp(-beta * margin)), "expected 0.693"),
-        (lambda margin, beta: math.log1p(math.exp(beta * margin)), "For margin 2 and beta 1"),
-        (
-            lambda margin, beta: -math.log1p(math.exp(-beta * margin)) if margin else math.log(2),
-            "the sign is missing",
-        ),
-        (lambda margin, beta: str(margin), "expected 0.693"),
-        (lambda margin: 0.69, "raised TypeError"),
-        (0.6931, "Expected a function"),
-    ],
     "identical_pair": [
         ("brevity", "equally long"),
         ("both", "the difference stays 0"),
         ("less", "allowed"),
         (0, "allowed"),
+        (["nothing"], "allowed"),
+        (None, "allowed"),
     ],
     "softmax_at": [
-        (softmax_times, "multiplied by the temperature"),
-        (softmax_unguarded, "raised ZeroDivisionError"),
-        (softmax_overflows, "raised OverflowError"),
+        (lambda logits, temperature: softmax(logits, 1 / temperature), "multiplied by the temperature"),
         (lambda logits, temperature: softmax(logits, 1.0), "at temperature 0.5"),
-        (
-            lambda logits, temperature: [1 / len(logits)] * len(logits),
-            "For the logits [1.0, 2.0, 3.0] at temperature 1.0",
-        ),
-        (lambda logits, temperature: softmax(logits, temperature or 1), "at temperature 0"),
-        (
-            lambda logits, temperature: softmax(logits, temperature)[:1] if len(logits) == 1 else 1.0,
-            "expected",
-        ),
+        (lambda logits, temperature: [1 / len(logits)] * len(logits), "[1.0, 2.0, 3.0] at temperature 1.0"),
+        (lambda logits, temperature: [math.exp(x / temperature) for x in logits], "do not add up to 1"),
+        (lambda logits, temperature: print(softmax(logits, temperature)), "let it return it"),
+        (softmax_rounded, "expected [0.0"),
+        (lambda logits, temperature: softmax(logits, temperature)[-1], "expected [0.0"),
         ([0.1, 0.2, 0.7], "Expected a function"),
     ],
-    "unrelated_below": [],
+    "unrelated_below": [
+        (0.05, "too low"),
+        (0.6, "too high"),
+        (95, "from 0 to 1"),
+        (0.9, "100% of the off-topic answers lie below"),
+        (-0.1, "from 0 to 1"),
+        ("0.36", "without quotes"),
+        (0.27, "too low"),
+        (True, "of type bool"),
+        ([0.36], "of type list"),
+    ],
     "side_by_side": [
-        (lambda rows: rows, "5 rows went in, 5 came out"),
+        (lambda rows: rows, "4 rows went in, 4 came out"),
         (lambda rows: grouped(sorted(rows, key=lambda row: row["instruction"])), "For two instructions"),
         (
-            lambda rows: [
-                {**row, "generations": list(dict.fromkeys(row["generations"]))} for row in grouped(rows)
-            ],
-            "expected",
+            lambda rows: [{**row, "generations": set(row["generations"])} for row in grouped(rows)],
+            "gives {'instruction': 'b?'",
         ),
-        (lambda rows: grouped([row for row in rows if row["generation"]]), "expected"),
-        (lambda rows: grouped(rows) if len(rows) != 1 else [], "For a single row"),
-        (lambda rows: grouped(rows) or None, "For no rows"),
+        (lambda rows: grouped(rows)[:1], "4 rows went in, 1 came out"),
         (lambda rows: grouped(rows)[0], "Expected a list"),
+        (lambda rows: {row["instruction"]: row for row in grouped(rows)}, "Expected a list"),
+        (lambda rows: print(grouped(rows)), "let it return it"),
+        (lambda rows: [{**row, "model": 1} for row in grouped(rows)], "expected {'instruction'"),
         (grouped(PAIRS[:0]), "Expected a function"),
     ],
     "identical_pairs": [
         (EXACT, "equal letter by letter"),
         ([pair["id"] for pair in PAIRS], "are not identical pairs"),
         (IDENTICAL[:1], "are missing"),
-        ([*IDENTICAL, 10_000], "1 of your"),
+        ([*IDENTICAL, 10_000], "10000] is no id of these pairs; they go from 101 to 157"),
+        ([PAIRS.index(pair) for pair in PAIRS if pair["id"] in IDENTICAL], "is no id of these pairs"),
         ([], "are missing"),
         (3, "Expected a list"),
+        ([True], "xpected ids"),
+        ([None], "xpected ids"),
     ],
     "is_diverse": [
-        (lambda texts: len(set(texts)) == len(texts), "all but capitals and spaces"),
-        (lambda texts: True, "everything in common"),
-        (lambda texts: False, "nothing in common"),
+        (lambda texts: len(set(texts)) == len(texts), "capitals and spaces alone"),
+        (lambda texts: True, "letter by letter"),
+        (lambda texts: False, "without a common word"),
+        (no_word_shared, "a few words in common are no harm"),
         (lambda texts: similarity(texts[0], texts[1]) < 0.95, "nine words of ten"),
         (lambda texts: similarity(texts[0], texts[1]) < 0.8, "compare all pairs"),
         (
             lambda texts: all(similarity(a, b) < 0.8 for a, b in combinations(texts, 2)),
-            "For a single completion",
+            "for a single text".capitalize(),
         ),
         (
-            lambda texts: (
-                len(texts) > 1 and all(similarity(a or "", b or "") < 0.8 for a, b in combinations(texts, 2))
-            ),
-            "no text",
+            lambda texts: len(texts) > 1 and all(similarity(a, b) < 0.8 for a, b in combinations(texts, 2)),
+            "an empty one",
         ),
-        (lambda texts: 0.3, "Expected True or False"),
-        (lambda texts: diverse_by_words(texts) if texts[-1] is not None else True, "None"),
+        (lambda texts: 0.3, "expected True or False"),
+        (lambda texts: print(unlike(texts, similarity, 0.8)), "let it return it"),
+        (lambda texts: unlike(texts, similarity, 0.05), "a few words in common are no harm"),
     ],
-    "diverse_pool": [
-        (pool_without_filter, "the rows kept"),
-        (pool_that_loses_rows, "neither kept nor in"),
-        (pool_with_default_names, "expected rows with ['generation_models', 'generations']"),
-        (pool_of_one, "the rows kept"),
-        (pool_renamed, "in generation_models"),
-        (pool_reversed, "in generation_models"),
-        (lambda instructions, llms, keep: 3, "Expected the distiset"),
-        (lambda instructions, llms, keep: [], "the rows kept"),
-        (lambda instructions, llms, keep: Pipeline().run(), "your function raised"),
+    "my_pool": [
+        (POOL[:3], "You have 3 rows; at least 4"),
         (
-            lambda instructions, llms, keep: pool(instructions, llms, lambda texts: not keep(texts)),
-            "the rows kept",
+            changed(2, generations=["One."], generation_models=["m"]),
+            "Row 3 has one completion; a pair needs two",
         ),
-        (lambda instructions, llms, keep: pool(instructions[:1], llms, keep), "the rows kept"),
+        (changed(1, generations=[], generation_models=[]), "Row 2 has no completion"),
+        (changed(0, generations=["A.", "  "]), "Row 1 has one completion"),
+        (
+            changed(0, generations=["A.", "B.", None], generation_models=["m", "n", "m"]),
+            "Row 1: 1 of 3 completions are empty",
+        ),
+        (changed(3, generation_models=["m", "m"]), "Row 4 has completions of one model alone, 'm'"),
+        (changed(0, generation_models=["m"]), "Row 1, the names in generation_models"),
+        (changed(4, instruction=POOL[0]["instruction"].upper()), "Rows 1 and 5 ask the same"),
+        (changed(4, generations=["The same.", "the  same."]), "In row 5 all completions are the same text"),
+        (changed(1, instruction=""), "expected a text as the instruction"),
+        ([{"prompt": "?"}] * 4, "Row 1 has no column ['instruction']"),
+        ({"default": POOL}, "Expected a list of rows"),
+        (None, "Expected a list of rows"),
+        ("my rows", "Expected a list of rows"),
     ],
 }
-READ = 0.36  # what a careful reader takes from the figure
-RIGHT["unrelated_below"] = [READ, np.float64(READ), READ + 0.03, READ - 0.03]
-WRONG["unrelated_below"] = [
-    (0.05, "too low"),
-    (0.6, "too high"),
-    (95, "a number from 0 to 1"),
-    (1.5, "a number from 0 to 1"),
-    (0.9, "100% of the off-topic answers lie below"),
-    (-0.1, "a number from 0 to 1"),
-    ("a quarter", "Expected a number"),
-    (READ + 0.09, "too high"),
-    (READ - 0.09, "too low"),
-]

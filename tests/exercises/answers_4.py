@@ -1,74 +1,37 @@
 """Right and wrong answers to the questions of chapter 4."""
 
-import math
-import re
 from collections import Counter
 
 import numpy as np
+import pandas as pd
+import torch
 
-from course_lib.judging import cohens_kappa, pair_accuracy, wilson_interval
-from course_lib.steps import Step
-from course_lib.steps.load import DATA, read_jsonl
+from course_lib.exercises.checks import data
+from course_lib.exercises.faults import pairs_to_audit
+from course_lib.judging import cohens_kappa, pair_accuracy
 
-PAIRS = read_jsonl(DATA / "faulty_preferences.jsonl")
+PAIRS = pairs_to_audit()
+
+
+def gaps(judged):
+    return [item["ratings"]["good"] - item["ratings"]["worse"] for item in judged]
 
 
 def accuracy_by_hand(judged):
     right = 0
-    for item in judged:
-        good, worse = item["ratings"]["good"], item["ratings"]["worse"]
-        if good is not None and worse is not None and good - worse >= 0.005:
+    for gap in gaps(judged):
+        if gap >= 0.005:
             right += 1
-    return right / len(judged) if judged else None
-
-
-def gaps(judged):
-    ratings = [item["ratings"] for item in judged]
-    return [r["good"] - r["worse"] if None not in r.values() else math.nan for r in ratings]
-
-
-def share(values, count):
-    return sum(values) / count if count else None
-
-
-def ties_as_right(judged):
-    return share([gap > -0.005 for gap in gaps(judged)], len(judged))
+    return right / len(judged)
 
 
 def ties_as_half(judged):
-    return share([(gap >= 0.005) + (abs(gap) < 0.005) / 2 for gap in gaps(judged)], len(judged))
+    return sum((gap >= 0.005) + (abs(gap) < 0.005) / 2 for gap in gaps(judged)) / len(judged)
 
 
 def ties_left_out(judged):
     decided = [gap for gap in gaps(judged) if abs(gap) >= 0.005]
-    return share([gap > 0 for gap in decided], len(decided)) if decided else 0.0
-
-
-def missing_left_out(judged):
-    known = [gap for gap in gaps(judged) if not math.isnan(gap)]
-    return share([gap >= 0.005 for gap in known], len(known))
-
-
-def textbook(right, items):
-    if not items:
-        return 0, 1
-    p = right / items
-    half = 1.96 * math.sqrt(p * (1 - p) / items)
-    return p - half, p + half
-
-
-def undivided(right, items):
-    low, high = wilson_interval(right, items)
-    scale = 1 + 1.96**2 / items if items else 1
-    return low * scale, high * scale
-
-
-def wilson_by_roots(right, items):
-    """Both ends solve (p − x)² = z² x (1 − x) / n."""
-    if not items:
-        return [0, 1]
-    p, k = right / items, 1.96**2 / items
-    return sorted(np.roots([1 + k, -(2 * p + k), p * p]).real)
+    return sum(gap > 0 for gap in decided) / max(len(decided), 1)
 
 
 def kappa_by_table(a, b):
@@ -76,37 +39,26 @@ def kappa_by_table(a, b):
     table = np.array(
         [[sum(x == i and y == j for x, y in zip(a, b, strict=True)) for j in labels] for i in labels]
     )
-    if len(labels) < 2:
-        return math.nan
     table = table / table.sum()
     chance = float(table.sum(0) @ table.sum(1))
     return (float(np.trace(table)) - chance) / (1 - chance)
 
 
+def kappa_by_pandas(a, b):
+    first, second = pd.Series(a), pd.Series(b)
+    chance = (first.value_counts(normalize=True) * second.value_counts(normalize=True)).sum()
+    return ((first == second).mean() - chance) / (1 - chance)
+
+
 def observed(a, b):
-    return sum(x == y for x, y in zip(a, b, strict=True)) / len(a) if a else None
+    return sum(x == y for x, y in zip(a, b, strict=True)) / len(a)
 
 
 def kappa_with(chance):
-    def answer(a, b):
-        if len(set(a) | set(b)) < 2:
-            return None
-        by_luck = chance(a, b)
-        return (observed(a, b) - by_luck) / (1 - by_luck)
-
-    return answer
-
-
-def undefined_as(value):
-    def answer(a, b):
-        return value if len(set(a) | set(b)) < 2 else cohens_kappa(a, b)
-
-    return answer
+    return lambda a, b: (observed(a, b) - chance(a, b)) / (1 - chance(a, b))
 
 
 def swap_by_winner(normal, turned):
-    if len(normal) == 0:
-        return None
     winners = (
         [{"first": "a", "second": "b"}.get(v) for v in normal],
         [{"first": "b", "second": "a"}.get(v) for v in turned],
@@ -118,23 +70,21 @@ def swap_by_winner(normal, turned):
 def swap_by_count(normal, turned):
     pairs = Counter(zip(normal, turned, strict=True))
     agree = pairs["first", "second"] + pairs["second", "first"] + pairs["tie", "tie"]
-    count = len(normal)
     first = Counter(normal)["first"] + Counter(turned)["first"]
-    return {"agreement": agree / count, "first": first / (2 * count)} if count else None
+    return {"agreement": agree / len(normal), "first": first / (2 * len(normal))}
+
+
+def swap_by_pandas(normal, turned):
+    back = pd.Series(turned).replace({"first": "second", "second": "first"})
+    return {
+        "agreement": (pd.Series(normal) == back).mean(),
+        "first": (pd.Series(normal + turned) == "first").mean(),
+    }
 
 
 def swap_changed(**changes):
     """The right shares, but for what `changes` computes."""
-
-    def answer(normal, turned):
-        made = swap_by_count(normal, turned)
-        return made and {**made, **{name: change(normal, turned) for name, change in changes.items()}}
-
-    return answer
-
-
-def same_place(normal, turned):
-    return observed(normal, turned)
+    return lambda a, b: {**swap_by_count(a, b), **{name: change(a, b) for name, change in changes.items()}}
 
 
 def ties_disagree(normal, turned):
@@ -143,7 +93,7 @@ def ties_disagree(normal, turned):
 
 def first_of_decided(normal, turned):
     both = [v for v in normal + turned if v != "tie"]
-    return both.count("first") / len(both) if both else 0.0
+    return both.count("first") / len(both)
 
 
 def contradicting(pairs):
@@ -152,251 +102,124 @@ def contradicting(pairs):
         for other in pairs:
             same = one["prompt"] == other["prompt"] and one["id"] != other["id"]
             if same and one["chosen"] == other["rejected"] and one["rejected"] == other["chosen"]:
-                found.append(one["id"])
+                found.append((one["id"], other["id"]))
     return found
 
 
-CONTRADICTING = contradicting(PAIRS)
+TWOS = contradicting(PAIRS)
+CONTRADICTING = sorted({id_ for pair in TWOS for id_ in pair})
+FIRSTS = sorted({min(pair) for pair in TWOS})
 PROMPTS = Counter(pair["prompt"] for pair in PAIRS)
 SAME_PROMPT = [pair["id"] for pair in PAIRS if PROMPTS[pair["prompt"]] > 1]
 SEEN = {(pair["prompt"], pair["chosen"], pair["rejected"]) for pair in PAIRS}
 WITH_IDENTICAL = [pair["id"] for pair in PAIRS if (pair["prompt"], pair["rejected"], pair["chosen"]) in SEEN]
-LATER_ONES = [
-    k for k in CONTRADICTING if any(p["id"] < k and p["prompt"] == PAIRS[k]["prompt"] for p in PAIRS)
-]
+LABELS = {name: row["verdict"].replace("open", "no difference") for name, row in data("real_pairs").items()}
+JUDGES = {"off_topic": "likelihood", "decent": "default", "sums": "program", "reasons": "text"}
+ROWS = data("stand_in_4")
 
 
-def result_of(instruction):
-    asked = re.search(r"(\d+) (\+|−|×|plus|minus|times) (\d+)", instruction)
-    if not asked:
-        return None
-    a, b = int(asked[1]), int(asked[3])
-    return {"+": a + b, "p": a + b, "−": a - b, "m": a - b, "×": a * b, "t": a * b}[asked[2][0]]
-
-
-def numbers_in(text):
-    return [int(n.replace(",", "")) for n in re.findall(r"\d[\d,]*", text)]
-
-
-def judged_by(rate):
-    """A judge that computes the result, and rates each text by `rate(result, text, instruction)`."""
-
-    def judge(row):
-        result = result_of(row["instruction"])
-        if result is None:
-            return [None] * len(row["generations"])
-        return [
-            None if text is None else rate(result, text, row["instruction"]) for text in row["generations"]
-        ]
-
-    return judge
-
-
-def by_count(result, text, instruction):
-    """The result must stand there once more than the question alone accounts for."""
-    said, asked = Counter(numbers_in(text)), Counter(numbers_in(instruction))
-    echoed = asked[result] if sum((said & asked).values()) >= 2 else 0
-    return 4.5 if said[result] > echoed else 2.0
-
-
-def by_nearness(result, text, instruction):
-    """Half a point off for each tenth that the nearest number of the answer is away."""
-    own = [n for n in numbers_in(text) if n not in numbers_in(instruction)] or numbers_in(text)
-    away = min((abs(n - result) for n in own), default=999)
-    return np.float64(max(1.0, 5.0 - 0.5 * away / 10))
-
-
-def nothing_but_the_number(result, text, instruction):
-    return 5 if text == str(result) else 1
-
-
-compute = judged_by(by_count)
-
-
-class JudgeOfSums(Step):
-    inputs = ["instruction", "generations"]
-    outputs = ["ratings"]
-
-    def process(self, rows):
-        yield [{**row, "ratings": compute(row)} for row in rows]
-
-
-class ForgetsRatings(Step):
-    def process(self, rows):
-        yield [{**row, "score": compute(row)} for row in rows]
-
-
-def only_additions(row):
-    return compute(row) if re.search(r"\+|plus", row["instruction"]) else [None] * len(row["generations"])
-
-
-def by_place(row):
-    return [None if rating is None else 5 - place for place, rating in enumerate(compute(row))]
-
-
-def half_by_place(row):
-    """Goes by place where it sees a product."""
-    return by_place(row) if re.search("×|times", row["instruction"]) else compute(row)
-
-
-def rates_everything(row):
-    return [
-        3 if rating is None and text else rating
-        for rating, text in zip(compute(row), row["generations"], strict=True)
-    ]
-
-
-def rates_years(row):
-    return rates_everything(row) if "king" in row["instruction"] else compute(row)
-
-
-def rates_nothing_too(row):
-    return [rating or 1 for rating in compute(row)] if result_of(row["instruction"]) else compute(row)
-
-
-def refuses_rows_with_none(row):
-    return [None] * len(row["generations"]) if None in row["generations"] else compute(row)
-
-
-def of_hundred(row):
-    return [rating and 20 * rating for rating in compute(row)]
-
-
-def up_to_six(row):
-    return [rating and (6 if rating > 3 else 1) for rating in compute(row)]
-
-
-def from_zero(row):
-    return [rating and rating - 2 for rating in compute(row)]
+def changed(place, **columns):
+    return [{**row, **columns} if number == place else row for number, row in enumerate(ROWS)]
 
 
 RIGHT = {
     "accuracy": [
         accuracy_by_hand,
         lambda judged: pair_accuracy(judged)[-1]["accuracy"],
-        lambda judged: np.mean([gap >= 0.005 for gap in gaps(judged)]) if judged else math.nan,
+        lambda judged: np.mean([gap >= 0.005 for gap in gaps(judged)]),
+        lambda judged: (torch.tensor(gaps(judged)) >= 0.005).float().mean(),
+        lambda judged: (pd.Series(gaps(judged)) >= 0.005).mean(),
     ],
     "which_judge": [
-        {"off_topic": "likelihood", "decent": "default", "sums": "program", "reasons": "text"},
+        JUDGES,
         {"reasons": " Text ", "sums": "Program", "off_topic": "LIKELIHOOD", "decent": "default"},
     ],
-    "wilson": [
-        wilson_interval,
-        wilson_by_roots,
-        lambda right, items: np.array(wilson_interval(right, items)),
+    "kappa": [cohens_kappa, kappa_by_table, kappa_by_pandas, lambda a, b: np.float32(cohens_kappa(a, b))],
+    "swap_agreement": [
+        swap_by_winner,
+        swap_by_count,
+        swap_by_pandas,
+        lambda a, b: {name: torch.tensor(share) for name, share in swap_by_count(a, b).items()},
     ],
-    "kappa": [undefined_as(None), kappa_by_table],
-    "swap_agreement": [swap_by_winner, swap_by_count],
     "beats_a_coin": [
         ["facts", "format", "how-to"],
         {"how-to", "Format", " facts"},
         ("format", "how-to", "facts"),
+        {"facts": 1, "format": 2, "how-to": 3}.keys(),
+        np.array(["facts", "format", "how-to"]),
     ],
-    "contradictions": [CONTRADICTING, set(CONTRADICTING), tuple(reversed(CONTRADICTING))],
-    "judge_of_sums": [compute, judged_by(by_nearness), JudgeOfSums(), lambda row: tuple(compute(row))],
+    "contradictions": [
+        CONTRADICTING,
+        set(CONTRADICTING),
+        tuple(reversed(CONTRADICTING)),
+        list(map(str, CONTRADICTING)),
+        TWOS,
+        [pair for pair in PAIRS if pair["id"] in CONTRADICTING],
+    ],
+    "blind_labels": [
+        LABELS,
+        {**LABELS, "real-037": "B", "real-024": "A"},
+        {**LABELS, "real-130": "no difference"},
+        {name: label.lower() for name, label in {**LABELS, "real-098": "B"}.items()},
+    ],
+    "my_labels": [
+        ROWS,
+        changed(1, label="A"),
+        pd.DataFrame(ROWS),
+        [{**row, "A": row["B"], "B": row["A"]} for row in ROWS],
+        (row for row in ROWS[:4]),
+    ],
+    "my_judge": [(2, 3), [2, 3], np.array([2, 3]), (np.int64(2), 3.0), torch.tensor([2, 3])],
 }
 WRONG = {
     "accuracy": [
-        (ties_as_right, "ties count as right here"),
+        (lambda judged: sum(gap > -0.005 for gap in gaps(judged)) / len(judged), "ties count as right here"),
         (ties_as_half, "ties count as half right"),
-        (ties_left_out, "ties and missing ratings were left out"),
-        (missing_left_out, "missing ratings were left out"),
-        (
-            lambda judged: share([i["ratings"]["good"] > i["ratings"]["worse"] for i in judged], len(judged)),
-            "raised TypeError",
-        ),
-        (lambda judged: share([gap > 0 for gap in gaps(judged)], len(judged)), "differ by 0.002"),
-        (
-            lambda judged: accuracy_by_hand(judged) if judged else 0,
-            "For no items there is no share: your answer gives",
-        ),
-        (lambda judged: len(judged), "For four items with one tie"),
-        (lambda judged: 0.5 if len(judged) == 2 else accuracy_by_hand(judged), "two ties"),
+        (ties_left_out, "ties were left out"),
+        (lambda judged: sum(gap > 0 for gap in gaps(judged)) / len(judged), "differ by 0.002"),
+        (lambda judged: sum(gap >= 0.005 for gap in gaps(judged)), "For four items with one tie"),
+        (lambda judged: 100 * accuracy_by_hand(judged), "expected 0.5"),
+        (lambda judged: print(accuracy_by_hand(judged)), "let it return it"),
         (lambda judged: 0.9 if len(judged) == 1 else accuracy_by_hand(judged), "For a single item"),
-        (
-            lambda judged: accuracy_by_hand(judged) if judged else "none",
-            "For no items there is no share: your answer gives",
-        ),
         (0.5, "Expected a function"),
     ],
     "which_judge": [
         (
-            {"off_topic": "default", "decent": "likelihood", "sums": "program", "reasons": "text"},
-            "off_topic is about",
+            {**JUDGES, "off_topic": "default", "decent": "likelihood"},
+            "'off_topic' is no job for 'default': it is about",
         ),
-        (
-            {"off_topic": "likelihood", "decent": "text", "sums": "program", "reasons": "default"},
-            "depend on the order",
-        ),
-        (
-            {"off_topic": "likelihood", "decent": "default", "sums": "text", "reasons": "program"},
-            "sums is about",
-        ),
-        (
-            {"off_topic": "likelihood", "decent": "default", "sums": "program", "reasons": "default"},
-            "it writes nothing",
-        ),
-        (
-            {"off_topic": "likelihood", "decent": "default", "sums": "calculator", "reasons": "text"},
-            "sums: 'calculator'; allowed: 'likelihood'",
-        ),
-        (
-            {"off_topic": 3, "decent": "default", "sums": "program", "reasons": "text"},
-            "off_topic: 3; allowed",
-        ),
+        ({**JUDGES, "decent": "text", "reasons": "default"}, "depend on the order"),
+        ({**JUDGES, "sums": "text", "reasons": "program"}, "'sums' is no job for 'text'"),
+        ({**JUDGES, "reasons": "default"}, "it writes nothing"),
+        ({**JUDGES, "sums": "calculator"}, "sums: 'calculator'; allowed: 'default'"),
+        ({**JUDGES, "off_topic": 3}, "off_topic: 3; allowed"),
         ({"off_topic": "likelihood"}, "Expected the keys"),
         ("default", "Expected a dict"),
     ],
-    "wilson": [
-        (textbook, "this is the textbook interval"),
-        (lambda right, items: wilson_interval(right, items, 1.0), "z = 1, which holds in 68%"),
-        (undivided, "divide both ends"),
-        (lambda right, items: wilson_interval(right, items)[::-1], "For 8 right of 10"),
-        (lambda right, items: wilson_interval(right, items, 2.58), "For 8 right of 10"),
-        (lambda right, items: wilson_interval(right, items) if items else (0, 0), "For 0 right of 0"),
-        (lambda right, items: wilson_interval(right, items * items // items), "raised ZeroDivisionError"),
-        (lambda right, items: right / items if items else 0, "For 8 right of 10"),
-        (
-            lambda right, items: (
-                textbook(right, items) if right in (0, items) else wilson_interval(right, items)
-            ),
-            "textbook",
-        ),
-        (0.8, "Expected a function"),
-    ],
     "kappa": [
-        (observed, "the plain share of equal verdicts"),
+        (observed, "the plain share of equal labels"),
         (kappa_with(lambda a, b: 1 / len(set(a) | set(b))), "chance is not the same for all labels"),
         (
             kappa_with(lambda a, b: sum((a + b).count(v) ** 2 for v in set(a + b)) / (2 * len(a)) ** 2),
             "were pooled",
         ),
-        (undefined_as(1), "is not defined"),
-        (lambda a, b: undefined_as(None)(a, b) if a else 0, "For two empty lists"),
-        (lambda a, b: undefined_as(None)(a, b) if len(set(a + b)) != 1 else 1.0, "two raters who both say A"),
-        (lambda a, b: cohens_kappa(a, b), "your function raised"),
-        (lambda a, b: abs(undefined_as(None)(a, b) or 0), "expected -"),
+        (lambda a, b: abs(cohens_kappa(a, b)), "expected -"),
         (lambda a, b: str(cohens_kappa(a, b)), "expected 1"),
-        (lambda a, b: undefined_as(None)(a, b) if len(set(a + b)) < 3 else 0.3, "tie"),
+        (lambda a, b: cohens_kappa(a, b) if len(set(a + b)) < 3 else 0.3, "tie"),
+        (lambda a, b: print(cohens_kappa(a, b)), "let it return it"),
+        (lambda a, b: observed(a, b) - 0.5, "expected 1"),
         (0.7, "Expected a function"),
     ],
     "swap_agreement": [
-        (swap_changed(agreement=same_place), "you count the same place"),
-        (swap_changed(agreement=ties_disagree), "of whom all is a tie"),
+        (swap_changed(agreement=observed), "you count the same place"),
+        (swap_changed(agreement=ties_disagree), "ties in both runs"),
         (swap_changed(first=lambda a, b: a.count("first") / len(a)), "a judge whom the order leaves cold"),
         (swap_changed(first=lambda a, b: a.count("first") + b.count("first")), "expected"),
         (swap_changed(first=first_of_decided), "one tie in one run"),
         (swap_changed(first=lambda a, b: (a + b).count("second") / len(a + b)), "expected"),
-        (
-            lambda a, b: swap_by_count(a, b) or {"agreement": 0, "first": 0},
-            "For no items there are no shares",
-        ),
-        (lambda a, b: swap_by_count(a, b)["agreement"] if a else None, "expected {'agreement'"),
-        (lambda a, b: {"agreement": 1 / len(a), "first": 1}, "expected {'agreement': 0.0"),
-        (
-            lambda a, b: swap_changed(agreement=same_place)(a, b) if "tie" in a else swap_by_count(a, b),
-            "For one tie in one run: you count the same place",
-        ),
+        (lambda a, b: swap_by_count(a, b)["agreement"], "expected {'agreement'"),
+        (lambda a, b: tuple(swap_by_count(a, b).values()), "expected {'agreement'"),
+        (lambda a, b: print(swap_by_count(a, b)), "let it return it"),
         ({"agreement": 1.0, "first": 0.5}, "Expected a function"),
     ],
     "beats_a_coin": [
@@ -406,56 +229,56 @@ WRONG = {
         ),
         (["creative", "facts", "format", "how-to"], "creative (12 items)"),
         (["explanation", "facts", "format", "how-to"], "explanation (40 items)"),
-        (["facts", "format", "how-to", "reasoning"], "reasoning (40 items)"),
         (["format"], "2 more: a shorter bar"),
-        (["format", "facts"], "1 more"),
         ([], "3 more"),
         (["format", "all"], "Your answer names 'all'; allowed: 'advice'"),
         ([3], "Your answer names 3; allowed"),
         ("format", "Expected a list"),
     ],
     "contradictions": [
-        (
-            CONTRADICTING[:1]
-            + [k for k in CONTRADICTING[1:] if PAIRS[k]["prompt"] != PAIRS[CONTRADICTING[0]]["prompt"]][:1],
-            "both",
-        ),
-        (LATER_ONES, "You name one pair of each contradiction"),
-        (SAME_PROMPT, "share a prompt"),
+        (FIRSTS, "You name one pair of each contradiction"),
+        (SAME_PROMPT, "These share a prompt"),
         (WITH_IDENTICAL, "are in no contradiction"),
         (CONTRADICTING[:1], "are missing"),
-        (CONTRADICTING[:3], "1 of 4 ids are missing"),
-        ([*CONTRADICTING, 10_000], "1 of your 5"),
-        ([*LATER_ONES, 10_000], "1 of your 3"),
-        ([], "4 of 4 ids are missing"),
+        (CONTRADICTING[:-1], "1 of 6 ids are missing"),
+        ([*CONTRADICTING, 10_000], "is no id of these pairs"),
+        (FIRSTS[:2], "4 of 6 ids are missing"),
+        ([], "6 of 6 ids are missing"),
         (10, "Expected a list"),
     ],
-    "judge_of_sums": [
-        (judged_by(lambda result, text, instruction: 3), "12 ties"),
-        (judged_by(lambda result, text, instruction: 5 - len(text) / 20), "must lie above"),
-        (judged_by(nothing_but_the_number), "your judge is right in 2, 10 ties"),
-        (only_additions, "8 without a rating"),
-        (by_place, "Do not go by place"),
-        (half_by_place, "Do not go by place"),
-        (rates_everything, "about 12 geese.', which asks for no sum"),
-        (rates_years, "and who in 1087?', which asks for no sum"),
-        (rates_nothing_too, "expected a rating and None"),
-        (refuses_rows_with_none, "expected a rating and None"),
-        (of_hundred, "expected ratings that are numbers from 1 to 5"),
-        (from_zero, "expected ratings that are numbers from 1 to 5"),
-        (up_to_six, "expected ratings that are numbers from 1 to 5, or None; your answer gives [6"),
+    "blind_labels": [
         (
-            lambda row: compute(row)[:1],
-            "expected a list of ratings, one for each text; your answer gives [4.5]",
+            dict.fromkeys(LABELS, "A"),
+            "3 of 6 of your verdicts are those of six readings that agree; 5 are enough",
         ),
-        (lambda row: {"ratings": compute(row)}, "expected a list of ratings"),
+        (dict.fromkeys(LABELS, "no difference"), "Read 'real-031' again"),
+        ({**LABELS, "real-071": "B", "real-039": "B"}, "denies that it is a traditional alphabet"),
+        ({**LABELS, "real-071": "first"}, "real-071: 'first'; allowed: 'a', 'b', 'no difference'"),
+        ({**LABELS, "real-071": 1}, "allowed: 'a'"),
+        ({"real-071": "A"}, "Expected the keys"),
+        (list(LABELS.values()), "Expected a dict"),
+    ],
+    "my_labels": [
+        ([{k: v for k, v in row.items() if k != "label"} for row in ROWS], "Row 1 has no column ['label']"),
+        (changed(0, label="better"), "Row 1 has the label 'better'; allowed: 'A', 'B', 'no difference'"),
+        (changed(1, label=None), "Row 2 has the label None"),
         (
-            lambda row: [str(rating) for rating in compute(row)],
-            "expected ratings that are numbers from 1 to 5",
+            changed(2, A="Something else."),
+            "Row 3: ['Something else.'] is none of the completions of chapter 3",
         ),
-        (lambda row: [eval(row["instruction"])], "your function raised SyntaxError"),
-        (JudgeOfSums, "not the class of one"),
-        (ForgetsRatings(), "raised KeyError: 'ratings'"),
-        (5, "Expected a function"),
+        (changed(3, A=ROWS[3]["B"]), "Row 4: A and B are the same text"),
+        ([{**row, "label": "no difference"} for row in ROWS], "You see no difference anywhere"),
+        (changed(4, instruction="?"), "is not among the rows of chapter 3"),
+        (ROWS[:3], "You have 3 rows"),
+        ({row["id"]: row["label"] for row in ROWS}, "Expected a list of rows"),
+    ],
+    "my_judge": [
+        ((1, 3), "where the ratings prefer the other text"),
+        ((3, 3), "The pairs in which judge and label prefer the same text"),
+        ((2, 5), "The pairs with a label of A or B"),
+        (2 / 3, "Expected a pair of counts"),
+        ((2,), "Expected a pair of counts"),
+        ("2 of 3", "Expected a pair of counts"),
+        ({"agreed": 2, "decided": 3}, "Expected a pair of counts"),
     ],
 }

@@ -189,6 +189,29 @@ def test_its_own_folder_is_a_submissions_to_change(tmp_path):
     assert (result.correct, result.note) == (1, "")
 
 
+def test_rows_kept_beside_a_notebook_are_at_hand_and_others_have_their_stand_ins(tmp_path):
+    own = [
+        {"instruction": f"Why {n}?", "generations": ["Yes.", "No."], "generation_models": ["m", "n"]}
+        for n in range(4)
+    ]
+    (tmp_path / "my_dataset").mkdir()
+    lines = "".join(f"{json.dumps(row)}\n" for row in own)
+    (tmp_path / "my_dataset" / "chapter_1.jsonl").write_text(lines)
+    (tmp_path / "my_dataset" / "chapter_2.jsonl").symlink_to("chapter_1.jsonl")
+    (tmp_path / "my_dataset" / "labels.json").write_text('{"1f3a": "A"}')
+    cells = ["from course_lib.exercises import chapter\nex = chapter(3)"]
+    cells += ["assert [row['instruction'] for row in ex.kept(1)] == ['Why 0?', 'Why 1?', 'Why 2?', 'Why 3?']"]
+    cells += [
+        "rows = [{**row, 'ratings': [1, 2, 3][: len(row['generations'])]} for row in ex.kept(2)]\nex.keep(rows)"
+    ]
+    cells += ["ex.check('my_ratings', ex.kept(3))"]
+    cells += [
+        "from course_lib.widgets import read_labels\nassert read_labels('my_dataset/labels.json') == {'1f3a': 'A'}"
+    ]
+    result = grade(notebook(tmp_path, "x.ipynb", *cells), "x", 60)
+    assert (result.correct, result.note) == (1, "")
+
+
 def test_magics_of_notebooks_cost_nothing(tmp_path):
     cells = [
         "%matplotlib inline\n" + START,

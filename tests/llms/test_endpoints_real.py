@@ -132,9 +132,42 @@ def test_a_server_that_ignores_the_schema_gives_no_wrong_rating(model, address):
     assert made["ratings"] == [None, None] and [entry["reason"] for entry in how] == ["no JSON"] * 2
 
 
+def test_typed_decisions_are_the_probabilities_of_the_choices(model, address):
+    pytest.importorskip("transformers.cli.serving.systemone")
+    llm = OpenAILLM(model, base_url=address, can_score="systemone", prices={"input": 1, "output": 1})
+    chats = [[{"role": "user", "content": text}] for text in ("Is ice cold?", "Is fire cold?")]
+    found = llm.choice_probabilities(chats, ["yes", "no", "perhaps"], prefill="Answer:")
+    assert llm.usage.input_tokens > 60 and llm.usage.cost == llm.usage.input_tokens / 1e6
+    # What the server asks the model for these choices, asked here.
+    options = "\n\nAnswer:\n\nA. yes\nB. no\nC. perhaps\nAnswer with the letter of the option that fits best (A to C) only."
+    asked = [[{"role": "user", "content": f"{chat[0]['content']}{options}"}] for chat in chats]
+    here = TransformersLLM("smollm2-135m").choice_probabilities(asked, ["A", "B", "C"])
+    assert found == pytest.approx(here, abs=0.01) and (found[0] != found[1]).all()
+    judge = UltraFeedback(llm=llm, mode="logits", rationales=False)
+    row = next(judge.process([{"instruction": "Capital of Spain?", "generations": ["Madrid", "Rome"]}]))[0]
+    assert all(1 < rating < 5 for rating in row["ratings"])
+    assert OpenAILLM(model, base_url=address, can_score=True).fingerprint != llm.fingerprint
+
+
+def test_decisions_are_asked_only_where_there_are_any():
+    with serving(lambda body, number: (404, "Not Found")) as server:
+        llm = OpenAILLM("m", base_url=server.address, can_score="systemone")
+        with pytest.raises(EndpointError, match="decides nothing .Not Found.: leave can_score out"):
+            llm.choice_probabilities(CHATS[:1], ["a", "b"])
+    assert server.paths == ["/v1/systemone"] and "messages" not in server.bodies[0]
+    for wrong in (
+        OpenAILLM("m", api_key="k", can_score="logits"),
+        InferenceEndpointsLLM(model_id="m", can_score="systemone"),
+    ):
+        with pytest.raises(
+            InputError, match="can_score=.*allowed: True, False, and of OpenAILLM 'systemone'"
+        ):
+            wrong.check()
+
+
 def test_a_pipeline_writes_here_and_has_its_judge_behind_the_address(model, address):
     with Pipeline() as pipeline:
-        load = LoadDataFromDicts(data=[{"instruction": "Capital of Spain?"}, {"instruction": "2 + 2?"}])
+        load = LoadDataFromDicts(data=[{"instruction": "Capital of Spain?"}])
         here = TransformersLLM("smollm2-135m", generation_kwargs={"max_new_tokens": 8})
         writers = [
             TextGeneration(llm=here, num_generations=1, system_prompt=p) for p in ("Be brief.", "Be kind.")
@@ -145,10 +178,10 @@ def test_a_pipeline_writes_here_and_has_its_judge_behind_the_address(model, addr
         load >> writers >> GroupColumns(**names) >> UltraFeedback(llm=there) >> FormatTextGenerationDPO()
     distiset = pipeline.run(progress=False)
     rows = [*distiset["default"]["train"], *distiset.dropped_rows()]
-    assert len(rows) == 2 and all(len(row["generations"]) == 2 for row in rows)
-    assert all(rating is None or 1 <= rating <= 5 for row in rows for rating in row["ratings"])
+    assert len(rows) == 1 and len(rows[0]["generations"]) == 2
+    assert all(rating is None or 1 <= rating <= 5 for rating in rows[0]["ratings"])
     counts = distiset.report.models["judge"]
-    assert counts["new"] == 2 and 0 < counts["output_tokens"] <= 24 and counts["input_tokens"] > 200
+    assert counts["new"] == 1 and 0 < counts["output_tokens"] <= 12 and counts["input_tokens"] > 200
     assert counts["cost"] == pytest.approx((counts["input_tokens"] + 2 * counts["output_tokens"]) / 1e6)
 
 
