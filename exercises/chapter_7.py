@@ -68,7 +68,7 @@ def waits(answer):
         "a time that the server tells": [(429, 20), (200, None)],
         "no time told": [(503, None), (429, None), (429, None), (200, None)],
         "some times told": [(429, None), (429, 7), (503, None), (200, None)],
-        "a wrong key": [(429, 3), (401, None), (200, None)],
+        "a wrong key": [(429, 3), (401, None), (429, 5), (200, None)],
     }
     misread = {
         "without a time from the server, the wait doubles each time": lambda r: _waits(r, doubling=False),

@@ -67,7 +67,9 @@ def imported_in(*patterns: str) -> set[str]:
 
 def test_what_the_library_imports_is_what_its_installation_brings():
     used = imported_in("course_lib/**/*.py", "exercises/*.py")
-    assert used - LIBRARY == extra("openai", "any-llm", "train")  # which are asked for in words where they are missing
+    assert used - LIBRARY == extra(
+        "openai", "any-llm", "train"
+    )  # which are asked for in words where they are missing
     assert LIBRARY - used - NEEDED_BY_OTHERS == set()
 
 
