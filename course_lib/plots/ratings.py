@@ -12,17 +12,8 @@ from course_lib.plots import charts
 from course_lib.plots.style import COLOURS, DASHED, checked, drawable, figure, is_number
 
 # The way through the course: what is done, in which chapter, and where it is drawn.
-STAGES = [
-    "instructions",
-    "completions",
-    "evolve",
-    "rate",
-    "judge the judge",
-    "pairs",
-    "dataset",
-    "DPO",
-    "larger models",
-]
+BEFORE_JUDGING = ["instructions", "completions", "evolve", "rate"]
+STAGES = [*BEFORE_JUDGING, "judge the judge", "pairs", "dataset", "DPO", "larger models"]
 CHAPTERS = [1, 1, 2, 3, 4, 5, 5, 6, 7]
 PLACES = [(0, 0), (1, 0), (2, 0), (3, 0), (3, 1), (2, 1), (1, 1), (0, 1), (0, 2)]
 # Ways to train, each from what people or judges give to what the model learns: where a box stands, its text, its colour.

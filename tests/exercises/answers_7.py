@@ -207,9 +207,9 @@ WRONG = {
     ],
     "own_client": [
         (careless, "raised KeyError"),
-        (lambda send, wait, body: client(send, wait, body, pause=1), "The waits for a crowd"),
-        (lambda send, wait, body: client(send, wait, body, tries=1), "a crowd, then an answer"),
-        (lambda send, wait, body: client(send, wait, body, tries=6), "a crowd without end"),
+        (lambda send, wait, body: client(send, wait, body, pause=1), "The waits for busy twice"),
+        (lambda send, wait, body: client(send, wait, body, tries=1), "busy twice, then an answer"),
+        (lambda send, wait, body: client(send, wait, body, tries=6), "busy all the time"),
         (trusting, "a text that was cut"),
         (lambda send, wait, body: client(send, wait, body)["text"], "expected {'text'"),
         ({"text": "Rating: 4", "reason": None}, "Expected a function"),

@@ -69,7 +69,7 @@ everything = pytest.mark.parametrize("path", [*EXECUTED, *EXERCISES], ids=by_nam
 def test_each_lesson_after_chapter_0_has_a_solution_and_an_exercise_of_its_name():
     introduction, *names = [path.name for path in LESSONS]
     assert introduction == "00_why_preferences.ipynb"
-    assert len(names) == 6
+    assert len(names) == 7
     assert [path.name for path in SOLUTIONS] == names == [path.name for path in EXERCISES]
 
 
