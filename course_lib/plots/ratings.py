@@ -30,10 +30,7 @@ WAYS = {
 
 
 def where_we_are(chapter: int) -> Figure:
-    """The way from instructions to DPO and on, with the part of this chapter (1 to 7) marked by colour and a thick edge.
-
-    Chapter 0 stands before the way, so nothing is marked.
-    """
+    """The way from instructions to DPO and on, with the part of `chapter` marked; chapter 0 stands before the way."""
     if chapter not in range(8):
         raise InputError(f"chapter={chapter!r}; allowed: 0, 1, 2, 3, 4, 5, 6, 7.")
     fig, ax = figure(height=3.5)
