@@ -8,7 +8,6 @@ from course_lib.errors import AbsentError
 JUDGE = "UltraFeedback(aspect=…), or course_lib.judging.default_judge(), rates the texts in `generations`"
 OWN_TASK = "write a Task of your own: README.md, 'Your own model, task and judge', has one of ten lines"
 OWN_LLM = "write an LLM of your own: README.md, 'Your own model, task and judge', has one of eight lines"
-ARGILLA = "Distiset.save_to_disk or push_to_hub; Argilla's own client loads datasets from there"
 LITELLM = (
     "AnyLLM('PROVIDER:MODEL') asks as many providers, and OpenAILLM(model, base_url=…) a LiteLLM proxy; the package is not "
     "used, since releases of it on PyPI stole keys in March 2026"
@@ -21,7 +20,6 @@ INSTEAD = {
     **dict.fromkeys(["EvolComplexity", "EvolComplexityGenerator"], "EvolInstruct makes instructions harder"),
     **dict.fromkeys(["DeitaFiltering", "DataSampler"], "FilterRows(keep=…, reason='…') leaves rows out by their columns"),
     **dict.fromkeys(["EmbeddingDedup", "MinHashDedup"], "python -m course_lib audit --write leaves out copies"),
-    **dict.fromkeys(["PreferenceToArgilla", "TextGenerationToArgilla"], ARGILLA),
     **dict.fromkeys(["routing_batch_function", "sample_n_steps"], "connect all steps, and leave texts out after GroupColumns"),
     **dict.fromkeys(["RayPipeline"], "Pipeline runs in one process, with batches as large as memory allows"),
     **dict.fromkeys(["AnyscaleLLM", "MixtureOfAgentsLLM", "MlxLLM"], OWN_LLM),

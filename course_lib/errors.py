@@ -33,7 +33,7 @@ class OutputError(CourseLibError, OSError):
 
 
 class EndpointError(CourseLibError, OSError):
-    """A model behind an address that cannot be asked: its key, name, address or credit."""
+    """A model or a service behind an address that cannot be asked: its key, name, address or credit."""
 
 
 class MissingPackageError(CourseLibError, ImportError):

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 LINES = (ROOT / "requirements-library.txt").read_text(encoding="utf-8").splitlines()
 LIBRARY = {canonicalize_name(Requirement(line).name) for line in LINES if line and not line.startswith("#")}
-EXTRAS = {"openai"}  # imported when a model behind an address is asked, and not before
+EXTRAS = {"openai", "argilla", "httpx"}  # imported when what is behind an address is asked, and not before
 
 
 def imported_modules() -> set[str]:

@@ -6,9 +6,11 @@ are none, `test_names.py` says the same with code of our own. What needs a hub o
 
 import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
+from argilla_stand_in import KEY, StandIn
 
 from course_lib.llms import TransformersLLM
 from course_lib.steps import LoadDataFromDicts
@@ -146,6 +148,30 @@ def test_results_that_the_article_prints_have_the_same_columns():
     assert next(group.process(*rows)) == [
         {"generations": ["Madrid", "Barcelona"], "model_names": ["madrid", "barcelona"]}
     ]
+
+
+@needs_seeds
+def test_what_the_article_imports_is_here_and_its_step_for_people_sends_to_argilla():
+    imports = r"from distilabel\.llms [^\n]+\n(?:[^\n]+\n){1,8}PreferenceToArgilla,\n\)\n[^\n]+"
+    names = run(re.search(imports, texts()[1])[0].replace("distilabel.", "course_lib."))
+    server = StandIn()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    rated = {"instruction": "Capital of Spain?", "generations": ["Madrid", "Barcelona"], "ratings": [5, 1]}
+    with names["Pipeline"](name="generate-dataset") as pipeline:
+        to_argilla = names["PreferenceToArgilla"](
+            dataset_name="preference-dataset",
+            dataset_workspace="argilla",
+            api_url=server.url,
+            api_key=KEY,
+            num_generations=2,
+        )
+        LoadDataFromDicts(data=[rated]) >> to_argilla
+    distiset = pipeline.run(progress=False)
+    server.shutdown()
+    server.server_close()
+    assert distiset["default"]["train"].to_list() == [rated]
+    records = [record for of_dataset in server.records.values() for record in of_dataset.values()]
+    assert [record["fields"]["generation-0"] for record in records] == ["Madrid"]
 
 
 @needs_seeds

@@ -1,6 +1,7 @@
 """The pieces of a pipeline that need no language model; those that do are in `course_lib.steps.tasks`."""
 
 from course_lib.absent import absent
+from course_lib.steps.argilla import PreferenceToArgilla, TextGenerationToArgilla, ratings_from_argilla
 from course_lib.steps.base import GeneratorStep, GlobalStep, Step, StepColumns, StepInput, StepOutput, step
 from course_lib.steps.columns import (
     CombineOutputs,
@@ -39,11 +40,14 @@ __all__ = [
     "LoadDataFromFileSystem",
     "LoadDataFromHub",
     "MergeColumns",
+    "PreferenceToArgilla",
     "PushToHub",
     "Step",
     "StepColumns",
     "StepInput",
     "StepOutput",
+    "TextGenerationToArgilla",
     "TruncateTextColumn",
+    "ratings_from_argilla",
     "step",
 ]

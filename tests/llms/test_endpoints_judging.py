@@ -253,3 +253,21 @@ def test_a_dry_run_says_what_all_rows_will_ask_and_cost(capfd):
             in said
         )
         assert written(server, 3).run().report.ahead == {}
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_judge_of_ones_own_that_changes_the_prompt_is_asked_with_and_without_a_schema(refuses):
+    class Stern(UltraFeedback):
+        def format_input(self, row, aspect=None, shown=None):
+            _, asked = super().format_input(row, aspect, shown)
+            return [{"role": "system", "content": "You are stern."}, asked]
+
+    def answer(body, number):
+        assert body["messages"][0]["content"] == "You are stern."
+        if "response_format" not in body:
+            return PLAIN
+        return error(400, "response_format: json_schema is not supported") if refuses else in_json(4, 2)
+
+    with serving(answer) as server:
+        [row] = next(Stern(llm=vllm(server)).process([ROW]))
+    assert row["ratings"] == ([5, 2] if refuses else [4, 2])

@@ -217,7 +217,7 @@ def test_a_split_keeps_all_rows_of_a_prompt_on_one_side(shuffle):
     "module, name",
     [
         ("course_lib.steps", "DeitaFiltering"),
-        ("course_lib.steps", "PreferenceToArgilla"),
+        ("course_lib.steps", "EmbeddingDedup"),
         ("course_lib.steps.tasks", "QualityScorer"),
         ("course_lib.steps.tasks", "PrometheusEval"),
         ("course_lib.pipeline", "routing_batch_function"),

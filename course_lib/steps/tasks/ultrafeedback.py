@@ -52,16 +52,16 @@ class UltraFeedback(Task):
 
     inputs = ["instruction", "generations"]
 
-    def format_input(
-        self, row: Row, aspect: str | None = None, shown: list[str] | None = None, in_json: bool | None = None
-    ) -> Chat:
+    _plain = False  # while the answer is asked for without a schema that was refused
+
+    def format_input(self, row: Row, aspect: str | None = None, shown: list[str] | None = None) -> Chat:
         """The listwise prompt in text mode; in logits mode the prompt for the one text in `shown`."""
         if shown is None:
             shown = [text for text in texts_of(row, "generations", self) if has_words(text)]
         frame, texts = ("listwise", shown) if self.mode == "text" else ("pointwise", shown[:1])
         prompt = shipped(f"ultrafeedback/{aspect or self.aspects[0]}")
         layout = shipped(f"ultrafeedback/_{frame}")
-        form = {"in_json": self._in_json if in_json is None else in_json, "explained": self._explains}
+        form = {"in_json": self._in_json, "explained": self._explains}
         content = filled(prompt, layout=layout, instruction=instruction_of(row, self), texts=texts, **form)
         system = filled(shipped("ultrafeedback/_system"))
         return [{"role": "system", "content": system}, {"role": "user", "content": content}]
@@ -82,7 +82,7 @@ class UltraFeedback(Task):
                 texts = to_rate(judgements)[::step]
                 groups = [texts] if self.mode == "text" else [[text] for text in texts]
                 sheets += [Sheet(row, group, aspect) for group in groups if group]
-            rate([sheet for sheet in sheets if self._prompted(sheet, self._in_json)])
+            rate([sheet for sheet in sheets if self._prompted(sheet)])
             orders.append(judged)
         return [list(map(averaged, *both)) for both in zip(*orders, strict=True)] if self.swap else orders[0]
 
@@ -116,7 +116,10 @@ class UltraFeedback(Task):
     def _parse(self, sheets: list[Sheet]) -> None:
         """The model writes the whole answer, and what it wrote is read."""
         if self._in_json:
-            sheets = [sheet for sheet in self._refused(sheets) if self._prompted(sheet, False)]
+            refused = self._refused(sheets)
+            self._plain = True
+            sheets = [sheet for sheet in refused if self._prompted(sheet)]
+            self._plain = False
         results = self.llm.generate([sheet.chat for sheet in sheets])
         for sheet, result in zip(sheets, results, strict=True):
             reply = result["generations"][0]
@@ -149,7 +152,7 @@ class UltraFeedback(Task):
 
     # --- prompts that fit ---------------------------------------------------------------------------------------
 
-    def _prompted(self, sheet: Sheet, in_json: bool) -> bool:
+    def _prompted(self, sheet: Sheet) -> bool:
         """Give a sheet its prompt; False and a reason if it never fits the model.
 
         Its longest parts are cut in the middle until it and the answer fit.
@@ -158,7 +161,7 @@ class UltraFeedback(Task):
         parts = list(whole)
         while True:
             asked = {"instruction": parts[0], **dict.fromkeys(OPTIONAL)}
-            sheet.chat = self.format_input({**sheet.row, **asked}, sheet.aspect, parts[1:], in_json)
+            sheet.chat = self.format_input({**sheet.row, **asked}, sheet.aspect, parts[1:])
             if self._fits(sheet.chat, len(sheet.judgements)):
                 break
             longest = max(range(len(parts)), key=lambda i: len(parts[i]))
@@ -208,7 +211,8 @@ class UltraFeedback(Task):
 
     @property
     def _in_json(self) -> bool:
-        return self.mode == "text" and self.use_default_structured_output and self.llm.takes_schema
+        asked = self.mode == "text" and self.use_default_structured_output and not self._plain
+        return asked and self.llm.takes_schema
 
     def sample(self) -> Row:
         return {"generations": ["<GENERATION 1>", "<GENERATION 2>"]}
