@@ -14,13 +14,13 @@ from course_lib.exercises.checks import data
 from course_lib.exercises.questions import Outcome, Question, outcome_of
 from course_lib.exercises.sources import solution_code
 
-CHAPTERS = (1, 2, 3, 4, 5, 6)
+CHAPTERS = (1, 2, 3, 4, 5, 6, 7)
 MARKS = {"correct": "✔", "incorrect": "✘", "not attempted": "…"}
 COLOURS = {"correct": "#009E73", "incorrect": "#D55E00", "not attempted": "#808080"}
 
 
 def chapter(number: int) -> "Sheet":
-    """The exercises of chapter 1 to 6.
+    """The exercises of chapter 1 to 7.
 
     Raises:
         InputError: there is no such chapter.

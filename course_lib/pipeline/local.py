@@ -86,7 +86,11 @@ class Pipeline:
         return self._run(parameters, dataset, use_cache, progress)
 
     def dry_run(
-        self, parameters: dict[str, dict[str, Any]] | None = None, batch_size: int = 1, dataset: Any = None
+        self,
+        parameters: dict[str, dict[str, Any]] | None = None,
+        batch_size: int = 1,
+        dataset: Any = None,
+        progress: bool | None = None,
     ) -> Distiset:
         """`run` on the first `batch_size` rows of each first step, computed anew, to see that all works.
 
@@ -95,7 +99,7 @@ class Pipeline:
         """
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size}; allowed: 1 or more.")
-        distiset = self._run(parameters, dataset, use_cache=False, progress=None, most_rows=batch_size)
+        distiset = self._run(parameters, dataset, use_cache=False, progress=progress, most_rows=batch_size)
         for model, counts in distiset.report.ahead.items():
             tokens = f"{counts['input_tokens']:,.0f} tokens read and {counts['output_tokens']:,.0f} written"
             cost = f", ${counts['cost']:,.2f}" if "cost" in counts else ""

@@ -12,9 +12,10 @@ from course_lib.plots import charts
 from course_lib.plots.style import COLOURS, DASHED, checked, drawable, figure, is_number
 
 # The way through the course: what is done, in which chapter, and where it is drawn.
-STAGES = ["instructions", "completions", "evolve", "rate", "judge the judge", "pairs", "dataset", "DPO"]
-CHAPTERS = [1, 1, 2, 3, 4, 5, 5, 6]
-PLACES = [(0, 0), (1, 0), (2, 0), (3, 0), (3, 1), (2, 1), (1, 1), (0, 1)]
+BEFORE_JUDGING = ["instructions", "completions", "evolve", "rate"]
+STAGES = [*BEFORE_JUDGING, "judge the judge", "pairs", "dataset", "DPO", "larger models"]
+CHAPTERS = [1, 1, 2, 3, 4, 5, 5, 6, 7]
+PLACES = [(0, 0), (1, 0), (2, 0), (3, 0), (3, 1), (2, 1), (1, 1), (0, 1), (0, 2)]
 # Ways to train, each from what people or judges give to what the model learns: where a box stands, its text, its colour.
 PAIRS = ("pairs: chosen\nand rejected", "#FCE9C6")
 WAYS = {
@@ -29,14 +30,11 @@ WAYS = {
 
 
 def where_we_are(chapter: int) -> Figure:
-    """The way from instructions to DPO, with the part of this chapter (1 to 6) marked by colour and a thick edge.
-
-    Chapter 0 stands before the way, so nothing is marked.
-    """
-    if chapter not in range(7):
-        raise InputError(f"chapter={chapter!r}; allowed: 0, 1, 2, 3, 4, 5, 6.")
-    fig, ax = figure(height=2.5)
-    ax.set(xlim=(-0.45, 3.45), ylim=(1.5, -0.5))
+    """The way from instructions to DPO and on, with the part of `chapter` marked; chapter 0 stands before the way."""
+    if chapter not in range(8):
+        raise InputError(f"chapter={chapter!r}; allowed: 0, 1, 2, 3, 4, 5, 6, 7.")
+    fig, ax = figure(height=3.5)
+    ax.set(xlim=(-0.45, 3.45), ylim=(2.5, -0.5))
     ax.axis("off")
     arrow, before = None, PLACES[0]
     for stage, number, place in zip(STAGES, CHAPTERS, PLACES, strict=True):

@@ -24,7 +24,7 @@ EXECUTED = [*LESSONS, *SOLUTIONS]
 LONGEST_CELL = 16  # lines
 LONGEST_SET_UP = 22
 # Chapters that are written as chapters of a textbook, and what that means. A chapter joins by its name here.
-TEXTBOOK = ["01_model_pooling", "02_evol_quality"]
+TEXTBOOK = ["01_model_pooling", "02_evol_quality", "07_larger_models"]
 MOST_CELLS, LONGEST_TEXTBOOK_CELL, OPTIONS, QUESTIONS = 60, 12, 3, range(4, 7)
 NEEDED = ["After this chapter", "Take-aways", "Check yourself", "Further reading"]
 # By chapter, from chapter 0 on.
@@ -36,6 +36,7 @@ WIDGETS = [
     "judge_bench",
     "margin_slider",
     "completion_explorer",
+    "judge_bench",
 ]
 
 
@@ -65,12 +66,10 @@ every_textbook = pytest.mark.parametrize("path", [p for p in LESSONS if p.stem i
 everything = pytest.mark.parametrize("path", [*EXECUTED, *EXERCISES], ids=by_name)
 
 
-WITHOUT_EXERCISES = ("00_why_preferences.ipynb", "06_dpo.ipynb")
-
-
-def test_each_lesson_but_two_has_a_solution_and_an_exercise_of_its_name():
-    names = [path.name for path in LESSONS if path.name not in WITHOUT_EXERCISES]
-    assert len(LESSONS) == 7 and len(names) == 5
+def test_each_lesson_after_chapter_0_has_a_solution_and_an_exercise_of_its_name():
+    introduction, *names = [path.name for path in LESSONS]
+    assert introduction == "00_why_preferences.ipynb"
+    assert len(names) == 7
     assert [path.name for path in SOLUTIONS] == names == [path.name for path in EXERCISES]
 
 
