@@ -23,7 +23,7 @@ from course_lib.steps.tasks import LikelihoodRating, RewardHeadRating
 Item = dict[str, Any]
 ANSWERS = ("good", "worse", "off_topic")
 PARTS = ("fit", "report", "fresh", "blind")  # of the labelled items
-TIE = 0.005  # ratings closer than this are a tie: they would round to the same hundredth
+TIE = 0.005  # ratings closer than this are a tie: they hardly differ at two decimals
 
 
 def default_judge(device: str | None = None) -> RewardHeadRating:

@@ -111,7 +111,7 @@ def before_after(rows: Sequence[Row]) -> View:
 
 
 def _rewrite(row: Row) -> str:
-    refused = f"<strong>Refused:</strong> {shown(row['fault'])}. Nobody gets to choose it."
+    refused = f"<strong>Refused:</strong> {shown(row['fault'])}. It is left out, so no pair can hold it."
     lines = {
         "instruction": shown(row["instruction"]),
         "criterion": shown(as_text(row["criterion"])),

@@ -1,6 +1,7 @@
 """Chapter 1, model pooling: what the answers are checked for."""
 
 import math
+from itertools import combinations
 
 from course_lib.exercises.checks import agree, call, data, equal, excerpt, expect, require
 from course_lib.exercises.choices import chosen_from, number_in, read_off
@@ -42,6 +43,10 @@ def softmax_at(answer):
         "the weights do not add up to 1 yet. Divide each by their sum": lambda logits, t: [
             math.exp(logit / t) for logit in logits
         ],
+        "the temperature has no effect. Divide by it before exp": lambda logits, t: _softmax(logits, 1),
+        "divide the logits, before exp, not the shares": lambda logits, t: [
+            share / t for share in _softmax(logits, 1)
+        ],
     }
     agree(answer, _softmax, cases, misread)
 
@@ -82,24 +87,25 @@ def unrelated_below(answer):
 def side_by_side(answer):
     """A function: rows with instruction, generation, model_name in; one row per instruction out, with the columns
     instruction, generations and generation_models (lists, in the order of the rows)."""
-    rows = [
-        {"instruction": instruction, "generation": text, "model_name": model}
-        for instruction, text, model in [
-            ("b?", "B1", "m"),
-            ("a?", "A1", "m"),
-            ("b?", "B2", "n"),
-            ("b?", "B1", "o"),
-        ]
-    ]
+    # Instructions, texts and models are in no order of the alphabet, so that sorting by one of them shows.
+    columns, lines = ("instruction", "generation", "model_name"), "b? B1 n/a? A1 m/b? B2 m/b? B1 o/c? C1 m"
+    rows = [dict(zip(columns, line.split(), strict=True)) for line in lines.split("/")]
     expected = [
-        {"instruction": "b?", "generations": ["B1", "B2", "B1"], "generation_models": ["m", "n", "o"]},
+        {"instruction": "b?", "generations": ["B1", "B2", "B1"], "generation_models": ["n", "m", "o"]},
         {"instruction": "a?", "generations": ["A1"], "generation_models": ["m"]},
+        {"instruction": "c?", "generations": ["C1"], "generation_models": ["m"]},
     ]
     result = call(answer, rows)
     expect(isinstance(result, list | tuple), "a list of rows", result)
-    count = f"{len(rows)} rows went in, {len(result)} came out; expected one for each of 2 instructions."
-    require(len(result) == 2, count)
-    equal(list(result), expected, "for two instructions, one of them with three completions")
+    count = f"{len(rows)} rows went in, {len(result)} came out; expected one for each of {len(expected)} instructions."
+    require(len(result) == len(expected), count)
+    for number, row in enumerate(result, 1):
+        expect(isinstance(row, dict), "a dict for each instruction", row, f"row {number}")
+        equal(sorted(row, key=str), sorted(expected[0]), f"row {number}, the columns")
+    equal([row["instruction"] for row in result], ["b?", "a?", "c?"], "the order of the instructions")
+    for row, wanted in zip(result, expected, strict=True):
+        for column, values in wanted.items():
+            equal(row[column], values, f"for the instruction {row['instruction']!r}, the column {column}")
 
 
 @question(
@@ -119,7 +125,7 @@ def identical_pairs(answer):
     "🦁",
     "similarity(a, b) from course_lib.steps.filtering gives a number from 0 to 1; itertools.combinations(texts, 2) all pairs.",
     "With fewer than two texts, or an empty one among them, there is nothing to prefer: False.",
-    "Keep the row if every two of its completions are less alike than your limit. A limit between 0.5 and 0.85 passes.",
+    "Keep the row if every two of its completions are less alike than your limit. A limit between 0.5 and 0.9 passes.",
 )
 def is_diverse(answer):
     """A function: a list of completions in, True if they differ enough to prefer one, else False."""
@@ -152,5 +158,6 @@ def my_pool(answer):
     for number, row in enumerate(rows, 1):
         one = f"Row {number} has completions of one model alone, {row['generation_models'][0]!r}. A pool has two or more."
         require(len(set(row["generation_models"])) > 1, one)
-        same = f"In row {number} all completions are the same text, so there is nothing to prefer. Leave the row out."
-        require(len(set(map(bare, row["generations"]))) > 1, same)
+        alike = max(similarity(a, b) for a, b in combinations(row["generations"], 2))
+        near = f"Row {number} has two completions with a similarity of {alike:.2f}; it must be below 0.9."
+        require(alike < 0.9, f"{near} Let your filter leave the row out; its limit may be too high.")

@@ -76,7 +76,7 @@ def _counts(rows: list[dict], used: str | None = "used", first: int = 0) -> dict
 )
 def meaning(answer):
     """A dict from the name of each rewrite to "kept" or "changed": whether it still says what the draft says."""
-    check_verdicts(answer, data("rewrites")["to read"], ["changed", "kept"], "ours")
+    return check_verdicts(answer, data("rewrites")["to read"], ["changed", "kept"], "ours")
 
 
 @question(
@@ -150,9 +150,9 @@ def win_rate(answer):
         for n, m, *ratings in data("lengths")
     ]
     cases = {f"{len(rated)} rows and max_ratio {limit:g}": (rated, limit) for limit in (math.inf, 2, 1.25, 3)}
-    cases["1 rows and max_ratio 2"] = (rated[4:5], 2)
+    cases["1 row and max_ratio 2"] = (rated[4:5], 2)
     misread = {
-        "ties were counted as losses; each counts half": partial(_win_rate, tie=0.0),
+        "ties were counted as no wins, as in the lesson; here each counts half": partial(_win_rate, tie=0.0),
         "ties were counted as wins; each counts half": partial(_win_rate, tie=1.0),
         "a rewrite may also shrink: which of the two is longer does not matter": partial(
             _win_rate, both_ways=False

@@ -1,6 +1,7 @@
 """Chapter 3, UltraFeedback: what the answers are checked for."""
 
 import math
+from statistics import mean
 
 from course_lib.exercises.aspects import check_template
 from course_lib.exercises.checks import agree, call, data, equal, expect, is_pair, require
@@ -100,13 +101,16 @@ def by_the_scale(answer):
     for name, row in texts.items():
         rating = number_in(answer[name], 1, 5, f"a rating of {name!r}, a number")
         away[name] = max(0, min(row["ratings"]) - rating, rating - max(row["ratings"]))
-    far = sorted((name for name in away if away[name] > 1), key=away.get, reverse=True)
-    if len(far) > 1 or (far and away[far[0]] > 2):
-        near, (first, *_) = len(texts) - len(far), far
-        reasons = " / ".join(texts[first]["rationales"])
-        readings = f"The two readings of {first!r} gave {texts[first]['ratings']}; you gave {answer[first]}"
-        agreed = f"{near} of your {len(texts)} ratings lie within a point of the readings; {len(texts) - 1} are enough"
-        require(False, f"{agreed}, and none more than two points off. {readings}. Their reasons: {reasons}")
+    far, strays = max(away, key=away.get), sum(distance > 1 for distance in away.values())
+    reasons = " / ".join(texts[far]["rationales"])
+    readings = f"The two readings of {far!r} gave {texts[far]['ratings']}; you gave {answer[far]}. Their reasons: {reasons}"
+    agreed = f"{len(texts) - strays} of your {len(texts)} ratings lie within a point of the readings; all but one must"
+    require(strays < 2 and away[far] <= 2, f"{agreed}, and none more than two points off. {readings}")
+    high = [name for name in texts if min(texts[name]["ratings"]) >= 4]
+    above, below = (mean(float(answer[n]) for n in texts if (n in high) == good) for good in (True, False))
+    means = f"Your mean is {above:.2f} for {', '.join(high)}, rated 4 or 5 in both readings, and {below:.2f} for the others"
+    require(above - below > 1 - 1e-6, f"{means}. They are to lie at least a point apart.")
+    return f"One slip is forgiven. {readings}" if strays else None
 
 
 @question(

@@ -175,7 +175,7 @@ def contradictions(answer):
 def blind_labels(answer):
     """A dict from the id of each pair to your label: "A", "B" or "no difference"."""
     options = [label.lower() for label in LABELS]
-    check_verdicts(answer, data("real_pairs"), options, "six readings that agree")
+    return check_verdicts(answer, data("real_pairs"), options, "six readings that agree")
 
 
 @question(

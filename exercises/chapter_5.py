@@ -146,7 +146,7 @@ def by_reading(answer):
     rows = {
         name: {**row, "verdict": better[row["verdict"]]} for name, row in data("pairs_by_ratings").items()
     }
-    check_verdicts(answer, rows, ["chosen", "rejected"], "the readers of the course")
+    return check_verdicts(answer, rows, ["chosen", "rejected"], "the readers of the course")
 
 
 def faults_of(rows: list[dict]) -> dict[str, set]:

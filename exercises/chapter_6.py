@@ -195,3 +195,4 @@ def my_training(answer):
         "How would one see it? Name a number of the log (loss, margin, accuracy), or what the texts show."
     )
     require(re.search(measures, report.lower()), unseen)
+    require(len(set(words)) >= 12, f"Your report repeats {len(set(words))} words. Say more with others.")

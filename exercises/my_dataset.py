@@ -49,6 +49,7 @@ def kept(chapter: int) -> tuple[list[Row], bool]:
 
 def rows_with(answer: Any, columns: tuple[str, ...], least: int) -> list[Row]:
     """The rows of an answer; `Wrong` unless they are `least` or more dicts, each with these columns."""
+    expect(not isinstance(answer, Mapping), 'a list of rows, ["default"]["train"] of a Distiset', answer)
     expect(hasattr(answer, "__iter__") and not isinstance(answer, str), "a list of rows", answer)
     rows = [plain(row) for row in answer]
     expect(all(isinstance(row, Mapping) for row in rows), "a list of rows", answer)

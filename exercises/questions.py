@@ -1,7 +1,7 @@
 """What a question is, and how an answer is judged.
 
-A check is a plain function of the answer. It returns when the answer is right, and raises `Wrong` with the reason when it
-is not; it tests what the answer does, not how it is spelled. To declare a question, write one in `chapter_N.py`:
+A check is a plain function of the answer. It returns None, or words on a slip, when the answer is right, and raises `Wrong`
+with the reason when it is not; it tests what the answer does, not its spelling. To declare a question, write in `chapter_N.py`:
 
     @question("🐢", "What are the weights of the mean?", "Multiply each rating by its probability, then add up.")
     def expected_rating(answer):
@@ -32,13 +32,13 @@ class Question:
     kind: str
     asks: str
     hints: tuple[str, ...]
-    check: Callable[[Any], None]
+    check: Callable[[Any], str | None]
     seconds: float
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found: `status` is "correct", "incorrect" or "not attempted"."""
+    """What a check found: `status` is "correct", "incorrect" or "not attempted". A correct one may have a slip as reason."""
 
     name: str
     status: str
@@ -75,7 +75,7 @@ def _judged(item: Question, answer: Any) -> Outcome:
     try:
         if unattempted(answer):
             raise NotAttempted
-        item.check(plain(answer))
+        slip = item.check(plain(answer))
     except NotAttempted:
         return Outcome(item.name, "not attempted")
     except Wrong as wrong:
@@ -84,7 +84,7 @@ def _judged(item: Question, answer: Any) -> Outcome:
         raised = f"looking at it raised {error_words(error)}"
         reason = f"Your answer is {excerpt(answer)}, and {raised}. Expected: {item.asks}"
         return Outcome(item.name, "incorrect", reason)
-    return Outcome(item.name, "correct")
+    return Outcome(item.name, "correct", slip or "")
 
 
 def unattempted(answer: Any) -> bool:

@@ -34,8 +34,8 @@ def pairs_by_ratings() -> list[dict[str, Any]]:
     return rows
 
 
-def check_verdicts(answer: Any, rows: dict[str, dict], options: list[str], readings: str) -> None:
-    """Raise `Wrong` if an answer differs from the readings more than once; `rows` have their `verdict` and say `why`."""
+def check_verdicts(answer: Any, rows: dict[str, dict], options: list[str], readings: str) -> str:
+    """Words on a single slip; `Wrong` if an answer has several. `rows` have their `verdict` and say `why`."""
     has_keys(answer, list(rows))
     verdicts = {name: option(verdict, options, f"{name}: ") for name, verdict in answer.items()}
     clear = {name: row["verdict"] for name, row in rows.items() if row["verdict"] != OPEN}
@@ -45,3 +45,5 @@ def check_verdicts(answer: Any, rows: dict[str, dict], options: list[str], readi
         enough = f"{len(clear) - 1} are enough, since readers differ"
         free = f" (The readings part ways on {len(rows) - len(clear)} more: any verdict will do there.)"
         raise Wrong(f"{agreed}; {enough}. Read {others[0]!r} again: {rows[others[0]]['why']}{free}")
+    slip = "One slip is forgiven. You say {!r} of {!r}. Read it again: {}"
+    return "".join(slip.format(verdicts[name], name, rows[name]["why"]) for name in others)

@@ -344,7 +344,7 @@ def test_before_after_says_in_words_why_a_rewrite_was_refused():
     assert "depth" in view.body.value
     view.controls["row"].value = 1
     text = Tags(view.body.value).text
-    assert "Refused: prompt leaked. Nobody gets to choose it." in text
+    assert "Refused: prompt leaked. It is left out, so no pair can hold it." in text
     assert "honesty" in text
     assert "only before only after" in " ".join(text.split())
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from course_lib.distiset import Distiset
 from course_lib.exercises.checks import data
 from course_lib.exercises.faults import bare, pairs_to_audit
 from course_lib.steps.filtering import similarity
@@ -31,6 +32,11 @@ def softmax_array(logits, temperature):
 def softmax_lazy(logits, temperature):
     total = sum(math.exp(logit / temperature) for logit in logits)
     return (math.exp(logit / temperature) / total for logit in logits)
+
+
+def softmax_divided_late(logits, temperature):
+    weights = [math.exp(logit) / temperature for logit in logits]
+    return [weight / sum(weights) for weight in weights]
 
 
 def softmax_rounded(logits, temperature):
@@ -118,12 +124,18 @@ RIGHT = {
         lambda texts: np.bool_(unlike(texts, letters, 0.75)),
         lambda texts: unlike(texts, words_shared, 0.5),
         lambda texts: torch.tensor(unlike(texts, similarity, 0.8)),
+        lambda texts: (
+            len(texts) > 1
+            and all(map(str.strip, texts))
+            and not any(similarity(a, b) > 0.9 for a, b in combinations(texts, 2))
+        ),
     ],
     "my_pool": [
         POOL,
         pd.DataFrame(POOL),
         (row for row in POOL),
         [{**row, "generations": tuple(row["generations"]), "note": "mine"} for row in POOL[:4]],
+        changed(2, generations=[f"A b c d e f g {last}." for last in ("h i", "j k")]),
     ],
 }
 WRONG = {
@@ -137,7 +149,12 @@ WRONG = {
     ],
     "softmax_at": [
         (lambda logits, temperature: softmax(logits, 1 / temperature), "multiplied by the temperature"),
-        (lambda logits, temperature: softmax(logits, 1.0), "at temperature 0.5"),
+        (lambda logits, temperature: softmax(logits, 1.0), "has no effect. Divide by it before exp"),
+        (softmax_divided_late, "has no effect. Divide by it before exp"),
+        (
+            lambda logits, temperature: np.array(softmax(logits, 1)) / temperature,
+            "before exp, not the shares",
+        ),
         (lambda logits, temperature: [1 / len(logits)] * len(logits), "[1.0, 2.0, 3.0] at temperature 1.0"),
         (lambda logits, temperature: [math.exp(x / temperature) for x in logits], "do not add up to 1"),
         (lambda logits, temperature: print(softmax(logits, temperature)), "let it return it"),
@@ -157,17 +174,38 @@ WRONG = {
         ([0.36], "of type list"),
     ],
     "side_by_side": [
-        (lambda rows: rows, "4 rows went in, 4 came out"),
-        (lambda rows: grouped(sorted(rows, key=lambda row: row["instruction"])), "For two instructions"),
+        (lambda rows: rows, "5 rows went in, 5 came out"),
+        (
+            lambda rows: grouped(sorted(rows, key=lambda row: row["instruction"])),
+            "The order of the instructions",
+        ),
+        (
+            lambda rows: grouped(sorted(rows, key=lambda row: row["model_name"])),
+            "The order of the instructions: your answer gives ['a?', 'b?', 'c?']; expected ['b?', 'a?', 'c?']",
+        ),
+        (
+            lambda rows: [{**row, "generations": row["generations"][::-1]} for row in grouped(rows)][::-1],
+            "The order",
+        ),
+        (
+            lambda rows: [
+                {**row, "generation_models": sorted(row["generation_models"])} for row in grouped(rows)
+            ],
+            "For the instruction 'b?', the column generation_models: your answer gives ['m', 'n', 'o']",
+        ),
+        (lambda rows: [list(row) for row in grouped(rows)], "Row 1: expected a dict for each instruction"),
         (
             lambda rows: [{**row, "generations": set(row["generations"])} for row in grouped(rows)],
-            "gives {'instruction': 'b?'",
+            "For the instruction 'b?', the column generations",
         ),
-        (lambda rows: grouped(rows)[:1], "4 rows went in, 1 came out"),
+        (lambda rows: grouped(rows)[:1], "5 rows went in, 1 came out"),
         (lambda rows: grouped(rows)[0], "Expected a list"),
         (lambda rows: {row["instruction"]: row for row in grouped(rows)}, "Expected a list"),
         (lambda rows: print(grouped(rows)), "let it return it"),
-        (lambda rows: [{**row, "model": 1} for row in grouped(rows)], "expected {'instruction'"),
+        (
+            lambda rows: [{**row, "model": 1} for row in grouped(rows)],
+            "Row 1, the columns: your answer gives",
+        ),
         (grouped(PAIRS[:0]), "Expected a function"),
     ],
     "identical_pairs": [
@@ -186,7 +224,7 @@ WRONG = {
         (lambda texts: True, "letter by letter"),
         (lambda texts: False, "without a common word"),
         (no_word_shared, "a few words in common are no harm"),
-        (lambda texts: similarity(texts[0], texts[1]) < 0.95, "nine words of ten"),
+        (lambda texts: similarity(texts[0], texts[1]) < 0.97, "nineteen words of twenty"),
         (lambda texts: similarity(texts[0], texts[1]) < 0.8, "compare all pairs"),
         (
             lambda texts: all(similarity(a, b) < 0.8 for a, b in combinations(texts, 2)),
@@ -215,10 +253,15 @@ WRONG = {
         (changed(3, generation_models=["m", "m"]), "Row 4 has completions of one model alone, 'm'"),
         (changed(0, generation_models=["m"]), "Row 1, the names in generation_models"),
         (changed(4, instruction=POOL[0]["instruction"].upper()), "Rows 1 and 5 ask the same"),
-        (changed(4, generations=["The same.", "the  same."]), "In row 5 all completions are the same text"),
+        (changed(4, generations=["The same.", "the  same."]), "with a similarity of 1.00"),
+        (
+            changed(2, generations=[f"A b c d e f g h i {last}." for last in "jk"]),
+            "Row 3 has two completions with a similarity of 0.90; it must be below 0.9",
+        ),
         (changed(1, instruction=""), "expected a text as the instruction"),
         ([{"prompt": "?"}] * 4, "Row 1 has no column ['instruction']"),
         ({"default": POOL}, "Expected a list of rows"),
+        (Distiset(default={"train": POOL}), 'Expected a list of rows, ["default"]["train"] of a Distiset'),
         (None, "Expected a list of rows"),
         ("my rows", "Expected a list of rows"),
     ],

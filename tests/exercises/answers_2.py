@@ -152,6 +152,7 @@ RIGHT = {
     "meaning": [
         MEANING,
         {**MEANING, "soup": "changed"},
+        {**MEANING, "library": "kept"},
         {**MEANING, "train": " Changed "},
         {**MEANING, "chess": "kept", "soup": "changed"},
     ],
@@ -223,13 +224,13 @@ WRONG = {
         (None, "of type NoneType"),
     ],
     "win_rate": [
-        (wins_with(tie=0.0), "ties were counted as losses"),
+        (wins_with(tie=0.0), "as no wins, as in the lesson; here each counts half"),
         (wins_with(tie=1.0), "ties were counted as wins"),
         (wins_with(both_ways=False), "may also shrink"),
         (wins_with(size=len), "counted characters"),
         (wins_with(edge=False), "max_ratio 2"),
         (lambda rows, ratio: wins(rows, math.inf), "For 11 rows and max_ratio 2"),
-        (lambda rows, ratio: wins(rows, ratio) if len(rows) != 1 else 1.0, "For 1 rows and max_ratio 2"),
+        (lambda rows, ratio: wins(rows, ratio) if len(rows) != 1 else 1.0, "For 1 row and max_ratio 2"),
         (lambda rows, ratio: f"{wins(rows, ratio):.0%}", "expected 0.6"),
         (lambda rows, ratio: print(wins(rows, ratio)), "let it return it"),
         (lambda rows, ratio: 1 - wins(rows, ratio), "expected 0.6"),

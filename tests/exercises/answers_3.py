@@ -117,6 +117,7 @@ RIGHT = {
         RATINGS,
         {name: row["ratings"][1] for name, row in data("rated_twice").items()},
         {**RATINGS, "alarm": 4.5},
+        {"memory": 3, "grammar": 2, "camel": 4, "alarm": 3, "schedule": 4, "repotting": 4, "photos": 4},
         {name: np.float32(rating) for name, rating in {**RATINGS, "photos": 5, "memory": 2}.items()},
     ],
     "faulty_ratings": [
@@ -179,6 +180,9 @@ WRONG = {
     ],
     "by_the_scale": [
         (dict.fromkeys(RATINGS, 5), "3 of your 7 ratings lie within a point"),
+        (dict.fromkeys(RATINGS, 3), "Your mean is 3.00 for camel, schedule, photos"),
+        (dict.fromkeys(RATINGS, 4), "at least a point apart"),
+        ({**dict.fromkeys(RATINGS, 3), "grammar": 2}, "and 2.75 for the others"),
         (dict.fromkeys(RATINGS, 1), "you gave 1"),
         (
             {**RATINGS, "grammar": 5},

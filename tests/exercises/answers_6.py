@@ -196,6 +196,7 @@ WRONG = {
             "How would one see it?",
         ),
         (("3", REPORT), "without quotes"),
+        ((TRAIN, "because loss " * 13), "Your report repeats 2 words"),
         ((TRAIN, None), "Expected a text as your report"),
         (REPORT, "Expected a pair (pairs, report)"),
         (TRAIN, "Expected a pair (pairs, report)"),

@@ -42,6 +42,34 @@ def test_a_right_answer_is_accepted(case):
     assert outcome.status == "correct", outcome.reason
 
 
+SLIPS = {
+    (
+        2,
+        "meaning",
+        "library",
+        "kept",
+    ): "You say 'kept' of 'library'. Read it again: the draft makes an exception",
+    (
+        3,
+        "by_the_scale",
+        "alarm",
+        4.5,
+    ): "The two readings of 'alarm' gave [3.0, 2.0]; you gave 4.5. Their reasons",
+    (4, "blind_labels", "real-130", "A"): "You say 'a' of 'real-130'",
+    (5, "by_reading", "coffee", "rejected"): "You say 'rejected' of 'coffee'",
+}
+
+
+@pytest.mark.parametrize("case", SLIPS, ids=lambda case: case[1])
+def test_a_slip_that_is_forgiven_is_named(case):
+    number, name, item, verdict = case
+    question, right = SHEETS[number].questions[name], TABLES[number].RIGHT[name][0]
+    outcome = outcome_of(question, {**right, item: verdict})
+    assert outcome.status == "correct"
+    assert SLIPS[case] in outcome.reason
+    assert outcome_of(question, right).reason == ""
+
+
 @pytest.mark.parametrize("case", WRONG, ids=named)
 def test_a_wrong_answer_is_refused_with_the_intended_message(case):
     number, name, k = case

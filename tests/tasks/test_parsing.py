@@ -167,6 +167,7 @@ def test_missing_blocks_stay_missing():
 def test_ratings_without_headings_are_nobodys(count):
     reply = "Rating: 4\nRationale: One.\n\nRating: 2\nRationale: Two."
     assert reasons(reply, count) == [f"2 ratings without headings for {count} texts"] * count
+    assert reasons("Rating: 4", count) == [f"1 rating without headings for {count} texts"] * count
 
 
 LOOSE = {

@@ -141,8 +141,8 @@ def _fault(reply: str, blocks: list[Block], count: int) -> str | None:
     """Why no text can have a rating, whatever the blocks say."""
     numbers, ratings = [block.number for block in blocks], len(RATING.findall(reply))
     if not blocks:
-        unread = f"{ratings} ratings without headings for {count} texts" if ratings else "no rating"
-        return unread if reply.strip() else "no reply"
+        unread = f"{ratings} rating{'s' * (ratings > 1)} without headings for {count} texts"
+        return (unread if ratings else "no rating") if reply.strip() else "no reply"
     if min(numbers) == 0 or (min(numbers) > 1 and max(numbers) > count):
         return f"headings count from {min(numbers)}"
     above = reply[: first.start()] if (first := HEADING.search(reply)) else ""
