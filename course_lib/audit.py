@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 from course_lib.effects import Effect, EffectCounts
 from course_lib.errors import InputError
-from course_lib.faults import key, pair_faults
+from course_lib.faults import pair_faults
 from course_lib.pairs import SIDES, Pair, number, reader
 from course_lib.steps.base import Row
+from course_lib.steps.filtering import key
 from course_lib.steps.load import TEST_SPLITS, load_splits
 
 SCALES = ((0, 1), (1, 5), (0, 5), (1, 10), (0, 10), (0, 100))

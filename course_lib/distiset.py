@@ -12,6 +12,7 @@ from typing import Any
 
 from course_lib.errors import InputError, writing
 from course_lib.pairs import Pair, pair_fault, reader
+from course_lib.steps.filtering import key
 
 CARD = "README.md"
 MARK = "distiset.json"
@@ -48,7 +49,9 @@ class Distiset(dict):
     def train_test_split(
         self, train_size: float, shuffle: bool = True, seed: int | None = None
     ) -> "Distiset":
-        """A copy whose datasets have the splits `train` and `test`; all rows of a prompt are on one side.
+        """A copy whose datasets have the splits `train` and `test`; all rows of a prompt are on one side, in all datasets.
+
+        Prompts that differ in case and spaces alone count as one.
 
         Args:
             train_size: share of the prompts in `train`, above 0 and below 1.
@@ -61,7 +64,12 @@ class Distiset(dict):
                 raise InputError(
                     f"The dataset {name!r} has the splits {', '.join(data)}; allowed: train alone."
                 )
-        split = Distiset({name: _by_prompt(data, train_size, shuffle, seed) for name, data in self.items()})
+        prompts = {name: _prompts(data["train"]) for name, data in self.items()}
+        different = list(dict.fromkeys(prompt for some in prompts.values() for prompt in some))
+        if shuffle:
+            random.Random(seed).shuffle(different)
+        trained = set(different[: round(train_size * len(different))])
+        split = Distiset({name: _by_prompt(data, prompts[name], trained) for name, data in self.items()})
         split.report, split.card, split._keep = self.report, self.card, getattr(self, "_keep", None)
         return split
 
@@ -170,18 +178,18 @@ class Distiset(dict):
         )
 
 
-def _by_prompt(datasets: Any, train_size: float, shuffle: bool, seed: int | None):
-    """The rows of `datasets["train"]` in two splits."""
-    rows = datasets["train"]
+def _prompts(rows: Any) -> list[str]:
+    """What each row answers, as a key; its place where it has no prompt."""
     column = next((name for name in ("prompt", "instruction") if name in rows.column_names), None)
-    prompts = [str(value) for value in rows[column]] if column else list(map(str, range(len(rows))))
-    different = list(dict.fromkeys(prompts))
-    if shuffle:
-        random.Random(seed).shuffle(different)
-    trained = set(different[: round(train_size * len(different))])
+    return [key(str(value)) for value in rows[column]] if column else list(map(str, range(len(rows))))
+
+
+def _by_prompt(datasets: Any, prompts: list[str], trained: set[str]):
+    """The rows of `datasets["train"]` in two splits."""
     places = {"train": [], "test": []}
     for place, prompt in enumerate(prompts):
         places["train" if prompt in trained else "test"].append(place)
+    rows = datasets["train"]
     return type(datasets)({name: rows.select(chosen) for name, chosen in places.items()})
 
 

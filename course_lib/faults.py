@@ -1,11 +1,10 @@
 """Faults of a preference pair that it shows by itself."""
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterator
 
 from course_lib.pairs import Pair, number, pair_fault
-from course_lib.steps.filtering import similarity, words
+from course_lib.steps.filtering import key, similarity, words
 from course_lib.steps.tasks.rewrites import openings, switches_language
 
 TEMPLATE_TOKEN = re.compile(
@@ -113,11 +112,6 @@ def pair_faults(pair: Pair) -> Iterator[str]:
         yield "system prompt twice"
     if pair.system_prompt and not any(pair.system_prompt in system for system in systems):
         yield "system prompt missing"
-
-
-def key(text: str) -> str:
-    """What counts of a text when it is compared: not its case, spacing or kind of characters."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def plain(text: str) -> str:

@@ -491,3 +491,16 @@ def reward_trainer(folder, dataset, tmp_path):
 def test_reward_trainer_takes_the_result(tiny_model_folder, tmp_path):
     trainer = reward_trainer(tiny_model_folder, distiset_of(*PAIRS).to_trl()["train"], tmp_path)
     assert 0 < first_loss(trainer) < 5
+
+
+def test_a_split_by_prompt_holds_across_datasets_and_spellings():
+    texts = ["Why so?", " why  SO? ", "Name a river.", "Name a lake.", "Count to ten.", "Sing."]
+    rows = [{"prompt": text, "chosen": "a", "rejected": "b"} for text in texts]
+    distiset = Distiset.of({"default": Dataset.from_list(rows), "by_person": Dataset.from_list(rows[::2])})
+    for seed in range(20):
+        split = distiset.train_test_split(train_size=0.5, seed=seed)
+        sides = {
+            side: {" ".join(row["prompt"].lower().split()) for data in split.values() for row in data[side]}
+            for side in ("train", "test")
+        }
+        assert not sides["train"] & sides["test"] and len(sides["train"] | sides["test"]) == 5

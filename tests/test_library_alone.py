@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 LINES = (ROOT / "requirements-library.txt").read_text(encoding="utf-8").splitlines()
 LIBRARY = {canonicalize_name(Requirement(line).name) for line in LINES if line and not line.startswith("#")}
-EXTRAS = {"openai", "argilla", "httpx"}  # imported when what is behind an address is asked, and not before
+EXTRAS = {"openai", "any_llm", "argilla", "httpx", "trl", "peft"}
 
 
 def imported_modules() -> set[str]:

@@ -24,6 +24,11 @@ class FilterRows(Step):
         yield [row if self.keep(row) else dropped(row, self.reason) for row in rows]
 
 
+def key(text: str) -> str:
+    """What counts of a text when it is compared: not its case, spacing or kind of characters."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
 def similarity(a: str, b: str) -> float:
     """How much of two texts is shared, 0 to 1: twice the words that both have in one order, over all words.
 

@@ -24,7 +24,7 @@ EXECUTED = [*LESSONS, *SOLUTIONS]
 LONGEST_CELL = 16  # lines
 LONGEST_SET_UP = 22
 # Chapters that are written as chapters of a textbook, and what that means. A chapter joins by its name here.
-TEXTBOOK = ["01_model_pooling", "02_evol_quality", "07_larger_models"]
+TEXTBOOK = [path.stem for path in LESSONS[1:]]
 MOST_CELLS, LONGEST_TEXTBOOK_CELL, OPTIONS, QUESTIONS = 60, 12, 3, range(4, 7)
 NEEDED = ["After this chapter", "Take-aways", "Check yourself", "Further reading"]
 # By chapter, from chapter 0 on.
