@@ -290,8 +290,8 @@ left out of its own fit:
 | 861: a good answer, and a small model's text | 0.63 | 0.92 |
 | 349: a good answer, and one with a plain fault | 0.94 (fitted on these) | 0.92 |
 
-So the heads lost a little on fluent texts, and gained where a small model writes. Before that step the default judge was
-right in 0.65 (0.55–0.73) of the 99 pairs, and in 0.945 and 0.986 of the 419 fluent items below.
+So the heads lost a little on items that they had been fitted on, and gained where a small model writes. Before that step the
+default judge was right in 0.65 (0.55–0.73) of the 99 pairs, and in 0.945 and 0.986 of the 419 fluent items below.
 
 ## A large model's answer beside a small one's
 

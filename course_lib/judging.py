@@ -39,7 +39,8 @@ def likelihood_panel(device: str | None = None) -> LikelihoodRating:
 def labelled_items(part: str = "report") -> list[Item]:
     """Items with `instruction`, `good`, `worse`, `off_topic`, `category` and `worse_kind`.
 
-    The default judge was fitted on the part "fit" alone; other authors wrote "fresh" and "blind".
+    The default judge was fitted on the part "fit", and on pairs of real output (`data/real_fit.jsonl`); other authors wrote
+    "fresh" and "blind".
     """
     items = [item for item in read_jsonl(DATA / "labelled.jsonl") if item["part"] == part]
     if not items:
