@@ -27,12 +27,13 @@ def accuracy(answer):
     """A function: rated items in, the share (0 to 1) in which good is rated higher than worse by at least 0.005."""
     pairs = {
         "four items with one tie": [(4, 2), (3, 3), (2, 4), (3.5, 3.25)],
-        "four items, two of which differ by 0.002": [(4, 2), (3.402, 3.4), (3.4, 3.402), (3.406, 3.4)],
+        "four items, three 0.002 apart": [(3.402, 3.4), (3.4, 3.402), (3.406, 3.4), (3.006, 3.004)],
         "two ties": [(3, 3), (2, 2)],
         "a single item": [(3, 1)],
     }
     cases = {words: ([item_of(*pair, instruction="?") for pair in case],) for words, case in pairs.items()}
     misread = {
+        "ratings were rounded before they were compared; take their difference": _share_right_rounded,
         "ties count as right here; they are not right": partial(_share_right, tie=1),
         "ties count as half right here; they are not right": partial(_share_right, tie=0.5),
         "ties were left out of the number of items": partial(_share_right, without="tie"),
@@ -45,14 +46,19 @@ def _share_right(items: list[Item], tie: float = 0, without: str = "") -> float:
     return (verdicts.count("right") + tie * verdicts.count("tie")) / max(len(verdicts), 1)
 
 
+def _share_right_rounded(items: list[Item]) -> float:
+    rounded = [[round(item["ratings"][name], 2) for name in ("good", "worse")] for item in items]
+    return sum(good > worse for good, worse in rounded) / len(rounded)
+
+
 @question(
     "🐢",
-    "Which of the four can write? Which can compute? Each of the four judges is used once.",
-    "Of the two that are left, one is cheap and only sees whether an answer fits its question.",
+    "Which of the four can write? Which can compute? Each of the four is used once.",
+    "Of the two that are left, one is cheap and good at answers to another question; one did best on the forty items.",
     kind="concept",
 )
 def which_judge(answer):
-    """A dict from off_topic, decent, sums and reasons to a judge for that job: "likelihood", "default", "program", "text"."""
+    """A dict from off_topic, decent, sums and reasons to what does that job: "likelihood", "default", "program", "text"."""
     match_each(answer, data("judges"), "is no job for")
 
 
@@ -74,7 +80,8 @@ def beats_a_coin(answer):
     reason = f"{len(surely - chosen)} more: a shorter bar on many items can be surer than a longer one."
     if doubtful:
         line = lines[doubtful[0]]
-        interval = f"its interval goes from {line['low']:.2f} to {line['high']:.2f}, so it may be a coin"
+        verdict = "may be a coin" if line["high"] > 0.5 else "is worse than a coin: all of it is below 0.5"
+        interval = f"its interval goes from {line['low']:.2f} to {line['high']:.2f}, so the judge {verdict}"
         reason = f"{doubtful[0]} ({line['items']} items): {interval}."
     from course_lib.plots import accuracy_by_group  # brings matplotlib, which most answers do not need
 
@@ -174,8 +181,7 @@ def contradictions(answer):
 )
 def blind_labels(answer):
     """A dict from the id of each pair to your label: "A", "B" or "no difference"."""
-    options = [label.lower() for label in LABELS]
-    return check_verdicts(answer, data("real_pairs"), options, "six readings that agree")
+    return check_verdicts(answer, data("real_pairs"), list(LABELS), "six readings that agree")
 
 
 @question(
@@ -194,8 +200,9 @@ def my_labels(answer):
         missing = [side for side in sides if side not in texts[row["instruction"]]]
         require(not missing, f"Row {number}: {missing[:1]} is none of the completions of chapter 3.")
         require(sides[0] != sides[1], f"Row {number}: A and B are the same text.")
-    decided = {row["label"] for row in rows} - {"no difference"}
-    require(decided, "You see no difference anywhere, so no pair can be made. Ask other models.")
+    label, *others = sorted({row["label"] for row in rows})
+    remark = "Chapter 5 gets no pair of these" if label not in "AB" else "Suspect position bias: read again"
+    return "" if others else f"Every label is {label!r}. {remark}."
 
 
 @question(

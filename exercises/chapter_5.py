@@ -19,6 +19,8 @@ RATED = {name: (row["generations"], row["ratings"]) for name, row in data("rated
 SPLITS = ("train", "test")
 # Names that the audit of the library gives.
 FAULTS = ("identical completions", "contradictory pair", "duplicate pair", "test prompt in train")
+LIMIT = re.compile(r"\b(?:not|never|cannot|only|few|too|no (?:good|use))\b|n['’]t\b")  # in a card
+UNDECIDED = re.compile(r"(?:\bnot?|n['’]t)(?: \w+){0,3} differen\w+")  # speaks of single pairs: no limit
 
 
 @question(
@@ -179,7 +181,8 @@ def audit(answer):
         known = {row["id"]: row for row in rows}
         named = {option(fault, list(expected), "There is no fault "): ids for fault, ids in result.items()}
         for fault, ids in expected.items():
-            given = ids_in(named.get(fault, set()), fault)
+            require(fault in named, f"With {words}: no key {fault!r}. If no row has it, give an empty set.")
+            given = ids_in(named[fault], fault)
             for id_ in sorted(given ^ ids, key=str):
                 row = excerpt(known.get(id_, f"a row {id_!r} that does not exist"))
                 verdict = "has it not, but is in" if id_ in given else "has it, but is not in"
@@ -206,6 +209,8 @@ def my_pairs(answer):
         against = "you labelled the other text as the better one. Your label decides, not the rating"
         texts = [row["chosen"], row["rejected"]]
         equal(texts, expected, f"row {number}, chosen and rejected", {against: expected[::-1]})
+    only_test = "All your rows are in test, so none is left to train on. Use split_by_prompt(rows, 0.3),"
+    require({row["split"] for row in rows} != {"test"}, f"{only_test} or a smaller share.")
     found = library.audit(rows).faults
     for fault in FAULTS:
         places = ", ".join(map(str, found.get(fault, [])))
@@ -215,7 +220,7 @@ def my_pairs(answer):
 @question(
     "🦁",
     "Answer five questions, a sentence each: what is in it, who wrote, who rated and labelled, what is it for, what is it not.",
-    "Name every model that wrote a completion, and the number of pairs.",
+    "Name every model in the column generation_models of ex.kept(3), and the number of pairs; say who labelled them.",
 )
 def my_card(answer):
     """The card of your dataset, a text of forty words or more: pairs, models, who labelled, and what it is not good for."""
@@ -231,5 +236,6 @@ def my_card(answer):
     require(not missing, f"Your card does not name {missing[:1]}, which wrote some of the texts.")
     labelled = any(near.startswith("label") for near in words)
     require(labelled, "Your card does not say who labelled the pairs. Write it with the word 'labelled'.")
-    limits = {"not", "no", "never", "cannot", "only", "few", "too", "small"} & set(words)
-    require(limits, "Your card does not say what the dataset is not good for. Name a limit.")
+    about_data = UNDECIDED.sub("", " ".join(words))
+    limit = "Your card does not say what the dataset is not good for. Name a limit with 'not', 'too', 'only' or 'few'."
+    require(LIMIT.search(about_data), limit)

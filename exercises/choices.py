@@ -37,9 +37,10 @@ def has_keys(answer: Any, names: Sequence[str]) -> None:
 
 
 def option(value: Any, options: Sequence[str], where: str = "Your answer is ") -> str:
-    """The option that `value` names, whatever its case and the spaces around it; `Wrong` if it is none."""
+    """The option that `value` names, in lower case, whatever its case and the spaces around it; `Wrong` if it is none."""
     name = value.strip().lower() if isinstance(value, str) else value
-    require(name in options, f"{where}{excerpt(value)}; allowed: {', '.join(map(repr, options))}.")
+    known = name in [item.lower() for item in options]
+    require(known, f"{where}{excerpt(value)}; allowed: {', '.join(map(repr, options))}.")
     return name
 
 

@@ -43,7 +43,8 @@ def check_verdicts(answer: Any, rows: dict[str, dict], options: list[str], readi
     if len(others) > 1:
         agreed = f"{len(clear) - len(others)} of {len(clear)} of your verdicts are those of {readings}"
         enough = f"{len(clear) - 1} are enough, since readers differ"
-        free = f" (The readings part ways on {len(rows) - len(clear)} more: any verdict will do there.)"
+        parted = len(rows) - len(clear)
+        free = f" (The readings part ways on {parted} more: any verdict will do there.)" if parted else ""
         raise Wrong(f"{agreed}; {enough}. Read {others[0]!r} again: {rows[others[0]]['why']}{free}")
     slip = "One slip is forgiven. You say {!r} of {!r}. Read it again: {}"
-    return "".join(slip.format(verdicts[name], name, rows[name]["why"]) for name in others)
+    return "".join(slip.format(answer[name], name, rows[name]["why"]) for name in others)

@@ -25,6 +25,11 @@ def accuracy_by_hand(judged):
     return right / len(judged)
 
 
+def rounded_first(judged):
+    pairs = [(item["ratings"]["good"], item["ratings"]["worse"]) for item in judged]
+    return sum(round(good, 2) > round(worse, 2) for good, worse in pairs) / len(pairs)
+
+
 def ties_as_half(judged):
     return sum((gap >= 0.005) + (abs(gap) < 0.005) / 2 for gap in gaps(judged)) / len(judged)
 
@@ -168,6 +173,8 @@ RIGHT = {
         pd.DataFrame(ROWS),
         [{**row, "A": row["B"], "B": row["A"]} for row in ROWS],
         (row for row in ROWS[:4]),
+        [{**row, "label": "no difference"} for row in ROWS],
+        [{**row, "label": "A"} for row in ROWS],
     ],
     "my_judge": [(2, 3), [2, 3], np.array([2, 3]), (np.int64(2), 3.0), torch.tensor([2, 3])],
 }
@@ -175,8 +182,9 @@ WRONG = {
     "accuracy": [
         (lambda judged: sum(gap > -0.005 for gap in gaps(judged)) / len(judged), "ties count as right here"),
         (ties_as_half, "ties count as half right"),
+        (rounded_first, "three 0.002 apart: ratings were rounded before"),
         (ties_left_out, "ties were left out"),
-        (lambda judged: sum(gap > 0 for gap in gaps(judged)) / len(judged), "differ by 0.002"),
+        (lambda judged: sum(gap > 0 for gap in gaps(judged)) / len(judged), "three 0.002 apart"),
         (lambda judged: sum(gap >= 0.005 for gap in gaps(judged)), "For four items with one tie"),
         (lambda judged: 100 * accuracy_by_hand(judged), "expected 0.5"),
         (lambda judged: print(accuracy_by_hand(judged)), "let it return it"),
@@ -186,11 +194,15 @@ WRONG = {
     "which_judge": [
         (
             {**JUDGES, "off_topic": "default", "decent": "likelihood"},
-            "'off_topic' is no job for 'default': it is about",
+            "about nine of ten fluent items, and in about two of three pairs that small models wrote",
         ),
         ({**JUDGES, "decent": "text", "reasons": "default"}, "depend on the order"),
         ({**JUDGES, "sums": "text", "reasons": "program"}, "'sums' is no job for 'text'"),
         ({**JUDGES, "reasons": "default"}, "it writes nothing"),
+        (
+            {**JUDGES, "decent": "likelihood"},
+            "two fluent answers. Of this judge we know: it measures how likely",
+        ),
         ({**JUDGES, "sums": "calculator"}, "sums: 'calculator'; allowed: 'default'"),
         ({**JUDGES, "off_topic": 3}, "off_topic: 3; allowed"),
         ({"off_topic": "likelihood"}, "Expected the keys"),
@@ -228,7 +240,14 @@ WRONG = {
             "advice (6 items): its interval goes from 0.44 to 0.97",
         ),
         (["creative", "facts", "format", "how-to"], "creative (12 items)"),
-        (["explanation", "facts", "format", "how-to"], "explanation (40 items)"),
+        (
+            ["facts", "format", "how-to", "reasoning"],
+            "0.16 to 0.43, so the judge is worse than a coin",
+        ),
+        (
+            ["explanation", "facts", "format", "how-to"],
+            "0.35 to 0.65, so the judge may be a coin",
+        ),
         (["format"], "2 more: a shorter bar"),
         ([], "3 more"),
         (["format", "all"], "Your answer names 'all'; allowed: 'advice'"),
@@ -253,8 +272,9 @@ WRONG = {
         ),
         (dict.fromkeys(LABELS, "no difference"), "Read 'real-031' again"),
         ({**LABELS, "real-071": "B", "real-039": "B"}, "denies that it is a traditional alphabet"),
-        ({**LABELS, "real-071": "first"}, "real-071: 'first'; allowed: 'a', 'b', 'no difference'"),
-        ({**LABELS, "real-071": 1}, "allowed: 'a'"),
+        ({**LABELS, "real-071": "first"}, "real-071: 'first'; allowed: 'A', 'B', 'no difference'"),
+        ({**LABELS, "real-071": 1}, "real-071: 1; allowed: 'A', 'B'"),
+        ({**LABELS, "real-071": ["A"]}, "real-071: ['A']; allowed: 'A', 'B'"),
         ({"real-071": "A"}, "Expected the keys"),
         (list(LABELS.values()), "Expected a dict"),
     ],
@@ -267,7 +287,7 @@ WRONG = {
             "Row 3: ['Something else.'] is none of the completions of chapter 3",
         ),
         (changed(3, A=ROWS[3]["B"]), "Row 4: A and B are the same text"),
-        ([{**row, "label": "no difference"} for row in ROWS], "You see no difference anywhere"),
+        ([{**row, "label": ""} for row in ROWS], "Row 1 has the label ''; allowed"),
         (changed(4, instruction="?"), "is not among the rows of chapter 3"),
         (ROWS[:3], "You have 3 rows"),
         ({row["id"]: row["label"] for row in ROWS}, "Expected a list of rows"),

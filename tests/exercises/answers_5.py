@@ -186,8 +186,8 @@ def audited(rows):
 
 
 def audited_row_by_row(rows):
-    """Lists, faults that nobody has left out."""
-    found = {}
+    """Lists in place of sets."""
+    found = {fault: [] for fault in audited([])}
     for row in rows:
         others = [other for other in rows if other is not row and key(other["prompt"]) == key(row["prompt"])]
         identical = key(row["chosen"]) == key(row["rejected"])
@@ -200,7 +200,7 @@ def audited_row_by_row(rows):
             "rating against the choice": not row["chosen_rating"] > row["rejected_rating"],
         }
         for fault in filter(tests.get, tests):
-            found.setdefault(fault, []).append(row["id"])
+            found[fault].append(row["id"])
     return found
 
 
@@ -224,6 +224,7 @@ UNDECIDED = next(row for row in data("stand_in_4") if row["label"] == "no differ
 CARD = """Three pairs, 3 in digits, on plants, neighbours and bicycles. smollm2-135m and gemma-3-270m wrote
 the texts, and some were rewritten by smollm2-135m. One person labelled them without seeing a rating, by facts first and
 then by what was asked. It is not enough to train a model with."""
+LIMIT = "It is not enough to train a model with."
 
 
 def changed(**columns):
@@ -256,7 +257,14 @@ RIGHT = {
         changed(split="test", note="mine"),
         ROWS[:2],
     ],
-    "my_card": [CARD, CARD.upper(), f"# Card\n\n{CARD}\n"],
+    "my_card": [
+        CARD,
+        CARD.upper(),
+        f"# Card\n\n{CARD}\n",
+        CARD.replace(LIMIT, "Don't train a model with it."),
+        CARD.replace(LIMIT, "Pairs with no difference are left out. It has too\nfew pairs."),
+        CARD.replace(LIMIT, "It is no good for training, sadly."),
+    ],
 }
 WRONG = {
     "best_and_worst": [
@@ -367,6 +375,10 @@ WRONG = {
             "'rating against the choice': {'id': ",
         ),
         (by_place, "a row 0 that does not exist"),
+        (
+            lambda rows: {fault: ids for fault, ids in audited(rows).items() if ids},
+            "no key 'identical pair'. If no row has it, give an empty set",
+        ),
         (lambda rows: {**audited(rows), "too long": set()}, "There is no fault 'too long'; allowed"),
         (lambda rows: list(audited(rows).values()), "Expected a dict from fault to ids"),
         (
@@ -382,6 +394,7 @@ WRONG = {
             "you labelled the other text as the better one",
         ),
         (changed(rejected="Something else."), "Row 1, chosen and rejected"),
+        ([{**row, "split": "test"} for row in ROWS], "All your rows are in test"),
         (changed(split="dev"), "Row 1 has the split 'dev'; allowed: ('train', 'test')"),
         (changed(prompt="What?"), "is not among the rows of chapter 4"),
         (
@@ -408,6 +421,14 @@ WRONG = {
         (CARD.replace("gemma-3-270m", "another model"), "does not name ['gemma-3-270m']"),
         (CARD.replace("labelled them", "read them"), "does not say who labelled"),
         (CARD.replace("not enough", "enough"), "what the dataset is not good for"),
+        (
+            CARD.replace(LIMIT, "Pairs with no difference between the texts are left out of the dataset."),
+            "what the dataset is not good for. Name a limit with 'not'",
+        ),
+        (
+            CARD.replace(LIMIT, "Two small models wrote them, and I didn't see any difference in some."),
+            "what the dataset is not good for",
+        ),
         (CARD.split(), "Expected a text"),
     ],
 }

@@ -55,7 +55,7 @@ SLIPS = {
         "alarm",
         4.5,
     ): "The two readings of 'alarm' gave [3.0, 2.0]; you gave 4.5. Their reasons",
-    (4, "blind_labels", "real-130", "A"): "You say 'a' of 'real-130'",
+    (4, "blind_labels", "real-130", "A"): "You say 'A' of 'real-130'",
     (5, "by_reading", "coffee", "rejected"): "You say 'rejected' of 'coffee'",
 }
 
@@ -70,6 +70,14 @@ def test_a_slip_that_is_forgiven_is_named(case):
     assert outcome_of(question, right).reason == ""
 
 
+def test_the_same_label_everywhere_is_accepted_with_a_remark():
+    question, rows = SHEETS[4].questions["my_labels"], TABLES[4].ROWS
+    remarks = {"no difference": "Chapter 5 gets no pair", "A": "position bias", "B": "position bias"}
+    for label, remark in remarks.items():
+        outcome = outcome_of(question, [{**row, "label": label} for row in rows])
+        assert outcome.status == "correct" and remark in outcome.reason
+
+
 @pytest.mark.parametrize("case", WRONG, ids=named)
 def test_a_wrong_answer_is_refused_with_the_intended_message(case):
     number, name, k = case
@@ -77,6 +85,7 @@ def test_a_wrong_answer_is_refused_with_the_intended_message(case):
     outcome = outcome_of(SHEETS[number].questions[name], answer)
     assert outcome.status == "incorrect"
     assert message in outcome.reason
+    assert "part ways on 0 more" not in outcome.reason
 
 
 @pytest.mark.parametrize("number", CHAPTERS, ids=lambda n: f"chapter_{n}")
