@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from course_lib.pairs import Pair, number, pair_fault
-from course_lib.steps.filtering import key, similarity, words
+from course_lib.steps.filtering import key, repeats, similarity, words
 from course_lib.steps.tasks.rewrites import openings, switches_language
 
 TEMPLATE_TOKEN = re.compile(
@@ -86,7 +86,7 @@ def switches(text: str, prompt: str) -> bool:
 TEXT_FAULTS: dict[str, Callable[[str, str], bool]] = {
     "cut off": lambda text, prompt: is_cut_off(text),
     "prompt leaked": lambda text, prompt: bool(
-        HEADING.match(text) or EVOLUTION.search(text) or len(prompt) > 20 and text.startswith(prompt)
+        HEADING.match(text) or EVOLUTION.search(text) or repeats(text, prompt)
     ),
     "rating form": lambda text, prompt: bool(RATING_FORM.search(text)) and not RATING.search(prompt),
     "chat tokens": lambda text, prompt: any(token not in prompt for token in TEMPLATE_TOKEN.findall(text)),

@@ -39,7 +39,7 @@ LINES = {
     "progress": 68,
     "rule": 66,
     "settings": 88,
-    "steps": 1474,
+    "steps": 1486,
     "steps.tasks": 1770,
     "tables": 112,
     "training": 217,

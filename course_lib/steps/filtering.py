@@ -29,6 +29,11 @@ def key(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
+def repeats(text: str, prompt: str) -> bool:
+    """Whether `text` begins with the whole `prompt`, if that is more than a few words."""
+    return len(prompt) > 20 and text.lstrip().startswith(prompt.strip())
+
+
 def similarity(a: str, b: str) -> float:
     """How much of two texts is shared, 0 to 1: twice the words that both have in one order, over all words.
 

@@ -13,7 +13,7 @@ import numpy as np
 from course_lib.errors import InputError
 from course_lib.llms.base import CUT_OFF
 from course_lib.steps.base import Row, Step, StepInput, StepOutput, dropped
-from course_lib.steps.filtering import similarity
+from course_lib.steps.filtering import repeats, similarity
 from course_lib.steps.prompts import OPTIONAL, prompt_of, prompt_text, with_question
 
 MODEL_COLUMNS = ("generation_models", "model_names")
@@ -23,9 +23,10 @@ class FormatTextGenerationDPO(Step):
     """Makes the best-rated completion `chosen` and the worst-rated `rejected`.
 
     A row without a real pair is dropped with a reason: `no instruction`, `empty completion`, `cut off`,
-    `missing rating`, `tie`, `identical completions`, `too similar`, `margin too small`, and `duplicate
+    `prompt repeated`, `missing rating`, `tie`, `identical completions`, `too similar`, `margin too small`, and `duplicate
     instruction` where an earlier row of the run gave the same pair. A text that was cut off (`length` among
     the `finish_reasons` of rows that have them) is on neither side: it would teach to stop in mid-sentence.
+    Nor is one that begins by repeating the whole instruction.
 
     Args:
         min_margin: least difference of ratings; 0 asks only that they differ.
@@ -63,8 +64,14 @@ class FormatTextGenerationDPO(Step):
             return dropped(row, "no instruction")
         written = [candidate for candidate in _candidates(row) if candidate.text.strip()]
         whole = [candidate for candidate in written if candidate.finish_reason != CUT_OFF]
-        rated = [candidate for candidate in whole if is_rating(candidate.rating)]
-        stages = {"empty completion": written, "cut off": whole, "missing rating": rated}
+        answers = [candidate for candidate in whole if not repeats(candidate.text, row["instruction"])]
+        rated = [candidate for candidate in answers if is_rating(candidate.rating)]
+        stages = {
+            "empty completion": written,
+            "cut off": whole,
+            "prompt repeated": answers,
+            "missing rating": rated,
+        }
         for reason, candidates in stages.items():
             if len(candidates) < 2:
                 return dropped(row, reason)

@@ -417,3 +417,16 @@ def test_names_of_classes_and_columns():
     assert snake_case("FormatTextGenerationDPO") == "format_text_generation_dpo"
     assert snake_case("LoadDataFromHub") == "load_data_from_hub"
     assert required_columns({"a": True, "b": False}) == ["a"] and required_columns(["a", "b"]) == ["a", "b"]
+
+
+def test_a_completion_that_repeats_the_whole_instruction_is_on_neither_side():
+    question = "Name three rivers that flow into the Black Sea."
+    texts = ["The Danube, the Dniester and the Dnieper.", f"{question} Danube.", "The Nile."]
+    row = {"instruction": question, "generations": texts, "ratings": [5, 1, 2]}
+    [pair] = next(FormatTextGenerationDPO().process([row]))
+    assert [pair[side][-1]["content"] for side in ("chosen", "rejected")] == [texts[0], texts[2]]
+    [lost] = next(FormatTextGenerationDPO().process([{**row, "generations": texts[:2], "ratings": [5, 1]}]))
+    assert lost["drop_reason"] == "prompt repeated"
+    short = {"instruction": "Say yes.", "generations": ["Say yes. Yes.", "No."], "ratings": [5, 1]}
+    [kept] = next(FormatTextGenerationDPO().process([short]))
+    assert kept["chosen"][-1]["content"] == "Say yes. Yes."
