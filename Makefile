@@ -19,6 +19,7 @@ dataset: $(VENV)/.installed
 test: lint
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --ignore=tests/browser --durations=10 $(ARGS)
 	HF_HUB_OFFLINE=1 $(NOTEBOOKS) replay
+	HF_HUB_OFFLINE=1 $(NOTEBOOKS) check notebooks/06_dpo.ipynb
 
 # Everything: all lessons on real models, all browser tests.
 test-full: test

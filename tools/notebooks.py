@@ -4,8 +4,8 @@
     python tools/notebooks.py head NOTEBOOK…           write the badge and the set-up cell anew; execute nothing
     python tools/notebooks.py exercises                make exercises/ from solutions/
     python tools/notebooks.py check [NOTEBOOK…]        nbval with real models, from an empty cache
-    python tools/notebooks.py replay [NOTEBOOK…]       nbval without any model, from the recorded results; a lesson that
-                                                       trains does train, and needs the weights
+    python tools/notebooks.py replay [NOTEBOOK…]       nbval without any model, from the recorded results; leaves out what
+                                                       trains a model, which `check` runs
     python tools/notebooks.py record                   run everything on an empty cache and keep the results for replay
 
 Without NOTEBOOK, all lessons and solutions. Badge and set-up cell have the repository's address; tools/address.py changes it.
@@ -157,25 +157,20 @@ def make_exercises(folder: Path = ROOT / "exercises") -> None:
 
 def check(paths: list[Path], replay: bool = False) -> int:
     """nbval over notebooks on a new folder of results, empty or with the recorded ones; pytest's exit status."""
-    if not replay:
-        return nbval(paths, recorded=False, weights=True)
-    train = [path for path in paths if path.name in TRAINS]
-    others = [path for path in paths if path.name not in TRAINS]
-    return max(nbval(others, recorded=True, weights=False), nbval(train, recorded=True, weights=True))
-
-
-def nbval(paths: list[Path], recorded: bool, weights: bool) -> int:
-    """nbval on a new folder of results, with the recorded ones or none, and with the weights at hand or none."""
+    training = [path for path in paths if replay and path.name in TRAINS]
+    for path in training:
+        print(f"left out: {path.relative_to(ROOT)} trains a model; `check` runs it")
+    paths = [path for path in paths if path not in training]
     if not paths:
         return 0
     with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         environment = {**os.environ, "COURSE_LIB_CACHE": name, "COURSE_LIB_MODELS": "packaged"}
-        if recorded:
-            fill_cache(Path(name))
-        if weights:
-            link_weights(Path(name))
-        else:
+        if replay:
+            fill_cache(folder)
             environment["COURSE_LIB_REPLAY"] = "1"
+        else:
+            link_weights(folder)
         options = ["-q", "-p", "no:cacheprovider", "--nbval"]
         command = [sys.executable, "-m", "pytest", *options, *map(str, paths)]
         return subprocess.run(command, cwd=ROOT, env=environment).returncode
