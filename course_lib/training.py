@@ -1,6 +1,7 @@
 """Training on preference data: pairs in, a LoRA adapter out. TRL trains; here data are checked and runs resumed."""
 
 import json
+import logging
 import math
 import os
 import shutil
@@ -85,6 +86,9 @@ def train(settings: Training) -> dict[str, Any]:
     last = max(
         (file.parent for file in states), key=lambda folder: int(folder.name.split("-")[1]), default=None
     )
+    logging.getLogger("transformers.trainer_utils").setLevel(
+        logging.ERROR
+    )  # it doubts the times of checkpoints
     with progress("training") as bar, warnings.catch_warnings(action="ignore"):
         trainer = dpo_trainer(settings, data, llm, bar, eval_on_start="test" in data and not last)
         trainer.train(resume_from_checkpoint=str(last) if last else None)

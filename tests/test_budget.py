@@ -42,7 +42,7 @@ LINES = {
     "steps": 1486,
     "steps.tasks": 1770,
     "tables": 112,
-    "training": 217,
+    "training": 221,
     "views": 88,
     "widgets": 240,
 }

@@ -104,7 +104,7 @@ def views(text: str = "plain") -> dict[str, widgets.View]:
         "ratings": widgets.rating_browser([{**rated, "aspects": aspects}]),
         "bench": widgets.judge_bench({text: items}),
         "margin": widgets.margin_slider(
-            [{**row, "instruction": text, "generations": [text, "b"]} for row in PAIRS]
+            [{**row, "instruction": text, "generations": [f"It is {text}", "b"]} for row in PAIRS]
         ),
         "labels": widgets.label_pairs(to_label(text), Path(tempfile.mkdtemp()) / "labels.json"),
     }
