@@ -31,7 +31,7 @@ PACKAGED = (
     "README.md",
     "LICENSE",
 )
-WORK = 'print(len(ex.questions) > 3, "def " in repr(ex.solution(list(ex.questions)[-1])))'
+WORK = 'print(len(ex.questions) > 3, any("def " in repr(ex.solution(name)) for name in ex.questions))'
 
 
 class BareKernel:
