@@ -7,7 +7,6 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -118,15 +117,14 @@ def run_dataset(given: list[str]) -> int:
 
 def dataset_parser() -> Parser:
     """An option for each field of `Settings`."""
-    from course_lib.settings import Settings
+    from course_lib.settings import Settings, add_options
 
     parser = Parser(
         prog="python -m course_lib",
         description="Make preference data: several completions per instruction, best and worst as a pair.",
         epilog="Other commands, each with --help: python -m course_lib audit, train, cache, grade",
     )
-    for option in fields(Settings):
-        parser.add_argument(f"--{option.name.replace('_', '-')}", **option.metadata)
+    add_options(parser, Settings)
     return parser
 
 
@@ -200,12 +198,12 @@ def run_audit(given: list[str]) -> int:
 
 
 def train_parser() -> Parser:
+    from course_lib.settings import add_options
     from course_lib.training import Training
 
     parser = Parser(prog="python -m course_lib train", description="Train a LoRA adapter by DPO.")
     parser.add_argument("source", nargs="+", help="files, a folder of files, a saved dataset or a hub id")
-    for option in fields(Training)[1:]:
-        parser.add_argument(f"--{option.name.replace('_', '-')}", **option.metadata)
+    add_options(parser, Training)
     return parser
 
 

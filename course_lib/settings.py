@@ -1,8 +1,8 @@
 """What the main job can be told, and whether folder, device and repository are there."""
 
-from argparse import BooleanOptionalAction
+from argparse import ArgumentParser, BooleanOptionalAction
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -20,6 +20,13 @@ def option(help: str, default: Any = None, **arguments: Any) -> Any:
     """A field of `Settings`, with what argparse's `add_argument` takes for it."""
     told = {"help": help if default is None else f"{help} (default: %(default)s)", **arguments}
     return field(default_factory=lambda: copy(default), metadata={**told, "default": default})
+
+
+def add_options(parser: ArgumentParser, settings: type) -> None:
+    """Give `parser` an option for each field of `settings` that was made by `option`."""
+    for setting in fields(settings):
+        if setting.metadata:
+            parser.add_argument(f"--{setting.name.replace('_', '-')}", **setting.metadata)
 
 
 @dataclass
