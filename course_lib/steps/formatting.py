@@ -26,7 +26,7 @@ class FormatTextGenerationDPO(Step):
     `prompt repeated`, `missing rating`, `tie`, `identical completions`, `too similar`, `margin too small`, and `duplicate
     instruction` where an earlier row of the run gave the same pair. A text that was cut off (`length` among
     the `finish_reasons` of rows that have them) is on neither side: it would teach to stop in mid-sentence.
-    Nor is one that begins by repeating the whole instruction.
+    Nor is one that begins by repeating the whole instruction, with its `input`.
 
     Args:
         min_margin: least difference of ratings; 0 asks only that they differ.
@@ -64,7 +64,8 @@ class FormatTextGenerationDPO(Step):
             return dropped(row, "no instruction")
         written = [candidate for candidate in _candidates(row) if candidate.text.strip()]
         whole = [candidate for candidate in written if candidate.finish_reason != CUT_OFF]
-        answers = [candidate for candidate in whole if not repeats(candidate.text, row["instruction"])]
+        question = prompt_of(row)[-1]["content"]
+        answers = [candidate for candidate in whole if not repeats(candidate.text, question)]
         rated = [candidate for candidate in answers if is_rating(candidate.rating)]
         stages = {
             "empty completion": written,

@@ -430,3 +430,6 @@ def test_a_completion_that_repeats_the_whole_instruction_is_on_neither_side():
     short = {"instruction": "Say yes.", "generations": ["Say yes. Yes.", "No."], "ratings": [5, 1]}
     [kept] = next(FormatTextGenerationDPO().process([short]))
     assert kept["chosen"][-1]["content"] == "Say yes. Yes."
+    asked = {**row, "input": "Only those in Europe.", "generations": texts[:2], "ratings": [5, 1]}
+    [pair] = next(FormatTextGenerationDPO().process([asked]))
+    assert pair["rejected"][-1]["content"] == texts[1], "a part of the prompt is not the whole of it"
