@@ -86,9 +86,8 @@ def train(settings: Training) -> dict[str, Any]:
     last = max(
         (file.parent for file in states), key=lambda folder: int(folder.name.split("-")[1]), default=None
     )
-    logging.getLogger("transformers.trainer_utils").setLevel(
-        logging.ERROR
-    )  # it doubts the times of checkpoints
+    # Of checkpoints it doubts the times, which nobody here goes by.
+    logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
     with progress("training") as bar, warnings.catch_warnings(action="ignore"):
         trainer = dpo_trainer(settings, data, llm, bar, eval_on_start="test" in data and not last)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
@@ -141,7 +140,7 @@ def token_ids(pair: Pair, llm: TransformersLLM) -> dict[str, Any]:
     text = llm.tokenizer.apply_chat_template(chat, tokenize=False).rpartition(MARK)[2]
     end = llm.tokenizer(text, add_special_tokens=False).input_ids or [llm.tokenizer.eos_token_id]
     sides = [llm.prompts.encode_completion(text) + end for text in pair.texts]
-    row = {"prompt": result_key(pair.prompt), "prompt_ids": llm.prompts.encode(pair.chosen[:-1])}
+    row = {"prompt": pair.prompt, "prompt_ids": llm.prompts.encode(pair.chosen[:-1])}
     return row | {f"{side}_ids": ids for side, ids in zip(SIDES, sides, strict=True)}
 
 

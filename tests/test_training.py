@@ -175,6 +175,22 @@ def test_every_form_of_pairs_is_read(rows, tiny_model_folder):
     assert sizes(rows, tiny_model_folder, limit=5) == {"train": 4, "test": 1}
 
 
+def test_a_prompt_in_other_letters_is_held_out_with_its_twin(tiny_model_folder):
+    rows = [
+        pair(number, **more) for number in range(10) for more in ({}, {"chosen": f"{number + 1}, I say."})
+    ]
+    for row in rows[1::2]:
+        row["prompt"] = f"  {row['prompt'].upper()}"
+    llm = TransformersLLM(str(tiny_model_folder))
+    for seed in range(5):
+        data, _ = read_pairs(Training(rows, model=str(tiny_model_folder), test_share=0.4, seed=seed), llm)
+        asked = {
+            split: {" ".join(llm.tokenizer.decode(row["prompt_ids"]).lower().split()) for row in part}
+            for split, part in data.items()
+        }
+        assert not asked["train"] & asked["test"] and len(asked["train"] | asked["test"]) == 10
+
+
 def test_a_saved_distiset_is_read_and_a_split_of_its_own_is_held_out(tiny_model_folder, tmp_path):
     from datasets import Dataset
 
