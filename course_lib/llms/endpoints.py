@@ -176,14 +176,8 @@ class OpenAILLM(LLM):
             return super().score_choices(chats, choices, wanted)
         if self.can_score == DECIDES:
             asked = {"questions": {"answer": {"type": "choice", "criteria": dict.fromkeys(choices)}}}
-            states = {
-                position: "\n\n".join(turn["content"] for turn in chats[position])
-                for position in sorted(wanted)
-            }
-            jobs, read = (
-                deque(Job([p], chats[p], {"state": state, **asked}) for p, state in states.items()),
-                decisions,
-            )
+            options, read = [{**asked, "state": _state(chat)} for chat in chats], decisions
+            jobs = deque(Job([p], chats[p], options[p]) for p in sorted(wanted))
         else:
             options = {self._name("max_new_tokens"): 1, "logprobs": True, "top_logprobs": LIKELIEST}
             options |= {"temperature": 1} if self._takes("temperature") else {}
@@ -229,6 +223,11 @@ class OpenAILLM(LLM):
             raise EndpointError(f"{self.address} gives no log-probabilities: leave can_score out.")
         scores = log_probabilities(logprobs["content"][0]["top_logprobs"], choices)
         return {positions[0]: Scores(scores, tokens(answer))}
+
+
+def _state(chat: Chat) -> str:
+    """What a server that decides is told of a chat: its texts, without their roles."""
+    return "\n\n".join(turn["content"] for turn in chat)
 
 
 def _blanks(address: str) -> list[str]:

@@ -271,3 +271,22 @@ def test_a_judge_of_ones_own_that_changes_the_prompt_is_asked_with_and_without_a
     with serving(answer) as server:
         [row] = next(Stern(llm=vllm(server)).process([ROW]))
     assert row["ratings"] == ([5, 2] if refuses else [4, 2])
+
+
+def test_a_judge_whose_prompt_fails_once_asks_for_json_the_next_time():
+    class Torn(UltraFeedback):
+        torn = True
+
+        def format_input(self, row, aspect=None, shown=None):
+            if self.torn and not self._in_json:
+                raise ValueError("no plain form")
+            return super().format_input(row, aspect, shown)
+
+    def answer(body, number):
+        return error(400, "bad request") if number == 0 else in_json(4, 2)
+
+    with serving(answer) as server:
+        judge = Torn(llm=vllm(server))
+        with pytest.raises(ValueError, match="no plain form"):
+            next(judge.process([ROW]))
+        assert next(judge.process([ROW]))[0]["ratings"] == [4, 2]

@@ -118,8 +118,10 @@ class UltraFeedback(Task):
         if self._in_json:
             refused = self._refused(sheets)
             self._plain = True
-            sheets = [sheet for sheet in refused if self._prompted(sheet)]
-            self._plain = False
+            try:
+                sheets = [sheet for sheet in refused if self._prompted(sheet)]
+            finally:
+                self._plain = False
         results = self.llm.generate([sheet.chat for sheet in sheets])
         for sheet, result in zip(sheets, results, strict=True):
             reply = result["generations"][0]
