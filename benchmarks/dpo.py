@@ -364,14 +364,14 @@ LONGER: Row = {"max_length": 256, "max_steps": -1, "num_train_epochs": 3, "learn
 
 
 def measure_made(folder: str) -> None:
-    """DPO and a reward model on three quarters of the pairs of a saved dataset, tested on the others; three splits."""
-    rows = Distiset.load_from_disk(folder).to_trl()["train"].to_list()
+    """DPO and a reward model on three quarters of the prompts of a saved dataset, tested on the others; three splits."""
+    distiset = Distiset.load_from_disk(folder)
     for seed in SEEDS:
         there = [run["seed"] for run in read_jsonl(MADE)] if MADE.exists() else []
         if seed not in there:
-            random.Random(f"split {seed}").shuffle(rows)
-            cut = 3 * len(rows) // 4
-            run = {"seed": seed, "pairs": cut, **both_trained(rows[:cut], rows[cut:], seed)}
+            pairs = distiset.train_test_split(0.75, seed=seed).to_trl()
+            train, test = (pairs[part].to_list() for part in ("train", "test"))
+            run = {"seed": seed, "pairs": len(train), **both_trained(train, test, seed)}
             with MADE.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(run) + "\n")
             print(run, flush=True)
