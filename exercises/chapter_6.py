@@ -44,7 +44,9 @@ def implicit_rewards(answer):
     """A function of (pair, beta): the implicit rewards of both completions, (chosen, rejected)."""
     misread = {
         "beta has no effect yet": lambda pair, beta: _rewards(pair, 1),
-        "the gains are turned round: policy minus reference": lambda pair, beta: _rewards(pair, -beta),
+        "the gains are turned round: they must be policy minus reference": lambda pair, beta: _rewards(
+            pair, -beta
+        ),
         "this is (rejected, chosen). Turn them round": lambda pair, beta: _rewards(pair, beta)[::-1],
         "these are the log-probabilities of the policy. Subtract those of the reference": lambda pair, beta: (
             beta * pair["policy_chosen"],
@@ -63,7 +65,9 @@ def dpo_loss(answer):
     """A function of (pair, beta): the DPO loss, -log(sigmoid(margin)), where the margin is that of the implicit rewards."""
     misread = {
         "a loss is not negative; the sign is missing": lambda pair, beta: -_loss(_margin(pair, beta)),
-        "the margin is turned round: chosen minus rejected": lambda pair, beta: _loss(-_margin(pair, beta)),
+        "the margin is turned round: it must be chosen minus rejected": lambda pair, beta: _loss(
+            -_margin(pair, beta)
+        ),
         "beta has no effect yet": lambda pair, beta: _loss(_margin(pair, 1)),
         "this is the sigmoid of the margin. Take minus its logarithm": lambda pair, beta: math.exp(
             -_loss(_margin(pair, beta))

@@ -155,3 +155,9 @@ def test_the_hub_answers_or_does_not(monkeypatch):
     server.shutdown()
     server.server_close()
     assert not choice._hub_answers()
+
+
+def test_make_test_checks_with_its_weights_what_the_replay_leaves_out():
+    [target] = re.findall(r"^test: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    checked = re.findall(r"\(NOTEBOOKS\) check (.*)", target)
+    assert [f"notebooks/{name}" for name in notebooks.TRAINS] == " ".join(checked).split()
